@@ -1,0 +1,43 @@
+# make run   set up what is needed, then start everything
+# make test  set up what is needed, then format, lint, types, import contracts, tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := .[workers,faces]
+DEVELOPMENT := .[workers,faces,dev]
+
+.PHONY: run test check format train bench clean
+
+run: $(VENV)/.runtime
+	@exec $(BIN)/rise-serve up
+
+test: check
+
+check: $(VENV)/.development
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+format: $(VENV)/.development
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "rise-serve needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of dependencies; the larger one satisfies the smaller.
+$(VENV)/.runtime: $(BIN)/python pyproject.toml constraints.txt
+	@test $(VENV)/.development -nt constraints.txt -a $(VENV)/.development -nt pyproject.toml \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(RUNTIME)'
+	@touch $@
+
+$(VENV)/.development: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(DEVELOPMENT)'
+	@touch $@

@@ -1,0 +1,160 @@
+"""What live workers say they can do, and a request checked against it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from app.contract.errors import FieldError, RiseError, unknown_name, wrong_field
+from app.contract.schemas import Announcement, JsonObject, MethodCard, ModelCard, Question, TargetRequest
+
+_FRESH_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The announcements of all live workers, seen as one."""
+
+    announcements: tuple[Announcement, ...]
+
+    @property
+    def models(self) -> list[ModelCard]:
+        """Every model, once; one that is ready somewhere is ready."""
+        cards: dict[str, ModelCard] = {}
+        for card in (card for worker in self.announcements for card in worker.models):
+            if card.id not in cards or (card.state == "ready" and cards[card.id].state != "ready"):
+                cards[card.id] = card
+        return sorted(cards.values(), key=lambda card: card.id)
+
+    @property
+    def methods(self) -> list[MethodCard]:
+        """Every method, once."""
+        cards = {card.id: card for worker in self.announcements for card in worker.methods}
+        return sorted(cards.values(), key=lambda card: card.id)
+
+    @property
+    def fills(self) -> list[str]:
+        """Every fill's name."""
+        return sorted({fill for worker in self.announcements for fill in worker.fills})
+
+    def ready_model(self, model_id: str) -> ModelCard:
+        """Return a model that some live worker serves.
+
+        Raises:
+            RiseError: `no-worker`, `unknown-name`, or `model-failed` with the reason.
+        """
+        if not self.announcements:
+            raise RiseError("no-worker", "no worker is running; see GET /readyz", retry_after_seconds=5)
+        found = next((card for card in self.models if card.id == model_id), None)
+        if found is None:
+            raise unknown_name("/model", model_id, [card.id for card in self.models])
+        if found.state == "loading":
+            raise RiseError("no-worker", f"model {model_id!r} is still loading", retry_after_seconds=5)
+        if found.state == "failed":
+            raise RiseError("model-failed", f"model {model_id!r} does not load: {found.reason}")
+        return found
+
+    def queue_of(self, model_id: str) -> str:
+        """Return the queue of the workers that serve a model."""
+        for worker in self.announcements:
+            if any(card.id == model_id and card.state == "ready" for card in worker.models):
+                return worker.queue
+        raise RiseError("no-worker", f"no worker serves model {model_id!r} any more", retry_after_seconds=5)
+
+    def method_for(self, question: Question, model: ModelCard) -> MethodCard:
+        """Return the method that was asked for, or the default for the model's task."""
+        suited = [card for card in self.methods if model.task in card.tasks]
+        if question.method is None:
+            return next(card for card in suited if model.task in card.default_for)
+        found = next((card for card in self.methods if card.id == question.method), None)
+        if found is None:
+            raise unknown_name("/method", question.method, [card.id for card in self.methods])
+        if found not in suited:
+            choices = ", ".join(card.id for card in suited)
+            raise wrong_field("/method", f"{found.id} does not explain {model.task}; choose from: {choices}")
+        return found
+
+
+class CatalogueReader:
+    """Reads the catalogue, at most every half second."""
+
+    def __init__(self, read: Callable[[], list[Announcement]]) -> None:
+        self._read = read
+        self._catalogue = Catalogue(())
+        self._read_at = -float("inf")
+
+    def now(self) -> Catalogue:
+        """Return the catalogue as it is now."""
+        if time.monotonic() - self._read_at > _FRESH_SECONDS:
+            self._catalogue = Catalogue(tuple(self._read()))
+            self._read_at = time.monotonic()
+        return self._catalogue
+
+
+def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
+    """Return the parameters of a method with its defaults filled in.
+
+    Raises:
+        RiseError: `unknown-name` or `invalid-parameters`, pointing at every field at fault.
+    """
+    properties: dict[str, JsonObject] = method.parameters["properties"]
+    unknown = [name for name in given if name not in properties]
+    if unknown:
+        raise unknown_name(f"/{unknown[0]}", unknown[0], ["image", *Question.model_fields, *properties])
+    parameters = {name: given.get(name, schema.get("default")) for name, schema in properties.items()}
+    errors = sorted(Draft202012Validator(method.parameters).iter_errors(parameters), key=lambda error: str(error.path))
+    if errors:
+        raise _rejection(errors)
+    return parameters
+
+
+def _rejection(errors: list[ValidationError]) -> RiseError:
+    fields = [FieldError("/" + "/".join(map(str, error.path)), _words(error)) for error in errors]
+    name = next((error for error in errors if _choices(error) is not None), None)
+    if name is not None and len(errors) == 1 and isinstance(name.instance, str):
+        return unknown_name(fields[0].field, name.instance, _choices(name) or [])
+    detail = "; ".join(f"{field.field.lstrip('/')}: {field.detail}" for field in fields)
+    return RiseError("invalid-parameters", detail, errors=fields)
+
+
+def _choices(error: ValidationError) -> list[str] | None:
+    """Return the names that a field takes, and None where it does not take names."""
+    schema: Any = error.schema
+    for option in [schema, *schema.get("anyOf", [])]:
+        if "enum" in option:
+            patterns = [part["pattern"] for part in schema.get("anyOf", []) if "pattern" in part]
+            return [*option["enum"], *patterns]
+    return None
+
+
+def _words(error: ValidationError) -> str:
+    if error.validator == "anyOf":
+        return " or ".join(dict.fromkeys(_words(part) for part in error.context or [])) or error.message
+    return error.message if len(error.message) < 200 else f"{error.message[:200]}..."
+
+
+def check_labels(question: Question, model: ModelCard) -> None:
+    """Check the labels and boxes of a request against a model.
+
+    Raises:
+        RiseError: `unknown-name` for a label that it does not have, `invalid-parameters` for a target it cannot have.
+    """
+    if question.targets is None or isinstance(question.targets, str):
+        return
+    for place, target in enumerate(question.targets):
+        _check_target(f"/targets/{place}", target, model)
+
+
+def _check_target(where: str, target: TargetRequest, model: ModelCard) -> None:
+    if target.label is None and target.box is None:
+        raise wrong_field(where, "say a label or a box")
+    if target.box is not None and model.task == "classification":
+        raise wrong_field(f"{where}/box", "this model is a classifier: it has no boxes")
+    if target.label is None:
+        return
+    known = target.label < len(model.labels) if isinstance(target.label, int) else target.label in model.labels
+    if not known:
+        raise unknown_name(f"{where}/label", target.label, model.labels)

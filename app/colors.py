@@ -1,0 +1,39 @@
+"""Values to colours. Scaling to 0..1 happens here and nowhere else: maps themselves are in units of the score."""
+
+from functools import lru_cache
+
+import cmap
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.errors import wrong_field
+
+SEQUENTIAL = "matplotlib:inferno"
+DIVERGING = "crameri:vik"
+
+
+def shares(values: NDArray[np.float32], *, signed: bool) -> NDArray[np.float32]:
+    """Scale values so that the strongest is 1: to 0..1, or with `signed` to -1..1 around 0; a flat map stays 0."""
+    shown: NDArray[np.float32] = values if signed else np.maximum(values, 0)
+    strongest = float(np.abs(shown).max())
+    return np.asarray(shown / strongest if strongest > 0 else np.zeros_like(shown), dtype=np.float32)
+
+
+def colored(share: NDArray[np.float32], *, name: str | None, signed: bool) -> NDArray[np.uint8]:
+    """Return RGB colours `[..., 3]` of shares.
+
+    Raises:
+        RiseError: `invalid-parameters` for a colour map that does not exist.
+    """
+    position = (share + 1) / 2 if signed else share
+    table = _table(name or (DIVERGING if signed else SEQUENTIAL))
+    return np.asarray(table[np.rint(position * 255).astype(np.uint8)])
+
+
+@lru_cache(maxsize=32)
+def _table(name: str) -> NDArray[np.uint8]:
+    try:
+        colors = cmap.Colormap(name).lut(256)
+    except (ValueError, TypeError) as cause:
+        raise wrong_field("/cmap", f"{name!r} is no colour map; for example viridis, turbo, inferno, vik") from cause
+    return np.asarray(np.rint(np.asarray(colors)[:, :3] * 255), dtype=np.uint8)

@@ -1,0 +1,39 @@
+"""The catalogue in Redis: workers announce what they can do, for as long as they renew it; the front end reads it."""
+
+import time
+from typing import Any
+
+from redis import Redis
+
+from app.contract.schemas import Announcement
+
+_WORKERS = "rise:workers"
+
+
+def _key(worker: str) -> str:
+    return f"rise:worker:{worker}"
+
+
+def announce(redis: Redis, announcement: Announcement, *, seconds: float) -> None:
+    """Say what a worker can do; forgotten after `seconds` unless said again."""
+    with redis.pipeline() as pipeline:
+        pipeline.zadd(_WORKERS, {announcement.worker: time.time() + seconds})
+        pipeline.set(_key(announcement.worker), announcement.model_dump_json(), px=max(1, round(seconds * 1000)))
+        pipeline.execute()
+
+
+def withdraw(redis: Redis, worker: str) -> None:
+    """Forget a worker at once: it is leaving."""
+    with redis.pipeline() as pipeline:
+        pipeline.zrem(_WORKERS, worker)
+        pipeline.delete(_key(worker))
+        pipeline.execute()
+
+
+def announcements(redis: Redis) -> list[Announcement]:
+    """Return what the live workers announce, in the order of their names."""
+    redis.zremrangebyscore(_WORKERS, 0, time.time())
+    names: Any = redis.zrange(_WORKERS, 0, -1)
+    workers = sorted(name.decode() for name in names)
+    found = redis.mget([_key(worker) for worker in workers]) if workers else []
+    return [Announcement.model_validate_json(text) for text in found if text is not None]

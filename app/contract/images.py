@@ -1,0 +1,55 @@
+"""Encoded images to upright RGB pictures. Both processes decode the same bytes the same way."""
+
+import io
+
+from PIL import Image, ImageOps
+
+FORMATS = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "TIFF": "image/tiff",
+}
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Read an image's header; no pixel is decoded.
+
+    Raises:
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: if it is none, by Pillow.
+    """
+    return Image.open(io.BytesIO(content), formats=list(FORMATS))
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Decode the first frame as RGB, rotated as its EXIF says.
+
+    Transparency shows white, as on a page; 16-bit grey is scaled to 8.
+
+    Raises:
+        OSError, ValueError, SyntaxError: if the data are broken, by Pillow.
+    """
+    image.load()
+    upright = ImageOps.exif_transpose(image) or image
+    if upright.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
+        return _scaled_grey(upright)
+    if upright.has_transparency_data:
+        colored = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", colored.size, "white"), colored).convert("RGB")
+    return upright.convert("RGB")
+
+
+def _scaled_grey(image: Image.Image) -> Image.Image:
+    wide = image.convert("F")
+    low, high = wide.getextrema()
+    assert isinstance(low, float | int)  # because it has one band
+    assert isinstance(high, float | int)
+    span = 65535.0 if low >= 0 and high > 255 else 255.0
+    return wide.point(lambda value: value * (255.0 / span)).convert("L").convert("RGB")
+
+
+def decode(content: bytes) -> Image.Image:
+    """Decode bytes that were checked before."""
+    return upright_rgb(open_image(content))

@@ -1,0 +1,116 @@
+"""Jobs on RQ: JSON only, an allow-list of functions, one queue per worker.
+
+RQ imports any dotted name that stands in a job's hash. Here a job names one of a few functions that the worker handed
+over when it started, and nothing is ever imported because a message says so; callbacks and webhooks that a job's hash
+might carry are ignored for the same reason.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redis import Redis
+from rq import Queue, Retry
+from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.job import Job
+from rq.results import Result
+from rq.serializers import JSONSerializer
+
+EXPLAIN = "explain"
+PREDICT = "predict"
+RETRIES = 2  # after the first attempt
+_FAILED_KEPT_SECONDS = 600
+
+
+class AllowedJob(Job):
+    """A job that can only call what the worker allows."""
+
+    functions: Mapping[str, Callable[..., Any]] = {}
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The function of the job's name.
+
+        Raises:
+            PermissionError: for any name that is not on the list.
+        """
+        name = str(self.func_name)
+        if name not in self.functions:
+            raise PermissionError(f"this worker does not run {name!r}")
+        return self.functions[name]
+
+    success_callback = failure_callback = stopped_callback = None
+
+    def send_webhooks(self, *_: Any, **__: Any) -> None:
+        """Send nothing."""
+
+
+def job_class(functions: Mapping[str, Callable[..., Any]]) -> type[AllowedJob]:
+    """Return the job class of a worker that runs these functions."""
+    return type("WorkerJob", (AllowedJob,), {"functions": dict(functions)})
+
+
+def open_queue(redis: Redis, name: str, jobs: type[AllowedJob] = AllowedJob) -> Queue:
+    """Return the queue of that name."""
+    return Queue(name, connection=redis, serializer=JSONSerializer, job_class=jobs)
+
+
+class Jobs:
+    """What the front end does with the queues."""
+
+    def __init__(self, redis: Redis, *, timeout_seconds: int) -> None:
+        self._redis = redis
+        self._timeout_seconds = timeout_seconds
+
+    def enqueue_explanation(self, queue_name: str, explanation_id: str, *, again: bool) -> None:
+        """Put an explanation on a queue, once however often it is called.
+
+        Args:
+            queue_name: of the workers that serve its model.
+            explanation_id: also the job's id.
+            again: an earlier attempt has ended; what is left of its job is removed first.
+        """
+        if again:
+            self.remove(explanation_id)
+        try:
+            open_queue(self._redis, queue_name).enqueue_call(
+                EXPLAIN,
+                args=(explanation_id,),
+                job_id=explanation_id,
+                unique=True,
+                timeout=self._timeout_seconds,
+                result_ttl=0,
+                failure_ttl=_FAILED_KEPT_SECONDS,
+                retry=Retry(max=RETRIES),
+            )
+        except DuplicateJobError:
+            return
+
+    def remove(self, explanation_id: str) -> None:
+        """Take an explanation off its queue, or forget its ended job."""
+        try:
+            Job.fetch(explanation_id, connection=self._redis, serializer=JSONSerializer).delete()
+        except NoSuchJobError:
+            return
+
+    def position(self, queue_name: str, explanation_id: str) -> int | None:
+        """Return how many jobs stand before this one; None where it does not wait."""
+        place = self._redis.lpos(f"rq:queue:{queue_name}", explanation_id)
+        return None if place is None else int(place)  # type: ignore[arg-type]
+
+    def call(self, queue_name: str, function: str, *arguments: Any, seconds: float) -> Any:
+        """Run a short function on a worker, before what waits, and return its result.
+
+        Raises:
+            TimeoutError: if no worker has answered in time.
+            RuntimeError: if it failed there.
+        """
+        job = open_queue(self._redis, queue_name).enqueue_call(
+            function, args=arguments, timeout=60, result_ttl=60, ttl=60, failure_ttl=60, at_front=True
+        )
+        result = job.latest_result(timeout=max(1, round(seconds)))
+        if result is None:
+            job.delete()
+            raise TimeoutError(f"no worker answered within {seconds:g} seconds")
+        if result.type != Result.Type.SUCCESSFUL:
+            raise RuntimeError(f"{function} failed on the worker")
+        return result.return_value

@@ -1,0 +1,228 @@
+"""The values that travel: requests, explanations, the catalogue. JSON only; unknown fields are errors."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JsonObject = dict[str, Any]
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+TopTargets = Annotated[str, Field(pattern=r"^top:[1-9][0-9]{0,2}$", examples=["top:5"])]
+Task = Literal["classification", "detection"]
+Label = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Value(BaseModel):
+    """A frozen value; fields that it does not know are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TargetRequest(Value):
+    """What to explain: a class, or for detectors a box in pixels of the upright image, with or without a class."""
+
+    label: Label | None = Field(None, description="Index or name of a class.")
+    box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
+
+
+class Question(Value):
+    """The part of a request that is the same for every method."""
+
+    model: Identifier = Field(description="Id from `GET /v1/models`.")
+    method: Identifier | None = Field(None, description="Id from `GET /v1/methods`; the default fits the model's task.")
+    targets: TopTargets | Annotated[list[TargetRequest], Field(min_length=1, max_length=100)] | None = Field(
+        None,
+        description="What to explain: `top:N`, or a list of labels or boxes. "
+        "Default: the top class (classifier), all detections (detector).",
+    )
+
+
+class ModelRef(Value):
+    """Which model, and which weights."""
+
+    id: str
+    digest: str = Field(description="Hash of weights and entry; part of every explanation's identity.")
+
+
+class Request(Value):
+    """A request with every default filled in: what is hashed, stored and read by the worker."""
+
+    model: ModelRef
+    method: str
+    targets: TopTargets | list[TargetRequest] | None
+    parameters: JsonObject
+
+
+class ImageInfo(Value):
+    """The uploaded image, upright (EXIF rotation applied)."""
+
+    width: int
+    height: int
+    sha256: str = Field(description="Of the uploaded bytes.")
+    media_type: str
+
+
+class Status(StrEnum):
+    """Where an explanation is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
+
+
+class Progress(Value):
+    """How far a running explanation is."""
+
+    masks: int = Field(0, description="Masked images evaluated so far.")
+    total: int = Field(description="Masks after which it ends at the latest.")
+    masks_per_second: float | None = None
+    eta_seconds: float | None = Field(
+        None, description="Seconds until `total` at the present rate; it may end earlier."
+    )
+    reliability: float | None = Field(None, description="Of the least converged target, 0..1; see `targets`.")
+
+
+class TargetResult(Value):
+    """One target of an explanation."""
+
+    index: int = Field(description="Place in this list, and in the map's address.")
+    label: int | None = Field(description="Class index.")
+    name: str | None = Field(description="Class name.")
+    score: float | None = Field(description="The model's score on the unmasked image.")
+    box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
+    reliability: float | None = Field(
+        None, description="Expected correlation of the map with the fully converged one, 0..1; null: not enough blocks."
+    )
+    matched: float | None = Field(None, description="Share of masked images in which anything matched (detectors).")
+    warnings: list[str] = Field(default_factory=list)
+    peak: tuple[float, float] | None = Field(None, description="x, y of the map's maximum, in pixels of the image.")
+
+
+class Failure(Value):
+    """Why an explanation failed."""
+
+    code: str
+    detail: str
+
+
+class Provenance(Value):
+    """What it takes to get the same map again."""
+
+    version: str
+    device: str
+    precision: str
+    seed: int
+    masks_used: int
+    blocks: int
+    stopped: Literal["reliable", "all-masks"] = Field(description="Why it ended: `until` was reached, or `masks`.")
+
+
+class CanvasInfo(Value):
+    """The pixel grid on which masks were applied."""
+
+    height: int
+    width: int
+    grid: tuple[int, int]
+    view: tuple[float, float, float, float]
+
+
+class Checkpoint(Value):
+    """One blob of effects: consecutive blocks from `first` on; or, for sums, all `count` blocks so far."""
+
+    blob: str
+    first: int
+    count: int
+
+
+class State(Value):
+    """Where the effects of an explanation lie, and what is needed to draw them.
+
+    `effects` holds arrays `[blocks, R, K, h, w]`, one blob per checkpoint; `moments` (the published estimator) holds
+    one array `[2, R, K, H, W]`, mean and summed squared deviation of block maps on the canvas.
+    """
+
+    kind: Literal["effects", "moments"]
+    canvas: CanvasInfo
+    seed: int
+    rows: list[int] = Field(description="Class index of each row R; empty for detectors.")
+    target_rows: list[int] = Field(description="Row of each target.")
+    scale: float = Field(1.0, description="Factor on the mean of the moments' block maps.")
+    checkpoints: list[Checkpoint] = Field(default_factory=list)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that are safely stored."""
+        if self.kind == "moments":
+            return self.checkpoints[-1].count if self.checkpoints else 0
+        return sum(checkpoint.count for checkpoint in self.checkpoints)
+
+
+class Record(Value):
+    """Everything that is stored of an explanation, blobs aside."""
+
+    id: str
+    request: Request
+    image: ImageInfo
+    status: Status
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime
+    execution: str | None = None
+    progress: Progress | None = None
+    targets: list[TargetResult] = Field(default_factory=list)
+    state: State | None = None
+    provenance: Provenance | None = None
+    error: Failure | None = None
+
+
+class ModelCard(Value):
+    """A model that a live worker serves."""
+
+    id: str
+    task: Task | None = None
+    labels: list[str] = Field(default_factory=list)
+    input_size: tuple[int, int] | None = Field(None, description="Height and width in pixels; null: any size.")
+    digest: str | None = None
+    state: Literal["ready", "loading", "failed"]
+    reason: str | None = Field(None, description="Why it failed to load.")
+
+
+class MethodCard(Value):
+    """A method that a live worker offers."""
+
+    id: str
+    summary: str
+    tasks: list[str] = Field(description="Tasks of the models that it explains.")
+    default_for: list[str] = Field(description="Tasks for which it is the default.")
+    parameters: JsonObject = Field(description="JSON Schema of its parameters, with defaults and limits.")
+
+
+class Announcement(Value):
+    """What one worker says it can do; it renews this while it lives."""
+
+    worker: str
+    queue: str
+    version: str
+    device: str
+    models: list[ModelCard]
+    methods: list[MethodCard]
+    fills: list[str]
+
+
+class Prediction(Value):
+    """One class or detection that the model sees in an image: something that can be explained."""
+
+    label: int
+    name: str
+    score: float
+    box: tuple[float, float, float, float] | None = None

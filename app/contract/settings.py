@@ -1,0 +1,50 @@
+"""Settings: environment variables with the prefix `RISE_`, read once in a composition root and passed on."""
+
+import os
+from pathlib import Path
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def user_data_folder() -> Path:
+    """Return the folder for this user's data, by the XDG convention."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "rise-serve"
+
+
+def shipped_models_file() -> Path:
+    """Return the models file that comes with the project."""
+    return Path(__file__).resolve().parents[2] / "docker" / "models.toml"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Each field is an environment variable: `port` is `RISE_PORT`."""
+
+    model_config = SettingsConfigDict(env_prefix="RISE_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", description="Address that the front end listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the front end listens on.")
+    data: Path = Field(default_factory=user_data_folder, description="Folder for the embedded server and local blobs.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        validation_alias=AliasChoices("RISE_REDIS_URL", "REDIS_URL"),
+        description="Redis or Valkey server.",
+    )
+    storage: str | None = Field(None, description="URL of the object store; None keeps blobs below `data`.")
+    models: Path = Field(default_factory=shipped_models_file, description="The models file.")
+    queue: str = Field("default", pattern=r"^[A-Za-z0-9_-]+$", description="The one queue that a worker listens to.")
+    workers: int = Field(1, ge=1, le=64, description="Worker processes that `rise-serve up` starts.")
+    keep_seconds: int = Field(86_400, ge=60, description="How long an explanation is kept after its last change.")
+    max_image_bytes: int = Field(20_000_000, ge=1, description="Largest upload.")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
+    max_masks: int = Field(1_000_000, ge=1, description="Largest `masks` that a request may ask for.")
+    max_wait_seconds: float = Field(60.0, ge=0, description="Longest time that a request is held.")
+    job_timeout_seconds: int = Field(3600, ge=1, description="Longest time that one explanation may run.")
+    heartbeat_seconds: float = Field(5.0, gt=0, description="A worker is lost after four heartbeats without a sign.")
+    checkpoint_seconds: float = Field(1.0, ge=0, description="Longest time between two checkpoints.")
+    device: str = Field("auto", description="Where workers compute: auto, cpu, cuda, cuda:1, ...")
+
+    @property
+    def storage_url(self) -> str:
+        """The object store's URL, with the local folder filled in."""
+        return self.storage or (self.data.expanduser().absolute() / "blobs").as_uri()

@@ -1,0 +1,66 @@
+"""Output formats of a map: one file per format.
+
+To add one, write `app/formats/NAME.py` with
+
+    ENDING = "npy"                    what stands behind the index in the map's address
+    MEDIA_TYPE = "application/x-npy"  what a client names in `Accept`; the first in the alphabet of files wins a tie
+    def encode(sheet: Sheet, style: Style) -> bytes
+
+Nothing else has to be registered: the address, the links and the tests find it.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+from PIL import Image
+
+from app.contract.drawing import DrawnMap
+from app.contract.plugins import plugin, plugin_names
+from app.contract.schemas import Record, TargetResult
+
+
+@dataclass(frozen=True)
+class Style:
+    """How pictures look; arrays ignore it.
+
+    Attributes:
+        alpha: opacity of the strongest colour on an overlay, 0..1.
+        cmap: name of a colour map; None takes the format's own.
+        signed: whether effects below 0 are shown too.
+    """
+
+    alpha: float = 0.7
+    cmap: str | None = None
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a format gets.
+
+    Attributes:
+        drawn: the map, `[K, H, W]`, and its error bars.
+        target: what the map explains.
+        record: the explanation.
+        image: makes the upright image; called only by formats that show it.
+    """
+
+    drawn: DrawnMap
+    target: TargetResult
+    record: Record
+    image: Callable[[], Image.Image]
+
+
+def formats() -> dict[str, ModuleType]:
+    """Return all formats by their ending."""
+    package = sys.modules[__name__]
+    modules = [plugin(package, name) for name in plugin_names(package)]
+    return {module.ENDING: module for module in modules}
+
+
+def format_names() -> dict[str, str]:
+    """Return the ending of each format by the format's name."""
+    package = sys.modules[__name__]
+    return {name: plugin(package, name).ENDING for name in plugin_names(package)}

@@ -1,0 +1,40 @@
+"""The image with its map over it: colours grow out of a dimmed, grey picture where the model looked."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.colors import colored, shares
+from app.formats import Sheet, Style
+
+ENDING = "overlay.png"
+MEDIA_TYPE = "image/png; overlay=1"
+
+_FULL_AT = 0.5  # share of the strongest effect from which colours have their full opacity
+
+
+def encode(sheet: Sheet, style: Style) -> bytes:
+    """Return the bytes of a PNG; K > 1 fills stand side by side on one scale."""
+    signed = style.signed or len(sheet.drawn.values) > 1
+    height, width = sheet.drawn.values.shape[1:]
+    picture = _dimmed(np.asarray(sheet.image().resize((width, height), Image.Resampling.BILINEAR)))
+    share = shares(sheet.drawn.values, signed=signed)
+    panels = [_over(picture, part, style, signed=signed) for part in share]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(panels, axis=1)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _dimmed(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Take half of the colour out, so that what is coloured is the map."""
+    values = picture.astype(np.float32)
+    grey = values @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return 0.35 * values + 0.65 * grey[..., None]
+
+
+def _over(picture: NDArray[np.float32], share: NDArray[np.float32], style: Style, *, signed: bool) -> NDArray[np.uint8]:
+    opacity = style.alpha * np.clip(np.abs(share) / _FULL_AT, 0, 1)[..., None]
+    colors = colored(share, name=style.cmap, signed=signed).astype(np.float32)
+    return np.rint(picture * (1 - opacity) + colors * opacity).astype(np.uint8)

@@ -1,0 +1,71 @@
+"""Untrusted bytes to a checked image: size and pixels before decoding, then a full decode.
+
+Runs in a worker thread, never on the event loop.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from PIL import Image
+
+from app.contract.errors import RiseError
+from app.contract.images import FORMATS, open_image, upright_rgb
+from app.contract.schemas import ImageInfo
+from app.contract.settings import Settings
+
+Image.MAX_IMAGE_PIXELS = None  # because the limit is ours, checked below, and not a warning
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """An upload that every worker will be able to decode.
+
+    Attributes:
+        content: the bytes as they came.
+        info: size of the upright image, hash and type.
+    """
+
+    content: bytes
+    info: ImageInfo
+
+
+def check_image(content: bytes, settings: Settings) -> CheckedImage:
+    """Check an upload.
+
+    Raises:
+        RiseError: `image-too-large` (bytes or pixels), `unreadable-image`.
+    """
+    if len(content) > settings.max_image_bytes:
+        raise RiseError(
+            "image-too-large", f"the image has {len(content)} bytes; at most {settings.max_image_bytes} are allowed"
+        )
+    try:
+        image = open_image(content)
+        _check_pixels(image, settings)
+        upright = upright_rgb(image)
+    except RiseError:
+        raise
+    except Exception as cause:  # because decoders raise whatever they like on broken input
+        raise RiseError("unreadable-image", _complaint(content)) from cause
+    info = ImageInfo(
+        width=upright.width,
+        height=upright.height,
+        sha256=hashlib.sha256(content).hexdigest(),
+        media_type=FORMATS[image.format or ""],
+    )
+    return CheckedImage(content, info)
+
+
+def _check_pixels(image: Image.Image, settings: Settings) -> None:
+    pixels = image.width * image.height
+    if pixels > settings.max_image_pixels:
+        size = f"{image.width} x {image.height}"
+        raise RiseError(
+            "image-too-large", f"the image has {size} pixels; at most {settings.max_image_pixels} in all are allowed"
+        )
+
+
+def _complaint(content: bytes) -> str:
+    if not content:
+        return "the image is empty"
+    return f"the image cannot be read: it is broken or incomplete, or not one of {', '.join(FORMATS)}"

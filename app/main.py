@@ -1,0 +1,65 @@
+"""Composition root of the front end: settings -> services -> routes. Nothing else."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from app.catalogue import CatalogueReader
+from app.contract.announcements import announcements
+from app.contract.blobs import Blobs
+from app.contract.connection import connect, connect_async
+from app.contract.events import Events
+from app.contract.queue import Jobs
+from app.contract.settings import Settings
+from app.contract.store import Store
+from app.dependencies import Services
+from app.problems import install
+from app.routes import catalogue, explanations, health
+from app.submission import Submission
+
+_ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
+_ROOM_FOR_FIELDS = 1_000_000
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the front end."""
+    settings = settings or Settings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    app = FastAPI(
+        title="rise-serve",
+        summary="Why did the model say so? Saliency maps for any image model, with error bars.",
+        version=version("rise-serve"),
+        lifespan=_lifespan,
+        max_body_size=int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS,
+    )
+    app.state.services = _services(settings)
+    install(app)
+    for module in (explanations, catalogue, health):
+        app.include_router(module.router)
+    return app
+
+
+def _services(settings: Settings) -> Services:
+    redis = connect(settings.redis_url)
+    store = Store(redis, keep_seconds=settings.keep_seconds)
+    blobs = Blobs(settings.storage_url)
+    jobs = Jobs(redis, timeout_seconds=settings.job_timeout_seconds)
+    return Services(
+        settings=settings,
+        store=store,
+        blobs=blobs,
+        jobs=jobs,
+        events=Events(connect_async(settings.redis_url)),
+        catalogue=CatalogueReader(partial(announcements, redis)),
+        submission=Submission(store, blobs, jobs),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await app.state.services.events.close()

@@ -1,0 +1,58 @@
+"""What FastAPI cannot see by itself: request bodies that are a form or JSON, and problem responses."""
+
+from typing import Any
+
+from app.contract.schemas import Question
+from app.problems import MEDIA_TYPE, Problem
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The request is wrong.", "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
+    "5XX": {"description": "It failed here.", "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
+}
+
+_FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, BMP, GIF or TIFF."}
+_BASE64 = {
+    "type": "object",
+    "properties": {"base64": {"type": "string", "format": "byte"}},
+    "required": ["base64"],
+    "additionalProperties": False,
+}
+
+
+def _body(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
+    def schema(image: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "schema": {
+                "type": "object",
+                "properties": {"image": image, **properties},
+                "required": ["image", *required],
+                "additionalProperties": more,
+            }
+        }
+
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": schema(_FILE), "application/json": schema(_BASE64)},
+        }
+    }
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties of a JSON Schema with its definitions put in their places."""
+    definitions = schema.pop("$defs", {})
+
+    def resolve(part: Any) -> Any:
+        if isinstance(part, dict):
+            if "$ref" in part:
+                return resolve(definitions[part["$ref"].rpartition("/")[2]])
+            return {name: resolve(value) for name, value in part.items()}
+        return [resolve(value) for value in part] if isinstance(part, list) else part
+
+    properties: dict[str, Any] = resolve(schema["properties"])
+    return properties
+
+
+# `more`: the parameters of the method, described by `GET /v1/methods`; unknown ones are refused when a request is made.
+CREATE_BODY = _body(_inlined(Question.model_json_schema()), ["model"], more=True)
+PREDICT_BODY = _body({}, [], more=False)

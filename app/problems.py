@@ -1,0 +1,131 @@
+"""One table from error codes to HTTP statuses, and RFC 9457 bodies for everything that can go wrong.
+
+Never a traceback, never the uploaded bytes.
+"""
+
+import logging
+import math
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from obstore.exceptions import BaseError as StorageError
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from app.contract.errors import FieldError, RiseError
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS = {
+    "unreadable-image": 422,
+    "unknown-name": 422,
+    "invalid-parameters": 422,
+    "no-target": 422,
+    "malformed-request": 400,
+    "image-too-large": 413,
+    "request-too-large": 413,
+    "unsupported-media-type": 415,
+    "not-acceptable": 406,
+    "not-found": 404,
+    "method-not-allowed": 405,
+    "not-ready": 409,
+    "expired": 410,
+    "busy": 503,
+    "no-worker": 503,
+    "unavailable": 503,
+    "model-failed": 502,
+    "internal": 500,
+}
+_CODE_OF_STATUS = {
+    400: "malformed-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    413: "request-too-large",
+    415: "unsupported-media-type",
+}
+_TYPE = "https://rise-serve.readthedocs.io/problems#"
+
+
+class ProblemField(BaseModel):
+    """One field at fault."""
+
+    field: str = Field(description="JSON pointer into the request.", examples=["/masks"])
+    detail: str
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = Field(description="Identifies the kind of problem.")
+    title: str = Field(description="The HTTP status in words.")
+    status: int
+    detail: str = Field(description="What went wrong this time, in a sentence.")
+    instance: str = Field(description="The path that was asked for.")
+    code: str = Field(description="The kind of problem, for programs.", examples=sorted(STATUS))
+    errors: list[ProblemField] = Field(default_factory=list)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of an application a problem."""
+    app.add_exception_handler(RiseError, _of_rise_error)
+    app.add_exception_handler(RequestValidationError, _of_validation_error)
+    app.add_exception_handler(HTTPException, _of_http_error)
+    app.add_exception_handler(RedisError, _of_lost_service)
+    app.add_exception_handler(StorageError, _of_lost_service)
+    app.add_exception_handler(Exception, _of_anything)
+
+
+def problem(request: Request, error: RiseError) -> JSONResponse:
+    """Return the response for an error."""
+    status = STATUS[error.code]
+    body = Problem(
+        type=_TYPE + error.code,
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=error.detail,
+        instance=request.url.path,
+        code=error.code,
+        errors=[ProblemField(field=field.field, detail=field.detail) for field in error.errors],
+    )
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+
+
+async def _of_rise_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RiseError)
+    return problem(request, error)
+
+
+async def _of_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    fields = [FieldError("/" + "/".join(map(str, found["loc"])), found["msg"]) for found in error.errors()]
+    detail = "; ".join(f"{field.field.lstrip('/')}: {field.detail}" for field in fields)
+    return problem(request, RiseError("invalid-parameters", detail, errors=fields))
+
+
+async def _of_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _CODE_OF_STATUS.get(error.status_code, "malformed-request" if error.status_code < 500 else "internal")
+    detail = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
+    response = problem(request, RiseError(code, detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _of_lost_service(request: Request, error: Exception) -> JSONResponse:
+    logger.error("%s %s: %s", request.method, request.url.path, error)
+    detail = "the queue or the storage does not answer; see GET /readyz"
+    return problem(request, RiseError("unavailable", detail, retry_after_seconds=5))
+
+
+async def _of_anything(request: Request, error: Exception) -> JSONResponse:
+    logger.error("%s %s", request.method, request.url.path, exc_info=error)
+    return problem(request, RiseError("internal", "something went wrong here; it has been logged"))

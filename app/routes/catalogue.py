@@ -1,0 +1,69 @@
+"""What there is: models, methods, fills; and what a model says about an image."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import TypeAdapter
+from starlette.concurrency import run_in_threadpool
+
+from app.bodies import read_body
+from app.contract.errors import RiseError, unknown_name
+from app.contract.queue import PREDICT
+from app.contract.schemas import MethodCard, ModelCard, Prediction
+from app.dependencies import Service, Services
+from app.intake import check_image
+from app.openapi import PREDICT_BODY, PROBLEMS
+
+router = APIRouter(prefix="/v1", tags=["catalogue"], responses=PROBLEMS)
+
+_PREDICTIONS = TypeAdapter(list[Prediction])
+_PREDICT_SECONDS = 30.0
+
+
+@router.get("/models", operation_id="listModels")
+def models(services: Service) -> list[ModelCard]:
+    """Return every model: its task, labels, input size, and whether it is ready."""
+    return services.catalogue.now().models
+
+
+@router.get("/methods", operation_id="listMethods")
+def methods(services: Service) -> list[MethodCard]:
+    """Return every method with the JSON Schema of its parameters: defaults, limits, descriptions."""
+    return services.catalogue.now().methods
+
+
+@router.get("/fills", operation_id="listFills")
+def fills(services: Service) -> list[str]:
+    """Return the names of fills: what is shown where a mask hides. A colour `#rrggbb` is a fill too."""
+    return services.catalogue.now().fills
+
+
+@router.post("/models/{model_id}/predict", operation_id="predict", openapi_extra=PREDICT_BODY)
+async def predict(
+    model_id: str, request: Request, services: Service, limit: Annotated[int, Query(ge=1, le=1000)] = 10
+) -> list[Prediction]:
+    """Return what a model sees in an image, the strongest first: what can be explained."""
+    body = await read_body(request)
+    if body.fields:
+        raise unknown_name(f"/{next(iter(body.fields))}", next(iter(body.fields)), ["image"])
+    return await run_in_threadpool(_predict, services, model_id, body.image, limit)
+
+
+def _predict(services: Services, model_id: str, content: bytes, limit: int) -> list[Prediction]:
+    catalogue = services.catalogue.now()
+    model = catalogue.ready_model(model_id)
+    image = check_image(content, services.settings)
+    folder = f"predictions/{uuid.uuid4().hex}"
+    services.blobs.put(f"{folder}/image", image.content)
+    try:
+        found = services.jobs.call(
+            catalogue.queue_of(model.id), PREDICT, model.id, f"{folder}/image", limit, seconds=_PREDICT_SECONDS
+        )
+    except TimeoutError as cause:
+        raise RiseError("busy", "every worker is busy; try again", retry_after_seconds=_PREDICT_SECONDS) from cause
+    finally:
+        services.blobs.delete_all(folder)
+    if found and "code" in found[0]:
+        raise RiseError(found[0]["code"], found[0]["detail"])
+    return _PREDICTIONS.validate_python(found)

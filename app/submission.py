@@ -1,0 +1,100 @@
+"""The one use case: a checked image and a question become an explanation, once. Check, fingerprint, store, enqueue."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from app.catalogue import Catalogue, check_labels, complete_parameters
+from app.contract.blobs import Blobs, image_blob
+from app.contract.errors import FieldError, RiseError
+from app.contract.queue import Jobs
+from app.contract.schemas import JsonObject, ModelRef, Question, Record, Request, Status
+from app.contract.store import Store
+from app.intake import CheckedImage
+
+
+class Submitted(NamedTuple):
+    """An explanation, and whether this request made it."""
+
+    record: Record
+    created: bool
+
+
+def read_question(fields: JsonObject) -> tuple[Question, JsonObject]:
+    """Split a request's fields into what every method has and the parameters of one.
+
+    Raises:
+        RiseError: `invalid-parameters`, pointing at every field at fault.
+    """
+    own = {name: value for name, value in fields.items() if name in Question.model_fields}
+    parameters = {name: value for name, value in fields.items() if name not in Question.model_fields}
+    try:
+        return Question.model_validate(own), parameters
+    except ValidationError as cause:
+        errors = [_field_error(error["loc"], error["msg"]) for error in cause.errors()]
+        detail = "; ".join(dict.fromkeys(f"{error.field.lstrip('/')}: {error.detail}" for error in errors))
+        raise RiseError("invalid-parameters", detail, errors=errors) from cause
+
+
+def _field_error(place: tuple[int | str, ...], message: str) -> FieldError:
+    kept = [str(part) for part in place if not isinstance(part, str) or part.isidentifier()]
+    return FieldError("/" + "/".join(kept), message)
+
+
+def build_request(catalogue: Catalogue, question: Question, parameters: JsonObject) -> Request:
+    """Check a question against what live workers can do, and fill in every default.
+
+    Raises:
+        RiseError: for whatever no worker can do.
+    """
+    model = catalogue.ready_model(question.model)
+    method = catalogue.method_for(question, model)
+    check_labels(question, model)
+    return Request(
+        model=ModelRef(id=model.id, digest=model.digest or ""),
+        method=method.id,
+        targets=question.targets,
+        parameters=complete_parameters(method, parameters),
+    )
+
+
+def fingerprint(request: Request, image_sha256: str) -> str:
+    """Return the id of an explanation: hash of the image's bytes, the whole request and the model's digest."""
+    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{image_sha256}\n{canonical}".encode()).hexdigest()[:32]
+
+
+class Submission:
+    """Stores and enqueues requests."""
+
+    def __init__(self, store: Store, blobs: Blobs, jobs: Jobs) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._jobs = jobs
+
+    def submit(self, catalogue: Catalogue, request: Request, image: CheckedImage) -> Submitted:
+        """Return the explanation of a request: the one that exists already, or a new one on the queue.
+
+        The image is stored first and the job enqueued last, so that a job always finds what it needs. A crash between
+        the two leaves an explanation without a job; the next same request enqueues it, which is idempotent.
+        """
+        explanation_id = fingerprint(request, image.info.sha256)
+        queue = catalogue.queue_of(request.model.id)
+        existing = self._store.read(explanation_id)
+        if existing is not None and existing.status in {Status.RUNNING, Status.SUCCEEDED}:
+            return Submitted(existing, created=False)
+        self._blobs.put(image_blob(explanation_id), image.content)
+        record = Record(
+            id=explanation_id,
+            request=request,
+            image=image.info,
+            status=Status.QUEUED,
+            created_at=datetime.now(UTC),
+            expires_at=self._store.expiry(),
+        )
+        created = self._store.create(record)
+        self._jobs.enqueue_explanation(queue, explanation_id, again=created)
+        return Submitted(record if created else self._store.read(explanation_id) or record, created)

@@ -1,0 +1,82 @@
+"""Explanations as clients see them: the stored record with links, without what is internal."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from app.contract.schemas import (
+    Failure,
+    ImageInfo,
+    JsonObject,
+    ModelRef,
+    Progress,
+    Provenance,
+    Record,
+    Status,
+    TargetResult,
+    Value,
+)
+from app.formats import format_names
+
+
+class TargetView(TargetResult):
+    """One target, with the addresses of its map in every format."""
+
+    links: dict[str, str] = Field(description="Addresses of the map, by format.")
+
+
+class Explanation(Value):
+    """An explanation: what was asked, how far it is, what came out."""
+
+    id: str
+    status: Status
+    model: ModelRef
+    method: str
+    parameters: JsonObject = Field(description="All of them, defaults filled in.")
+    image: ImageInfo
+    progress: Progress | None
+    targets: list[TargetView]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime
+    queue_position: int | None = Field(description="Jobs that stand before this one; null where it does not wait.")
+    error: Failure | None
+    provenance: Provenance | None
+    links: dict[str, str]
+
+
+def explanation_path(explanation_id: str) -> str:
+    """Return the address of an explanation."""
+    return f"/v1/explanations/{explanation_id}"
+
+
+def view(record: Record, queue_position: int | None) -> Explanation:
+    """Return what a client sees of an explanation."""
+    here = explanation_path(record.id)
+    links = {"self": here, "image": f"{here}/image"}
+    if not record.status.ended:
+        links["cancel"] = f"{here}/cancel"
+    return Explanation(
+        id=record.id,
+        status=record.status,
+        model=record.request.model,
+        method=record.request.method,
+        parameters=record.request.parameters,
+        image=record.image,
+        progress=record.progress,
+        targets=[_target(target, here) for target in record.targets],
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        expires_at=record.expires_at,
+        queue_position=queue_position,
+        error=record.error,
+        provenance=record.provenance,
+        links=links,
+    )
+
+
+def _target(target: TargetResult, here: str) -> TargetView:
+    links = {name: f"{here}/maps/{target.index}.{ending}" for name, ending in format_names().items()}
+    return TargetView(**target.model_dump(), links=links)

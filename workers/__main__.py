@@ -1,0 +1,81 @@
+"""`python -m workers`: serve models, or explain one image without a server. Part of `rise-serve` (`app/cli.py`)."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.contract.errors import RiseError
+from app.contract.schemas import Progress as Masks
+from app.contract.settings import Settings
+from workers.collection import Collection
+from workers.device import choose_device
+from workers.local import explain_locally
+from workers.main import run_worker
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@cli.command()
+def worker() -> None:
+    """Serve the models of the models file until asked to stop."""
+    run_worker(Settings())
+
+
+@cli.command()
+def models() -> None:
+    """Load every model and print what the catalogue would say, as JSON."""
+    collection = _collection()
+    collection.load_all()
+    sys.stdout.write(json.dumps([card.model_dump(mode="json") for card in collection.cards()]) + "\n")
+
+
+@cli.command()
+def explain(
+    image: Path,
+    fields: Annotated[str, typer.Option(help="The request's fields as JSON.")],
+    into: Annotated[Path, typer.Option(help="An existing folder.")],
+) -> None:
+    """Explain an image; write `record.json` and blobs of image and effects into a folder."""
+    request = json.loads(fields)
+    try:
+        collection = _collection()
+        collection.load_all()
+        model = collection.get(request["model"])
+        with _bar() as bar:
+            task = bar.add_task(request["model"], total=None, rate="", reliability="")
+
+            def report(masks: Masks) -> None:
+                reliability = "-" if masks.reliability is None else f"{masks.reliability:.3f}"
+                rate = f"{masks.masks_per_second or 0:,.0f}"
+                bar.update(task, total=masks.total, completed=masks.masks, rate=rate, reliability=reliability)
+
+            record = explain_locally(model, image.read_bytes(), request, into, report)
+    except (RiseError, ValueError, OSError) as error:
+        sys.stderr.write(f"rise-serve: {error}\n")
+        raise typer.Exit(2) from error
+    (into / "record.json").write_text(record.model_dump_json())
+
+
+def _collection() -> Collection:
+    settings = Settings()
+    return Collection(settings.models, choose_device(settings.device))
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} masks  {task.fields[rate]}/s  "),
+        TextColumn("reliability {task.fields[reliability]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,119 @@
+"""One explanation without a server: the same study, recorder and outcome as the worker's task, written to a folder."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+from PIL import Image
+from pydantic import ValidationError
+
+from app.contract.blobs import Blobs, image_blob
+from app.contract.errors import RiseError, unknown_name
+from app.contract.images import FORMATS, decode, open_image
+from app.contract.schemas import ImageInfo, JsonObject, ModelRef, Progress, Question, Record, Request, Status
+from workers.collection import LoadedModel
+from workers.convergence import Convergence
+from workers.methods import default_method, method, method_names
+from workers.outcome import finished_targets, progress, provenance, scaled
+from workers.parameters import MaskingParameters
+from workers.recorder import Recorder
+from workers.study import Study, prepare
+
+_ID = "local"
+
+
+def explain_locally(
+    model: LoadedModel, content: bytes, fields: JsonObject, folder: Path, report: Callable[[Progress], None]
+) -> Record:
+    """Explain an image; leave the image and its effects below a folder, named as the service names them.
+
+    Args:
+        model: what is explained.
+        content: an encoded image.
+        fields: of a request, without the image.
+        folder: an existing folder.
+        report: called after every block.
+
+    Raises:
+        RiseError: for whatever is wrong with the request, the image or the model.
+    """
+    question, name, parameters = _read(fields, model)
+    image = _decoded(content)
+    study = prepare(model.black_box, image, method(name), parameters, question.targets)
+    blobs = Blobs(folder.absolute().as_uri())
+    blobs.put(image_blob(_ID), content)
+    now = datetime.now(UTC)
+    record = Record(
+        id=_ID,
+        request=Request(
+            model=ModelRef(id=model.id, digest=model.digest),
+            method=name,
+            targets=question.targets,
+            parameters=parameters.model_dump(mode="json"),
+        ),
+        image=ImageInfo(
+            width=image.width,
+            height=image.height,
+            sha256=hashlib.sha256(content).hexdigest(),
+            media_type=FORMATS[open_image(content).format or ""],
+        ),
+        status=Status.SUCCEEDED,
+        created_at=now,
+        started_at=now,
+        expires_at=now,
+    )
+    return record.model_copy(update=_run(model, study, blobs, report))
+
+
+def _read(fields: JsonObject, model: LoadedModel) -> tuple[Question, str, MaskingParameters]:
+    own = {name: value for name, value in fields.items() if name in Question.model_fields}
+    given = {name: value for name, value in fields.items() if name not in Question.model_fields}
+    try:
+        question = Question.model_validate(own)
+        plugin = _method(question, model)
+        return question, plugin.__name__.rpartition(".")[2].replace("_", "-"), plugin.Parameters.model_validate(given)
+    except ValidationError as cause:
+        words = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in cause.errors())
+        raise RiseError("invalid-parameters", words) from cause
+
+
+def _method(question: Question, model: LoadedModel) -> ModuleType:
+    name = question.method or default_method(model.task)
+    if name not in method_names():
+        raise unknown_name("/method", name, method_names())
+    if model.task not in method(name).TASKS:
+        raise RiseError("invalid-parameters", f"method: {name} does not explain {model.task}")
+    return method(name)
+
+
+def _decoded(content: bytes) -> Image.Image:
+    try:
+        return decode(content)
+    except Exception as cause:  # because decoders raise whatever they like on broken input
+        raise RiseError("unreadable-image", f"the image cannot be read: {cause}") from cause
+
+
+def _run(model: LoadedModel, study: Study, blobs: Blobs, report: Callable[[Progress], None]) -> JsonObject:
+    """Return the fields of the record that say what came out."""
+    convergence, started = Convergence(study), time.monotonic()
+    recorder = Recorder(blobs, _ID, "local", study.state(), checkpoint_seconds=1.0)
+    for block in study.run():
+        convergence.add(block)
+        recorder.add(block)
+        masks = convergence.blocks * study.block_size
+        latest = progress(study, convergence, masks_per_second=masks / max(time.monotonic() - started, 1e-6))
+        report(latest)
+        if recorder.due:
+            recorder.checkpoint()
+        if convergence.reached():
+            break
+    return {
+        "finished_at": datetime.now(UTC),
+        "progress": latest,
+        "targets": finished_targets(study, convergence),
+        "state": scaled(recorder.checkpoint(), study, convergence),
+        "provenance": provenance(model.black_box, study, convergence),
+    }

@@ -1,0 +1,56 @@
+"""Composition root of a worker: settings -> device -> models -> announcement -> RQ loop."""
+
+import logging
+import os
+import socket
+import uuid
+from functools import partial
+
+from rq.serializers import JSONSerializer
+
+from app.contract.blobs import Blobs
+from app.contract.connection import connect
+from app.contract.queue import EXPLAIN, PREDICT, job_class, open_queue
+from app.contract.settings import Settings
+from app.contract.store import Store
+from workers.announce import Pulse, announcement
+from workers.collection import Collection
+from workers.device import choose_device
+from workers.tasks import Context, explain, predict
+from workers.warm import WarmWorker
+
+
+def run_worker(settings: Settings) -> None:
+    """Serve the models of the models file until the process is asked to stop."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    redis = connect(settings.redis_url)
+    store = Store(redis, keep_seconds=settings.keep_seconds)
+    device = choose_device(settings.device)
+    models = Collection(settings.models, device)
+    context = Context(store, Blobs(settings.storage_url), models, settings.checkpoint_seconds)
+    jobs = job_class({EXPLAIN: partial(explain, context), PREDICT: partial(predict, context)})
+    queue = open_queue(redis, settings.queue, jobs)
+    worker = WarmWorker(
+        [queue],
+        name=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
+        connection=redis,
+        job_class=jobs,
+        serializer=JSONSerializer,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        stopping=context.stopping,
+        log_job_description=False,
+    )
+    pulse = Pulse(
+        redis,
+        store,
+        worker,
+        queue,
+        lambda: announcement(worker.name, queue.name, device, models.cards()),
+        heartbeat_seconds=settings.heartbeat_seconds,
+    )
+    pulse.start()
+    models.load_all()
+    try:
+        worker.work(logging_level="WARNING")
+    finally:
+        pulse.stop()

@@ -1,0 +1,55 @@
+"""RISE: what a classifier looks at.
+
+Petsiuk, Das, Saenko: RISE: Randomized Input Sampling for Explanation of Black-box Models, BMVC 2018, arXiv 1806.07421;
+equation 6 for the published estimator, `sum(score * mask) / (N p)`.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from app.contract.geometry import Canvas
+from workers.blackbox import Classifier
+from workers.parameters import Fill, MaskingParameters
+from workers.saliency.loop import PublishedMap
+from workers.targets import Aim, Asked, ClassScore, aim_at_classes
+
+TASKS = ("classification",)
+DEFAULT_FOR = ("classification",)
+
+
+class Parameters(MaskingParameters):
+    """RISE: hides random parts of the image and shows how a visible pixel changes the score of a class."""
+
+    fill: Fill = Field("black", description="What hides: a name from `GET /v1/fills`, or a colour `#rrggbb`.")
+    score: ClassScore = Field("probability", description="What of a class is explained.")
+
+
+def fills(parameters: Parameters) -> list[str]:
+    """Return the one fill."""
+    return [parameters.fill]
+
+
+def aim(black_box: Classifier, outputs: Tensor, asked: Asked, _: Canvas, parameters: Parameters) -> Aim:
+    """Return the classes to explain and how raw outputs become their scores."""
+    return aim_at_classes(black_box, outputs, asked, what=parameters.score, numbers_per_class=_numbers(parameters))
+
+
+def _numbers(parameters: Parameters) -> int:
+    """Return how many numbers a block keeps per class: none can be spared where maps are summed at full resolution."""
+    rows, columns = parameters.cells
+    return rows * columns if parameters.estimator == "contrast" else 2**31
+
+
+def weigh(parameters: Parameters) -> PublishedMap:
+    """Return the published weighting, `score * mask / p`, summed over the batch."""
+
+    def weighted(scores: Tensor, masks: Tensor) -> Tensor:
+        return (torch.einsum("br,bhw->rhw", scores, masks[0]) / parameters.keep).unsqueeze(1)
+
+    return weighted
+
+
+def scale(_: Parameters, __: int) -> float:
+    """Return the factor from the mean over masks to the published map: RISE divides by N."""
+    return 1.0

@@ -1,0 +1,32 @@
+"""Loader `python`: `source = "module:callable"`, something that the operator put on the path.
+
+The callable takes nothing and returns a `Classifier` or a `Detector` (`workers/blackbox.py` says what they hold).
+"""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from workers.blackbox import BlackBox, Classifier, Detector
+from workers.models_file import ModelEntry
+
+
+def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:  # noqa: ARG001 - a loader's signature
+    """Call the callable.
+
+    Raises:
+        ValueError: if there is no such callable, or what it returns is no black box.
+    """
+    module, separator, name = entry.source.partition(":")
+    if not separator:
+        raise ValueError(f"source = {entry.source!r}: write it as module:callable")
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as cause:
+        raise ValueError(f"source = {entry.source!r}: {cause}") from cause
+    black_box = make()
+    if not isinstance(black_box, Classifier | Detector):
+        raise ValueError(f"source = {entry.source!r} returned {type(black_box).__name__}, not a Classifier or Detector")
+    return replace(black_box, device=device)

@@ -1,0 +1,50 @@
+"""Parameters that all methods share. A method's own model extends this one; its JSON Schema is in the catalogue.
+
+The front end checks requests against that schema; this model is what the schema is made from.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from app.contract.schemas import Value
+from workers.fills import COLOR, fill_names, is_fill
+
+Side = Annotated[int, Field(ge=1, le=64)]
+MAX_MASKS = 1_000_000
+
+
+def _known_fill(name: str) -> str:
+    if not is_fill(name):
+        raise ValueError(f"{name!r} is no fill; choose from {', '.join(fill_names())}, or #rrggbb")
+    return name
+
+
+Fill = Annotated[
+    str,
+    AfterValidator(_known_fill),
+    WithJsonSchema({"anyOf": [{"enum": list(fill_names())}, {"type": "string", "pattern": f"^{COLOR}$"}]}),
+]
+
+
+class MaskingParameters(Value):
+    """How many masks, how they are drawn, and when to stop."""
+
+    masks: int = Field(4000, ge=1, le=MAX_MASKS, description="Upper bound of masks; rounded up to whole blocks.")
+    until: float = Field(
+        0.95, ge=0, le=1, description="Stop as soon as every target's reliability reaches this; 1 uses all masks."
+    )
+    grid: Side | tuple[Side, Side] = Field(8, description="Cells along each side, or [rows, columns].")
+    keep: float = Field(0.5, ge=0.05, le=0.95, description="Chance that a cell stays visible.")
+    estimator: Literal["contrast", "paper"] = Field(
+        "contrast", description="`contrast`: effects per cell with error bars; `paper`: as published, for comparison."
+    )
+    canvas: Literal["model", "image"] = Field(
+        "model", description="Draw masks on the model's input, or on the uploaded image at its own size."
+    )
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="The same seed gives the same map.")
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Cells along the height and along the width."""
+        return (self.grid, self.grid) if isinstance(self.grid, int) else self.grid

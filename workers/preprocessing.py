@@ -1,0 +1,61 @@
+"""From an upright picture to what a black box takes: the canvas, its view of the image, normalisation.
+
+Normalisation is affine, so it commutes with blending: `m*image + (1-m)*fill` normalised is the blend of the normalised
+pictures. It is therefore done once per explanation and not once per masked image; masks still act on pixel values.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from workers.blackbox import Preprocessing
+
+View = tuple[float, float, float, float]
+
+_LETTERBOX = 114 / 255  # the grey that one-stage detectors pad with
+
+
+def pixels(image: Image.Image) -> Tensor:
+    """Return an RGB picture as `[3, H, W]`, float32 in 0..1."""
+    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1).contiguous()
+
+
+def view_of(width: int, height: int, preprocessing: Preprocessing) -> View:
+    """Return x0, y0, x1, y1 of the model's input in pixels of an image; beyond it where the model pads."""
+    if preprocessing.size is None or preprocessing.resize == "stretch":
+        return 0.0, 0.0, float(width), float(height)
+    rows, columns = preprocessing.size
+    choose = min if preprocessing.resize == "crop" else max
+    pixel = choose(width / columns, height / rows)  # image pixels per input pixel
+    x0, y0 = (width - columns * pixel) / 2, (height - rows * pixel) / 2
+    return x0, y0, x0 + columns * pixel, y0 + rows * pixel
+
+
+def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Bring pictures `[B, 3, H, W]` to the model's input size, `[B, 3, h, w]`, by its own rule."""
+    if preprocessing.size is None:
+        return images
+    rows, columns = preprocessing.size
+    height, width = images.shape[2:]
+    x0, y0, x1, y1 = view_of(width, height, preprocessing)
+    if preprocessing.resize == "crop":
+        images = images[:, :, round(y0) : round(y1), round(x0) : round(x1)]
+    inner = (rows, columns)
+    if preprocessing.resize == "letterbox":
+        inner = (max(1, round(rows * height / (y1 - y0))), max(1, round(columns * width / (x1 - x0))))
+    resized = functional.interpolate(images, inner, mode="bilinear", antialias=True, align_corners=False)
+    if inner == (rows, columns):
+        return resized
+    top, left = (rows - inner[0]) // 2, (columns - inner[1]) // 2
+    padding = (left, columns - inner[1] - left, top, rows - inner[0] - top)
+    return functional.pad(resized, padding, value=_LETTERBOX)
+
+
+def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Subtract the model's mean and divide by its deviation, per channel; any shape `[..., 3, H, W]`."""
+    mean, std = (
+        torch.tensor(values, device=images.device).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
+    )
+    return (images - mean) / std

@@ -1,0 +1,77 @@
+"""Writes the effects of one execution to the store as they come, and reads what earlier executions left.
+
+A checkpoint is a blob of its own that carries the execution's name, then an entry in the explanation's state that is
+accepted only while the execution owns the explanation. A late writer therefore spoils nothing.
+"""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.blobs import Blobs, effects_blob
+from app.contract.moments import Moments
+from app.contract.schemas import Checkpoint, State
+from app.contract.store import with_checkpoint
+from workers.saliency.loop import Block
+
+
+class Recorder:
+    """Gathers blocks and writes them as checkpoints.
+
+    Args:
+        blobs: where to.
+        explanation_id: whose.
+        execution: by whom.
+        state: what is stored already, or where nothing is, the empty state.
+        checkpoint_seconds: longest time between two checkpoints.
+    """
+
+    def __init__(
+        self, blobs: Blobs, explanation_id: str, execution: str, state: State, *, checkpoint_seconds: float
+    ) -> None:
+        self._blobs = blobs
+        self._explanation_id = explanation_id
+        self._execution = execution
+        self._checkpoint_seconds = checkpoint_seconds
+        self._pending: list[Block] = []
+        self._sums = Moments()
+        self._written_at = -float("inf")
+        self.state = state
+
+    def earlier_effects(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the effects of each block that is stored already, `[R, K, h, w]`, in order."""
+        for checkpoint in self.state.checkpoints:
+            yield from self._blobs.get_array(checkpoint.blob)
+
+    def add(self, block: Block) -> None:
+        """Take in one more block."""
+        if self.state.kind == "moments":
+            self._sums.add(block.effects)
+        self._pending.append(block)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self._written_at >= self._checkpoint_seconds
+
+    def checkpoint(self) -> State:
+        """Write what has been gathered and return the state that refers to it, to be stored by the caller."""
+        if not self._pending:
+            return self.state
+        array, first, count = self._gathered()
+        name = effects_blob(self._explanation_id, self._execution, first)
+        self._blobs.put_array(name, array)
+        self.state = with_checkpoint(self.state, Checkpoint(blob=name, first=first, count=count))
+        self._pending = []
+        self._written_at = time.monotonic()
+        return self.state
+
+    def _gathered(self) -> tuple[NDArray[np.float32], int, int]:
+        if self.state.kind == "effects":
+            effects = np.stack([block.effects for block in self._pending])
+            return effects.astype(np.float32), self._pending[0].index, len(self._pending)
+        assert self._sums.mean is not None
+        assert self._sums.deviation is not None
+        return np.stack([self._sums.mean, self._sums.deviation]).astype(np.float32), 0, self._sums.count

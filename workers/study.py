@@ -1,0 +1,135 @@
+"""One explanation, free of Redis: everything that is fixed before the first block, then blocks.
+
+The worker's task and the command line both use it. The picture is on the device, the targets are resolved, the method
+has said how outputs are scored; what is left is to take blocks until the caller has enough.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from app.contract.geometry import Canvas
+from app.contract.schemas import CanvasInfo, State
+from workers.blackbox import BlackBox
+from workers.fills import paint
+from workers.parameters import MaskingParameters
+from workers.preprocessing import normalise, pixels, to_input, view_of
+from workers.saliency.designs import Design
+from workers.saliency.loop import Block, Scene, contrast_blocks, published_blocks
+from workers.targets import Aim, Asked
+
+_PUBLISHED_BLOCK = 128
+_BATCH_NUMBERS = 16_000_000  # pixel values of one batch of masked images, at most
+
+
+@dataclass(frozen=True)
+class Study:
+    """An explanation that is ready to run.
+
+    Attributes:
+        method: the plug-in.
+        parameters: its parameters.
+        scene: what the loop looks at.
+        design: how states are sampled.
+        aim: targets and how they are scored.
+        block_size: masks in a block.
+        blocks: number of blocks at most.
+    """
+
+    method: ModuleType
+    parameters: MaskingParameters
+    scene: Scene
+    design: Design
+    aim: Aim
+    block_size: int
+    blocks: int
+
+    def run(self, *, first: int = 0) -> Iterator[Block]:
+        """Yield blocks from `first` on, each as soon as it is done."""
+        blocks = range(first, self.blocks)
+        if self.parameters.estimator == "contrast":
+            return contrast_blocks(self.scene, self.design, blocks)
+        weigh = self.method.weigh(self.parameters)
+        return published_blocks(self.scene, self.design, blocks, masks=self.block_size, weigh=weigh)
+
+    def state(self) -> State:
+        """Return what is needed to draw the effects, before there are any."""
+        canvas = self.scene.canvas
+        return State(
+            kind="effects" if self.parameters.estimator == "contrast" else "moments",
+            canvas=CanvasInfo(height=canvas.height, width=canvas.width, grid=canvas.grid, view=canvas.view),
+            seed=canvas.seed,
+            rows=self.aim.rows,
+            target_rows=self.aim.target_rows,
+        )
+
+
+def prepare(
+    black_box: BlackBox, image: Image.Image, method: ModuleType, parameters: MaskingParameters, asked: Asked
+) -> Study:
+    """Fix everything that comes before the first block.
+
+    Args:
+        black_box: the model.
+        image: upright, RGB.
+        method: a plug-in from `workers/methods`.
+        parameters: of that method.
+        asked: the request's targets.
+
+    Raises:
+        RiseError: where the targets do not exist or the model fails on the unmasked image.
+    """
+    picture = pixels(image).to(black_box.device)
+    canvas = _canvas(black_box, image, parameters)
+    ask = _ask(black_box, parameters)
+    seen = to_input(picture[None], black_box.preprocessing)[0] if parameters.canvas == "model" else picture
+    shown = _finish(seen, black_box, parameters)
+    with torch.inference_mode():
+        aim = method.aim(black_box, ask(shown[None]), asked, canvas, parameters)
+    fills = [
+        paint(name, seen, model_mean=black_box.preprocessing.mean, seed=parameters.seed)
+        for name in method.fills(parameters)
+    ]
+    hidden = torch.stack([_finish(fill, black_box, parameters) for fill in fills])
+    scene = Scene(shown, hidden, canvas, lambda masked: aim.score(ask(masked)), _batch(canvas))
+    design = Design(parameters.cells, parameters.keep, len(fills), parameters.seed)
+    size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
+    return Study(method, parameters, scene, design, aim, size, math.ceil(parameters.masks / size))
+
+
+def _canvas(black_box: BlackBox, image: Image.Image, parameters: MaskingParameters) -> Canvas:
+    size = black_box.preprocessing.size
+    if parameters.canvas == "image" or size is None:
+        whole = (0.0, 0.0, float(image.width), float(image.height))
+        return Canvas(image.height, image.width, parameters.cells, whole, parameters.seed)
+    view = view_of(image.width, image.height, black_box.preprocessing)
+    return Canvas(*size, parameters.cells, view, parameters.seed)
+
+
+def _ask(black_box: BlackBox, parameters: MaskingParameters) -> Callable[[Tensor], Any]:
+    """Return the function from pictures on the canvas to the model's raw outputs."""
+    if parameters.canvas == "model":
+        return black_box.forward
+
+    def whole_preprocessing(masked: Tensor) -> Any:
+        pictures = normalise(to_input(masked, black_box.preprocessing), black_box.preprocessing)
+        return black_box.forward(pictures.to(black_box.dtype))
+
+    return whole_preprocessing
+
+
+def _finish(picture: Tensor, black_box: BlackBox, parameters: MaskingParameters) -> Tensor:
+    """Bring a picture on the canvas, `[3, H, W]`, to the values that are blended."""
+    if parameters.canvas == "image":
+        return picture.contiguous()
+    return normalise(picture, black_box.preprocessing).to(black_box.dtype).contiguous()
+
+
+def _batch(canvas: Canvas) -> int:
+    return max(1, min(32, _BATCH_NUMBERS // (3 * canvas.height * canvas.width)))

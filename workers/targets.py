@@ -1,0 +1,113 @@
+"""What is explained: the targets of a request, resolved against what the model says about the unmasked image."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from app.contract.errors import RiseError, unknown_name
+from app.contract.schemas import Prediction, TargetRequest, TargetResult
+from workers.blackbox import Classifier
+
+Asked = str | Sequence[TargetRequest] | None
+ClassScore = Literal["probability", "logit"]
+
+_NUMBERS_KEPT = 100_000  # per block, up to which the effects of all classes are kept
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a method asks of a model.
+
+    Attributes:
+        targets: what is explained.
+        rows: the class of each row of scores; empty for detectors.
+        target_rows: the row of each target.
+        score: raw outputs of the model -> `[B, R]`, how much of each row's target is left.
+    """
+
+    targets: list[TargetResult]
+    rows: list[int]
+    target_rows: list[int]
+    score: Callable[[Any], Tensor]
+
+
+def probabilities(black_box: Classifier, outputs: Tensor) -> Tensor:
+    """Turn raw outputs into probabilities, both `[B, C]`."""
+    match black_box.activation:
+        case "softmax":
+            return outputs.float().softmax(1)
+        case "sigmoid":
+            return outputs.float().sigmoid()
+        case _:
+            return outputs.float()
+
+
+def logits(black_box: Classifier, outputs: Tensor) -> Tensor:
+    """Turn raw outputs into logits, both `[B, C]`: log odds where the model gives nothing but probabilities."""
+    return outputs.float().logit(eps=1e-6) if black_box.activation == "probabilities" else outputs.float()
+
+
+def top_classes(black_box: Classifier, scores: Tensor, count: int) -> list[Prediction]:
+    """Return the classes with the highest of the scores `[C]`, the highest first."""
+    values, classes = scores.topk(min(count, len(scores)))
+    return [
+        Prediction(label=label, name=black_box.labels[label], score=value)
+        for value, label in zip(values.tolist(), classes.tolist(), strict=True)
+    ]
+
+
+def aim_at_classes(
+    black_box: Classifier, outputs: Tensor, asked: Asked, *, what: ClassScore, numbers_per_class: int
+) -> Aim:
+    """Aim at the classes that were asked for, by default at the top one.
+
+    Effects of all classes are kept where they are small, so that later anybody can draw a class that was not asked for.
+
+    Args:
+        black_box: the classifier.
+        outputs: its raw outputs on the unmasked image, `[1, C]`.
+        asked: `top:N`, labels, or None.
+        what: which score of a class.
+        numbers_per_class: how many numbers a block keeps for each class.
+
+    Raises:
+        RiseError: `unknown-name` for a label that the model does not have; `model-failed` for scores that are not
+            finite numbers.
+    """
+    scores = probabilities(black_box, outputs)[0]
+    if not bool(torch.isfinite(scores).all()):
+        raise RiseError("model-failed", "the model's scores on the unmasked image are not finite numbers")
+    labels = _class_labels(black_box, scores, asked)
+    keep_all = len(scores) * numbers_per_class <= _NUMBERS_KEPT
+    rows = list(range(len(scores))) if keep_all else sorted(set(labels))
+    columns = torch.tensor(rows, device=outputs.device)
+    transform = probabilities if what == "probability" else logits
+    targets = [
+        TargetResult(index=index, label=label, name=black_box.labels[label], score=float(scores[label]))
+        for index, label in enumerate(labels)
+    ]
+    return Aim(
+        targets,
+        rows,
+        [rows.index(label) for label in labels],
+        lambda outputs: transform(black_box, outputs)[:, columns],
+    )
+
+
+def _class_labels(black_box: Classifier, scores: Tensor, asked: Asked) -> list[int]:
+    if asked is None or isinstance(asked, str):
+        count = 1 if asked is None else int(asked.removeprefix("top:"))
+        return [prediction.label for prediction in top_classes(black_box, scores, count)]
+    return [_class_index(black_box, target, place) for place, target in enumerate(asked)]
+
+
+def _class_index(black_box: Classifier, target: TargetRequest, place: int) -> int:
+    label = target.label
+    if isinstance(label, int) and label < len(black_box.labels):
+        return label
+    if isinstance(label, str) and label in black_box.labels:
+        return black_box.labels.index(label)
+    raise unknown_name(f"/targets/{place}/label", label, black_box.labels)
