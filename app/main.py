@@ -7,6 +7,7 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from app.catalogue import CatalogueReader
 from app.contract.announcements import announcements
@@ -17,7 +18,7 @@ from app.contract.queue import Jobs
 from app.contract.settings import Settings
 from app.contract.store import Store
 from app.dependencies import Services
-from app.problems import install
+from app.problems import DeclaredTooLarge, install
 from app.routes import catalogue, explanations, health
 from app.submission import Submission
 
@@ -29,13 +30,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the front end."""
     settings = settings or Settings()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    max_body_size = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
     app = FastAPI(
         title="rise-serve",
         summary="Why did the model say so? Saliency maps for any image model, with error bars.",
         version=version("rise-serve"),
         lifespan=_lifespan,
-        max_body_size=int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS,
     )
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=max_body_size)
+    app.add_middleware(DeclaredTooLarge, max_body_size=max_body_size)
     app.state.services = _services(settings)
     install(app)
     for module in (explanations, catalogue, health):

@@ -122,12 +122,12 @@ def up(settings: Settings, *, say: Callable[[str], None], when_ready: Callable[[
         data.mkdir(parents=True, exist_ok=True)
         cleanup.enter_context(_locked(data))
         port = _free_port(settings.host, settings.port)
+        sockets = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="rise-")))
         children: list[Child] = []
-        cleanup.callback(_stop_all, children)
+        cleanup.callback(_stop_all, children)  # last in, first out: before the folder of sockets goes
         redis_url = os.environ.get("REDIS_URL") or os.environ.get("RISE_REDIS_URL") or ""
         if not redis_url:
-            folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="rise-")))
-            redis_url = _start_server(children, data, folder / "redis.sock", stopping)
+            redis_url = _start_server(children, data, sockets / "redis.sock", stopping)
         children += _services(settings, port, data, redis_url)
         for child in children:
             if child.process is None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -75,6 +74,3 @@ def draw_blocks(study: Study, blocks: list[Block], image: Image.Image, row: int 
     checkpoint = {"blob": "-", "first": 0, "count": len(blocks)}
     state = type(state).model_validate({**state.model_dump(), "checkpoints": [checkpoint]})
     return draw(state, arrays, row, frame_of_image(image.width, image.height))
-
-
-torch.set_num_threads(2)

@@ -1,5 +1,7 @@
 """What METHODS calls the tests that decide, for RISE: exact oracles, not golden files."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -174,7 +176,7 @@ def test_normalising_once_gives_the_map_of_normalising_every_masked_image() -> N
         preprocessing=type(plain.preprocessing)(size=(32, 32), mean=(0.4,) * 3, std=(0.2,) * 3),
         activation="probabilities",
     )
-    options = {"masks": 500, "until": 1, "fill": "#ff8000"}
+    options: dict[str, Any] = {"masks": 500, "until": 1, "fill": "#ff8000"}
     assert np.allclose(
         map_of(study_of(plain, image, **options), image).values,
         map_of(study_of(normal, image, **options), image).values,

@@ -99,7 +99,7 @@ class Pulse:
 
     def _rescue(self) -> None:
         """Put abandoned jobs back on the queue, one worker at a time."""
-        lock = self._redis.lock(f"rise:rescue:{self._queue.name}", timeout=30, blocking=False)
+        lock = self._redis.lock(f"rise:rescue:{self._queue.name}", timeout=10, blocking=False)
         if not lock.acquire():
             return
         try:

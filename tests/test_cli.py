@@ -1,0 +1,61 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.conftest import SAMPLES
+
+COMMAND = str(Path(sys.executable).with_name("rise-serve"))
+STAR = str(SAMPLES / "star.jpg")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_explain_needs_no_server_and_writes_the_map_and_the_overlay(tmp_path: Path) -> None:
+    found = run("explain", STAR, "--model", "shapes", "--masks", "600", "--until", "1", "--out", str(tmp_path / "r"))
+    assert found.returncode == 0, found.stderr
+    assert "star" in found.stdout
+    archive = np.load(tmp_path / "r" / "0.npz")
+    width, height = Image.open(STAR).size
+    assert archive["map"].shape == (height, width)
+    assert Image.open(tmp_path / "r" / "0.overlay.png").size == (width, height)
+    assert "640/640 masks" in found.stderr
+
+
+def test_json_is_for_machines(tmp_path: Path) -> None:
+    options = ["--target", "ring", "--target", "star", "--set", "fill=blur", "--set", "seed=4", "--masks", "512"]
+    found = run("explain", STAR, "--model", "shapes", "--json", "--out", str(tmp_path), *options)
+    assert found.returncode == 0, found.stderr
+    summary = json.loads(found.stdout)
+    assert [target["name"] for target in summary["targets"]] == ["ring", "star"]
+    assert summary["request"]["parameters"]["fill"] == "blur"
+    assert summary["request"]["parameters"]["seed"] == 4
+    assert all(Path(path).exists() for target in summary["targets"] for path in target["files"].values())
+
+
+def test_mistakes_are_told_in_a_sentence(tmp_path: Path) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    for arguments, word in [
+        ((STAR, "--model", "nobody"), "nobody"),
+        ((STAR, "--model", "shapes", "--set", "fill=plaid"), "plaid"),
+        ((STAR, "--model", "shapes", "--set", "colour=red"), "colour"),
+        ((STAR, "--model", "shapes", "--target", "dog"), "dog"),
+        ((STAR, "--model", "shapes", "--method", "shap"), "shap"),
+        ((str(text), "--model", "shapes"), "read"),
+    ]:
+        found = run("explain", *arguments, "--out", str(tmp_path / "r"))
+        assert found.returncode == 2, arguments
+        assert word in found.stderr
+        assert "Traceback" not in found.stderr
+
+
+def test_models_says_what_there_is() -> None:
+    (card,) = [card for card in json.loads(run("models", "--json").stdout) if card["id"] == "shapes"]
+    assert card["state"] == "ready"
+    assert "shapes" in run("models").stdout

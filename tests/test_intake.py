@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.contract.errors import RiseError
+from app.contract.images import decode
+from app.contract.settings import Settings
+from app.intake import check_image
+from tests.hostile import encoded, picture, png_that_claims, refused, unusual
+
+
+@pytest.mark.parametrize("name", unusual())
+def test_an_unusual_image_is_read_upright_as_rgb(name: str) -> None:
+    content, size = unusual()[name]
+    info = check_image(content, Settings()).info
+    assert (info.width, info.height) == size
+    image = decode(content)
+    assert image.mode == "RGB"
+    assert image.size == size
+
+
+@pytest.mark.parametrize("name", refused())
+def test_what_is_no_image_is_refused_with_a_reason(name: str) -> None:
+    with pytest.raises(RiseError) as caught:
+        check_image(refused()[name], Settings())
+    assert caught.value.code in {"unreadable-image", "image-too-large"}
+
+
+def test_pixels_are_counted_before_they_are_decoded() -> None:
+    with pytest.raises(RiseError, match="100000 x 100000"):
+        check_image(png_that_claims(100_000, 100_000), Settings())
+
+
+def test_bytes_over_the_limit_are_refused() -> None:
+    content = encoded(picture(), "PNG")
+    with pytest.raises(RiseError) as caught:
+        check_image(content, Settings(max_image_bytes=len(content) - 1))
+    assert caught.value.code == "image-too-large"
+    assert check_image(content, Settings(max_image_bytes=len(content))).info.width == 60
+
+
+def test_sixteen_bits_keep_their_range() -> None:
+    values = np.asarray(decode(unusual()["16-bit png"][0]))
+    assert values.min() <= 1
+    assert values.max() >= 254
+    assert len(np.unique(values)) > 200
+
+
+def test_transparency_shows_white() -> None:
+    clear = Image.new("RGBA", (4, 4), (200, 0, 0, 0))
+    assert np.asarray(decode(encoded(clear, "PNG"))).min() == 255
+
+
+def test_rotation_by_exif_moves_pixels_to_where_people_see_them() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = Image.new("RGB", (40, 20), "black")
+    lying.paste("white", (0, 0, 20, 20))
+    upright = np.asarray(decode(encoded(lying, "PNG", exif=exif.tobytes())))
+    assert upright.shape == (40, 20, 3)
+    assert upright[:20].min() == 255
+    assert upright[20:].max() == 0

@@ -1,0 +1,66 @@
+import json
+import zlib
+
+import pytest
+from redis import Redis
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from app.contract.queue import EXPLAIN, PREDICT, Jobs, job_class, open_queue
+
+
+def run_worker(redis: Redis, calls: list[object]) -> None:
+    jobs = job_class({EXPLAIN: calls.append, PREDICT: lambda *given: list(given)})
+    queue = open_queue(redis, "q", jobs)
+    SimpleWorker([queue], connection=redis, job_class=jobs, serializer=JSONSerializer).work(burst=True)
+
+
+@pytest.mark.parametrize("name", ["subprocess.check_output", "os.system", "workers.tasks.explain", "builtins.eval"])
+def test_a_worker_runs_no_function_that_is_not_on_its_list(redis: Redis, name: str, tmp_path: object) -> None:
+    mark = f"{tmp_path}/ran"
+    job = open_queue(redis, "q").enqueue_call(name, args=(f"touch {mark}",))
+    run_worker(redis, [])
+    assert job.get_status(refresh=True).value == "failed"
+    assert "PermissionError" in str(job.latest_result().exc_string)  # type: ignore[union-attr]
+
+
+def test_callbacks_that_stand_in_a_job_s_hash_are_never_imported(redis: Redis) -> None:
+    calls: list[object] = []
+    job = open_queue(redis, "q").enqueue_call(EXPLAIN, args=("id",))
+    redis.hset(job.key, mapping={"success_callback_name": "os.abort", "failure_callback_name": "os.abort"})
+    run_worker(redis, calls)
+    assert calls == ["id"]
+
+
+def test_the_queue_carries_an_id_as_json_and_nothing_else(redis: Redis) -> None:
+    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False)
+    data: bytes = redis.hget("rq:job:abc", "data")  # type: ignore[assignment]
+    assert json.loads(zlib.decompress(data)) == ["explain", None, ["abc"], {}]
+
+
+def test_an_explanation_is_on_the_queue_once_however_often_it_is_asked_for(redis: Redis) -> None:
+    jobs, calls = Jobs(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
+    for _ in range(3):
+        jobs.enqueue_explanation("q", "abc", again=False)
+    jobs.enqueue_explanation("q", "def", again=False)
+    assert (jobs.position("q", "abc"), jobs.position("q", "def"), jobs.position("q", "no")) == (0, 1, None)
+    run_worker(redis, calls)
+    assert calls == ["abc", "def"]
+    jobs.enqueue_explanation("q", "abc", again=True)
+    run_worker(redis, calls)
+    assert calls == ["abc", "def", "abc"]
+
+
+def test_a_removed_explanation_does_not_run(redis: Redis) -> None:
+    jobs, calls = Jobs(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
+    jobs.enqueue_explanation("q", "abc", again=False)
+    jobs.remove("abc")
+    jobs.remove("never-there")
+    run_worker(redis, calls)
+    assert calls == []
+
+
+def test_a_call_that_nobody_answers_times_out_and_leaves_nothing_behind(redis: Redis) -> None:
+    with pytest.raises(TimeoutError):
+        Jobs(redis, timeout_seconds=60).call("q", PREDICT, "a", seconds=1)
+    assert len(open_queue(redis, "q")) == 0

@@ -1,0 +1,294 @@
+"""The whole, over real HTTP: front end, Valkey, a worker process, the shipped model."""
+
+import base64
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import SAMPLES
+from tests.hostile import encoded, mutilated, picture, refused, unusual
+
+WAIT = {"Prefer": "wait=60"}
+
+
+def explain(http: httpx2.Client, image: bytes, headers: dict[str, str] = WAIT, **fields: Any) -> httpx2.Response:
+    data = {"model": "shapes", **{name: str(value) for name, value in fields.items()}}
+    return http.post("/v1/explanations", files={"image": ("photo", image)}, data=data, headers=headers)
+
+
+def test_a_photograph_becomes_a_map_that_lights_up_the_shape(http: httpx2.Client, star: bytes) -> None:
+    answer = explain(http, star)
+    assert answer.status_code == 200
+    assert answer.headers["preference-applied"] == "wait=60"
+    body = answer.json()
+    assert body["status"] == "succeeded"
+    target = body["targets"][0]
+    assert target["name"] == "star"
+    assert target["reliability"] >= 0.95
+    assert body["provenance"]["stopped"] == "reliable"
+    array = np.load(io.BytesIO(http.get(target["links"]["npy"]).content))
+    width, height = Image.open(io.BytesIO(star)).size
+    assert array.shape == (height, width)
+    assert array.dtype == np.float32
+    row, column = np.unravel_index(array.argmax(), array.shape)
+    assert abs(target["peak"][0] - column) < width / 20
+    assert abs(target["peak"][1] - row) < height / 20
+
+
+def test_every_format_of_a_map_has_the_size_of_the_upload_or_smaller(http: httpx2.Client, star: bytes) -> None:
+    links = explain(http, star).json()["targets"][0]["links"]
+    size = Image.open(io.BytesIO(star)).size
+    for name in ("png", "overlay"):
+        answer = http.get(links[name])
+        assert answer.headers["content-type"] == "image/png"
+        assert Image.open(io.BytesIO(answer.content)).size == size
+        small = Image.open(io.BytesIO(http.get(links[name], params={"max_side": 64, "signed": True}).content))
+        assert max(small.size) == 64
+    archive = np.load(io.BytesIO(http.get(links["npz"]).content), allow_pickle=False)
+    assert archive["map"].shape == archive["standard_error"].shape == size[::-1]
+    assert (archive["standard_error"] > 0).any()
+    assert json.loads(str(archive["target"]))["name"] == "star"
+    assert json.loads(str(archive["parameters"]))["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("accept", "magic"),
+    [
+        ("application/x-npy", b"\x93NUMPY"),
+        ("application/x-npz", b"PK"),
+        ("image/png", b"\x89PNG"),
+        ("*/*", b"\x93NUMPY"),
+    ],
+)
+def test_a_map_without_an_ending_comes_as_the_client_accepts_it(
+    http: httpx2.Client, star: bytes, accept: str, magic: bytes
+) -> None:
+    here = explain(http, star).json()["links"]["self"]
+    assert http.get(f"{here}/maps/0", headers={"Accept": accept}).content.startswith(magic)
+    assert http.get(f"{here}/maps/0", headers={"Accept": "text/html"}).status_code == 406
+
+
+def test_the_image_comes_back_as_it_was_uploaded(http: httpx2.Client, star: bytes) -> None:
+    answer = http.get(explain(http, star).json()["links"]["image"])
+    assert answer.content == star
+    assert answer.headers["content-type"] == "image/jpeg"
+
+
+def test_json_with_base64_means_the_same_as_a_form(http: httpx2.Client, star: bytes) -> None:
+    form = explain(http, star, seed=5, targets='[{"label": "ring"}]').json()
+    body = {
+        "model": "shapes",
+        "seed": 5,
+        "targets": [{"label": "ring"}],
+        "image": {"base64": base64.b64encode(star).decode()},
+    }
+    answer = http.post("/v1/explanations", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["id"] == form["id"]
+    assert answer.json()["targets"][0]["name"] == "ring"
+
+
+def test_the_same_request_twice_is_one_explanation_and_one_run(http: httpx2.Client, star: bytes) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: explain(http, star, seed=77), range(8)))
+    bodies = [answer.json() for answer in answers]
+    assert {body["id"] for body in bodies} == {bodies[0]["id"]}
+    assert {body["started_at"] for body in bodies} == {bodies[0]["started_at"]}
+    assert explain(http, star, seed=77).json()["finished_at"] == bodies[0]["finished_at"]
+    assert explain(http, star, seed=78).json()["id"] != bodies[0]["id"]
+
+
+def test_creating_does_not_wait_unless_asked_and_says_where_to_look(http: httpx2.Client, star: bytes) -> None:
+    answer = explain(http, star, headers={}, seed=11)
+    assert answer.status_code == 202
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.json()["status"] in {"queued", "running"}
+    here = answer.headers["location"]
+    assert http.get(here, params={"wait": 60}).json()["status"] == "succeeded"
+
+
+def test_all_targets_come_from_one_pass(http: httpx2.Client, star: bytes) -> None:
+    body = explain(http, star, targets="top:6", masks=512, until=1).json()
+    assert [target["index"] for target in body["targets"]] == list(range(6))
+    scores = [target["score"] for target in body["targets"]]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1, abs=1e-5)
+    assert body["provenance"]["masks_used"] == 512
+    maps = [np.load(io.BytesIO(http.get(target["links"]["npy"]).content)) for target in body["targets"]]
+    assert np.allclose(np.sum(maps, axis=0), 0, atol=1e-4)  # what one class gains the others lose
+
+
+def test_the_published_estimator_can_be_asked_for(http: httpx2.Client, star: bytes) -> None:
+    body = explain(http, star, estimator="paper", masks=512, until=1).json()
+    array = np.load(io.BytesIO(http.get(body["targets"][0]["links"]["npy"]).content))
+    assert array.min() > 0  # uncentred: it adds up scores
+    assert array.max() <= 1
+
+
+def test_a_long_explanation_shows_progress_and_its_running_map_and_can_be_cancelled(
+    http: httpx2.Client, star: bytes
+) -> None:
+    here = explain(http, star, headers={}, masks=1_000_000, until=1).headers["location"]
+    for _ in range(600):
+        body = http.get(here, params={"wait": 0.1}).json()
+        if body["progress"] and body["targets"]:
+            break
+    assert body["status"] == "running"
+    assert 0 < body["progress"]["masks"] < body["progress"]["total"] == 1_000_064 // 128 * 128
+    assert body["progress"]["eta_seconds"] > 0
+    assert http.get(f"{here}/maps/0.npy").status_code == 200
+    cancelled = http.post(f"{here}/cancel")
+    assert cancelled.status_code == 202
+    assert cancelled.json()["status"] == "cancelled"
+    assert explain(http, star, seed=12, masks=256, until=1).json()["status"] == "succeeded"  # the worker is free again
+    assert http.get(here).json()["status"] == "cancelled"
+
+
+def test_a_queued_explanation_waits_its_turn_and_can_be_cancelled(http: httpx2.Client, star: bytes) -> None:
+    first = explain(http, star, headers={}, masks=1_000_000, until=1, seed=21).json()
+    second = explain(http, star, headers={}, masks=1_000_000, until=1, seed=22).json()
+    third = explain(http, star, headers={}, masks=1_000_000, until=1, seed=23).json()
+    assert third["queue_position"] >= 1
+    assert http.get(f"{third['links']['self']}/maps/0.npy").status_code == 409
+    for body in (third, second, first):
+        assert http.post(body["links"]["cancel"]).json()["status"] == "cancelled"
+
+
+def test_an_explanation_that_was_cancelled_runs_when_it_is_asked_for_again(http: httpx2.Client, star: bytes) -> None:
+    here = explain(http, star, headers={}, masks=100_000, until=1, seed=31).headers["location"]
+    http.post(f"{here}/cancel")
+    answer = explain(http, star, headers={}, masks=100_000, until=1, seed=31)
+    assert answer.status_code == 202
+    assert answer.headers["location"] == here
+    http.post(f"{here}/cancel")
+
+
+def test_predict_says_what_can_be_explained(http: httpx2.Client, star: bytes) -> None:
+    answer = http.post("/v1/models/shapes/predict", files={"image": star}, params={"limit": 3})
+    assert answer.status_code == 200
+    assert answer.json()[0]["name"] == "star"
+    assert len(answer.json()) == 3
+
+
+def test_the_catalogue_says_what_there_is(http: httpx2.Client) -> None:
+    model = next(model for model in http.get("/v1/models").json() if model["id"] == "shapes")
+    assert model["state"] == "ready"
+    assert model["labels"] == ["circle", "square", "triangle", "star", "cross", "ring"]
+    methods = http.get("/v1/methods").json()
+    rise = next(method for method in methods if method["id"] == "rise")
+    assert rise["parameters"]["properties"]["masks"]["default"] == 4000
+    assert all("description" in schema for schema in rise["parameters"]["properties"].values())
+    assert "blur" in http.get("/v1/fills").json()
+
+
+def test_it_says_that_it_lives_and_is_ready(http: httpx2.Client) -> None:
+    assert http.get("/livez").json() == {"status": "alive"}
+    assert http.get("/readyz").json()["ready"] is True
+
+
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"model": "nobody"}, "unknown-name", "/model"),
+    ({"model": "no such id!"}, "invalid-parameters", "/model"),
+    ({"method": "shap"}, "unknown-name", "/method"),
+    ({"metod": "rise"}, "unknown-name", "/metod"),
+    ({"targets": '[{"label": "dog"}]'}, "unknown-name", "/targets/0/label"),
+    ({"targets": '[{"label": 6}]'}, "unknown-name", "/targets/0/label"),
+    ({"targets": '[{"label": -1}]'}, "invalid-parameters", "/targets/0/label"),
+    ({"targets": '[{"box": [0, 0, 5, 5]}]'}, "invalid-parameters", "/targets/0/box"),
+    ({"targets": "[{}]"}, "invalid-parameters", "/targets/0"),
+    ({"targets": "top:0"}, "invalid-parameters", "/targets"),
+    ({"targets": "[]"}, "invalid-parameters", "/targets"),
+    ({"masks": 0}, "invalid-parameters", "/masks"),
+    ({"masks": "many"}, "invalid-parameters", "/masks"),
+    ({"masks": 10**9}, "invalid-parameters", "/masks"),
+    ({"until": 1.5}, "invalid-parameters", "/until"),
+    ({"until": "NaN"}, "invalid-parameters", "/until"),
+    ({"grid": 0}, "invalid-parameters", "/grid"),
+    ({"grid": "[8]"}, "invalid-parameters", "/grid"),
+    ({"keep": 1}, "invalid-parameters", "/keep"),
+    ({"fill": "plaid"}, "unknown-name", "/fill"),
+    ({"fill": "#12345"}, "unknown-name", "/fill"),
+    ({"estimator": "exact"}, "unknown-name", "/estimator"),
+    ({"seed": -1}, "invalid-parameters", "/seed"),
+    ({"seed": 2**63}, "invalid-parameters", "/seed"),
+]
+
+
+@pytest.mark.parametrize(("fields", "code", "pointer"), WRONG)
+def test_a_wrong_field_is_named_with_what_is_allowed(
+    http: httpx2.Client, star: bytes, fields: dict[str, Any], code: str, pointer: str
+) -> None:
+    answer = explain(http, star, **fields)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == code
+    assert problem["instance"] == "/v1/explanations"
+    assert any(error["field"].startswith(pointer) for error in problem["errors"])
+    assert len(problem["detail"]) < 500
+
+
+def test_requests_that_are_not_requests_are_refused(http: httpx2.Client, star: bytes) -> None:
+    create = "/v1/explanations"
+    assert http.post(create, content=b"x", headers={"Content-Type": "text/plain"}).status_code == 415
+    assert http.post(create, content=b"{", headers={"Content-Type": "application/json"}).status_code == 400
+    assert http.post(create, json=[]).status_code == 400
+    assert http.post(create, json={"model": "shapes"}).json()["errors"][0]["field"] == "/image"
+    assert http.post(create, json={"model": "shapes", "image": {"base64": "!"}}).status_code == 422
+    assert http.post(create, data={"model": "shapes", "image": "text"}).status_code in {415, 422}
+    assert http.post(create, files={"image": star}).json()["errors"][0]["field"] == "/model"
+    assert http.get("/v1/explanations/nobody").json()["code"] == "not-found"
+    assert http.get("/nowhere").json()["code"] == "not-found"
+    assert http.delete("/livez").json()["code"] == "method-not-allowed"
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(http: httpx2.Client) -> None:
+    answer = explain(http, b"\xff\xd8\xff" + b"\0" * 40_000_000)
+    assert answer.status_code == 413
+    assert answer.json()["code"] in {"request-too-large", "image-too-large"}
+
+
+def test_two_hundred_hostile_uploads_get_a_right_answer_or_a_problem_and_the_next_good_one_works(
+    http: httpx2.Client, star: bytes
+) -> None:
+    for name, content in refused().items():
+        answer = explain(http, content, masks=1)
+        assert answer.status_code in {413, 422}, name
+        assert answer.json()["code"] in {"unreadable-image", "image-too-large"}, name
+    for name, (content, (width, height)) in unusual().items():
+        body = explain(http, content, masks=1, until=1).json()
+        assert body["status"] == "succeeded", name
+        assert (body["image"]["width"], body["image"]["height"]) == (width, height), name
+        array = np.load(io.BytesIO(http.get(body["targets"][0]["links"]["npy"]).content))
+        assert array.shape == (height, width), name
+        assert http.get(body["targets"][0]["links"]["overlay"]).status_code == 200, name
+    for content in mutilated(200 - len(refused()) - len(unusual())):
+        answer = explain(http, content, masks=1, until=1)
+        assert answer.status_code < 500
+        assert answer.status_code >= 400 or answer.json()["status"] == "succeeded"
+    assert explain(http, star, masks=256, seed=99).json()["status"] == "succeeded"
+
+
+def test_maps_are_asked_for_by_index_and_known_ending(http: httpx2.Client, star: bytes) -> None:
+    here = explain(http, star).json()["links"]["self"]
+    for name in ("1.npy", "0.exe", "0.", "-1.npy", "x.npy", "99999999.npy", "0.npy.npy"):
+        assert http.get(f"{here}/maps/{name}").status_code == 404, name
+    assert http.get(f"{here}/maps/0.png", params={"cmap": "no-such-map"}).status_code == 422
+    assert http.get(f"{here}/maps/0.png", params={"max_side": 0}).status_code == 422
+
+
+def test_the_samples_that_ship_are_explained_as_what_they_show(http: httpx2.Client) -> None:
+    for name in ("star", "ring"):
+        body = explain(http, (SAMPLES / f"{name}.jpg").read_bytes()).json()
+        assert body["targets"][0]["name"] == name
+
+
+def test_a_grey_picture_gets_a_map_like_any_other(http: httpx2.Client) -> None:
+    body = explain(http, encoded(picture(mode="L"), "PNG"), masks=256, until=1).json()
+    assert body["status"] == "succeeded"

@@ -1,0 +1,129 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from redis import Redis
+
+from app.contract.schemas import (
+    CanvasInfo,
+    Failure,
+    ImageInfo,
+    ModelRef,
+    Progress,
+    Provenance,
+    Record,
+    Request,
+    State,
+    Status,
+)
+from app.contract.store import Store, record_key
+
+PROGRESS = Progress(masks=128, total=1024)
+STATE = State(
+    kind="effects",
+    canvas=CanvasInfo(height=8, width=8, grid=(2, 2), view=(0, 0, 8, 8)),
+    seed=0,
+    rows=[0],
+    target_rows=[0],
+)
+
+
+def a_record(explanation_id: str = "one") -> Record:
+    now = datetime.now(UTC)
+    return Record(
+        id=explanation_id,
+        request=Request(model=ModelRef(id="m", digest="d"), method="rise", targets=None, parameters={"seed": 0}),
+        image=ImageInfo(width=8, height=8, sha256="0", media_type="image/png"),
+        status=Status.QUEUED,
+        created_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
+
+
+def a_store(redis: Redis) -> Store:
+    return Store(redis, keep_seconds=600)
+
+
+def publish(store: Store, execution: str) -> bool:
+    provenance = Provenance(
+        version="0", device="cpu", precision="float32", seed=0, masks_used=128, blocks=1, stopped="all-masks"
+    )
+    return store.succeed("one", execution, progress=PROGRESS, targets=[], state=STATE, provenance=provenance)
+
+
+def test_a_record_comes_back_as_it_was_stored(redis: Redis) -> None:
+    store, record = a_store(redis), a_record()
+    assert store.create(record)
+    assert store.read("one") == record
+    assert store.read("two") is None
+
+
+def test_the_same_explanation_is_created_once_while_it_is_alive(redis: Redis) -> None:
+    store = a_store(redis)
+    assert [store.create(a_record()) for _ in range(3)] == [True, False, False]
+    store.start("one", "a")
+    assert not store.create(a_record())
+    publish(store, "a")
+    assert not store.create(a_record())
+
+
+def test_a_failed_or_cancelled_explanation_can_be_asked_for_again_and_starts_afresh(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record())
+    store.fail("one", Failure(code="model-failed", detail="no"))
+    assert store.create(a_record())
+    found = store.read("one")
+    assert found is not None
+    assert found.status is Status.QUEUED
+    assert found.error is None
+
+
+def test_only_the_latest_execution_may_write(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record())
+    assert store.start("one", "late") is not None
+    assert store.start("one", "new") is not None
+    assert not store.advance("one", "late", progress=PROGRESS, state=STATE)
+    assert not publish(store, "late")
+    assert not store.fail("one", Failure(code="model-failed", detail="late"), execution="late")
+    assert store.advance("one", "new", progress=PROGRESS, state=STATE)
+    assert publish(store, "new")
+
+
+def test_a_cancelled_explanation_refuses_what_its_worker_still_writes(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record())
+    store.start("one", "a")
+    assert store.cancel("one")
+    assert not store.advance("one", "a", progress=PROGRESS)
+    assert not publish(store, "a")
+    assert store.start("one", "b") is None
+    found = store.read("one")
+    assert found is not None
+    assert found.status is Status.CANCELLED
+
+
+def test_what_has_ended_stays_ended(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record())
+    store.start("one", "a")
+    publish(store, "a")
+    assert not store.cancel("one")
+    assert not store.fail("one", Failure(code="x", detail="y"))
+    found = store.read("one")
+    assert found is not None
+    assert found.status is Status.SUCCEEDED
+
+
+def test_everything_expires(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record())
+    keys: Any = redis.keys("rise:*")
+    assert keys
+    assert all(0 < int(redis.ttl(key)) <= 600 for key in keys)
+
+
+def test_nothing_comes_into_being_by_changing_what_is_not_there(redis: Redis) -> None:
+    store = a_store(redis)
+    assert store.start("nobody", "a") is None
+    assert not store.cancel("nobody")
+    assert not redis.exists(record_key("nobody"))

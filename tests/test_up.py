@@ -1,0 +1,69 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from redis import Redis
+
+from tests.conftest import start_service, stop_service
+
+COMMAND = [str(Path(sys.executable).with_name("rise-serve")), "up"]
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
+
+
+def test_control_c_stops_everything_and_leaves_nothing_running(tmp_path: Path) -> None:
+    service = start_service(tmp_path / "data")
+    children = list(service.children())
+    assert len(children) == 3
+    assert stop_service(service) == 0
+    assert not any(alive(pid) for pid in children)
+
+
+def test_when_it_is_killed_its_children_end_too(tmp_path: Path) -> None:
+    service = start_service(tmp_path / "data")
+    children = list(service.children())
+    service.process.kill()
+    service.process.wait(10)
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(alive(pid) for pid in children)
+
+
+def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        environment = {**os.environ, "RISE_PORT": port, "RISE_DATA": str(tmp_path)}
+        found = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 1
+    assert f"port {port}" in found.stderr
+    assert "RISE_PORT" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_data_folder_in_use_is_a_clear_error(tmp_path: Path) -> None:
+    service = start_service(tmp_path / "data")
+    environment = {**os.environ, "RISE_PORT": "0", "RISE_DATA": str(tmp_path / "data")}
+    found = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 1
+    assert "another rise-serve" in found.stderr
+    stop_service(service)
+
+
+def test_it_uses_the_redis_server_that_it_is_given(tmp_path: Path, valkey: str) -> None:
+    service = start_service(tmp_path / "data", REDIS_URL=valkey)
+    try:
+        assert len(service.children()) == 2
+        with Redis.from_url(valkey) as redis:
+            assert redis.zcard("rise:workers") == 1
+    finally:
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(30) == 0
