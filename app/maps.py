@@ -23,7 +23,7 @@ def sheet_of(record: Record, blobs: Blobs, index: int, *, max_side: int | None) 
     frame = frame_of_image(record.image.width, record.image.height, max_side=max_side)
     arrays = (blobs.get_array(checkpoint.blob) for checkpoint in state.checkpoints)
     drawn = draw(state, arrays, state.target_rows[index], frame)
-    return Sheet(drawn, record.targets[index], record, lambda: decode(blobs.get(image_blob(record.id))))
+    return Sheet(drawn, state.fills, record.targets[index], record, lambda: decode(blobs.get(image_blob(record.id))))
 
 
 def _why_not(record: Record) -> str:

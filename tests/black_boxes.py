@@ -1,6 +1,7 @@
 """Black boxes whose maps are known, and short ways to explain with them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from torch import Tensor
 from app.contract.drawing import DrawnMap, draw
 from app.contract.geometry import frame_of_image
 from app.contract.moments import Moments
-from workers.blackbox import Classifier, Preprocessing
+from workers.blackbox import BlackBox, Classifier, Preprocessing
 from workers.methods import method
 from workers.saliency.loop import Block
 from workers.study import Study, prepare
@@ -44,7 +45,7 @@ def noise_image(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def study_of(
-    black_box: Classifier, image: Image.Image, asked: Asked = None, *, method_name: str = "rise", **parameters: object
+    black_box: BlackBox, image: Image.Image, asked: Asked = None, *, method_name: str = "rise", **parameters: Any
 ) -> Study:
     plugin = method(method_name)
     return prepare(black_box, image, plugin, plugin.Parameters(**parameters), asked)

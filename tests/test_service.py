@@ -10,6 +10,7 @@ import httpx2
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from tests.conftest import SAMPLES
 from tests.hostile import encoded, mutilated, picture, refused, unusual
@@ -292,3 +293,64 @@ def test_the_samples_that_ship_are_explained_as_what_they_show(http: httpx2.Clie
 def test_a_grey_picture_gets_a_map_like_any_other(http: httpx2.Client) -> None:
     body = explain(http, encoded(picture(mode="L"), "PNG"), masks=256, until=1).json()
     assert body["status"] == "succeeded"
+
+
+def test_a_finished_map_can_be_measured_with_its_protocol(http: httpx2.Client, star: bytes) -> None:
+    here = explain(http, star).json()["links"]["self"]
+    body = http.post(f"{here}/metrics", json={"steps": 32, "substrate": "grey"}).json()
+    assert set(body) == {"deletion", "insertion", "average-drop"}
+    assert body["deletion"]["value"] < body["insertion"]["value"]
+    assert body["deletion"]["protocol"]["substrate"] == "grey"
+    assert len(body["insertion"]["curve"]["scores"]) == 33
+    assert http.post(f"{here}/metrics", json={"metrics": ["pointing-game"]}).json()["code"] == "no-target"
+    assert http.post(f"{here}/metrics", json={"substrate": "plaid"}).json()["code"] == "unknown-name"
+    assert http.post(f"{here}/metrics", json={"target": 9}).status_code == 422
+    assert http.post(f"{here}/metrics", json={"what": 1}).status_code == 422
+
+
+def test_colors_are_explained_side_by_side_on_one_scale_and_in_words(http: httpx2.Client, star: bytes) -> None:
+    colors = '["#ff0000", "#0000ff", "black"]'
+    body = explain(http, star, method="mc-rise", colors=colors, masks=1500, until=1).json()
+    assert body["status"] == "succeeded", body
+    target = body["targets"][0]
+    width, height = Image.open(io.BytesIO(star)).size
+    array = np.load(io.BytesIO(http.get(target["links"]["npy"]).content))
+    assert array.shape == (3, height, width)
+    assert "'star' by" in target["findings"][0]
+    picture = Image.open(io.BytesIO(http.get(target["links"]["overlay"]).content))
+    assert picture.width > 3 * width
+    assert picture.height > height
+
+
+def test_a_detector_is_explained_by_default_box_by_box(http: httpx2.Client) -> None:
+    several = (SAMPLES / "several.jpg").read_bytes()
+    found = http.post("/v1/models/shapes-detector/predict", files={"image": several}).json()
+    body = explain(http, several, model="shapes-detector", masks=1024, until=1).json()
+    assert body["status"] == "succeeded", body
+    assert body["method"] == "drise"
+    assert len(body["targets"]) >= 3
+    assert body["targets"][0]["box"] == pytest.approx(found[0]["box"], abs=0.01)
+    for target in body["targets"]:
+        x0, y0, x1, y1 = target["box"]
+        assert x0 - 10 <= target["peak"][0] <= x1 + 10
+        assert y0 - 10 <= target["peak"][1] <= y1 + 10
+        assert target["matched"] > 0
+
+
+def test_a_detector_that_finds_nothing_fails_with_a_reason_that_a_user_understands(http: httpx2.Client) -> None:
+    empty = encoded(Image.new("RGB", (200, 150), (120, 120, 120)), "PNG")
+    body = explain(http, empty, model="faces").json()
+    assert body["status"] == "failed"
+    assert body["error"]["code"] == "no-target"
+    assert "detects nothing" in body["error"]["detail"]
+
+
+def test_a_detector_without_a_tensor_is_explained_and_the_map_of_the_face_lies_on_the_face(
+    http: httpx2.Client,
+) -> None:
+    photograph = encoded(Image.fromarray(np.asarray(data.astronaut()))  # type: ignore[no-untyped-call], "PNG")
+    body = explain(http, photograph, model="faces", grid=8, masks=256, until=1, targets="top:1").json()
+    assert body["status"] == "succeeded", body
+    x, y = body["targets"][0]["peak"]
+    assert 170 <= x <= 270
+    assert 65 <= y <= 165

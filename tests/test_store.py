@@ -24,6 +24,7 @@ STATE = State(
     seed=0,
     rows=[0],
     target_rows=[0],
+    fills=["black"],
 )
 
 

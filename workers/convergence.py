@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from app.contract.geometry import Frame, Pen, frame_of_canvas, resampled
 from app.contract.moments import Moments
+from workers.findings import Effect, strongest_effects
 from workers.saliency.loop import Block
 from workers.study import Study
 
@@ -22,6 +23,7 @@ class Convergence:
         self._published = study.parameters.estimator == "paper"
         self._until = study.parameters.until
         self._rows = study.aim.target_rows
+        self._sign = study.method.scale(study.parameters, 1)
         self._whole = Frame(canvas.height, canvas.width, canvas.view)
         self._coarse = frame_of_canvas(canvas, max_side=_COARSE_SIDE)
         self._pen = Pen(canvas, self._coarse)
@@ -55,15 +57,20 @@ class Convergence:
         reliability = self.reliability()
         return self._until < 1 and reliability is not None and min(reliability) >= self._until
 
-    def peaks(self) -> list[tuple[float, float]]:
-        """Return x, y of each target's largest effect, in pixels of the image, to the coarse map's resolution."""
-        assert self._moments.mean is not None
-        x0, y0, x1, y1 = self._coarse.view
-        peaks = []
-        for target in self._moments.mean:
-            strongest = np.abs(target).max(0) if len(target) > 1 else target[0]
-            row, column = np.unravel_index(int(strongest.argmax()), strongest.shape)
-            x = x0 + (column + 0.5) * (x1 - x0) / self._coarse.width
-            y = y0 + (row + 0.5) * (y1 - y0) / self._coarse.height
-            peaks.append((float(x), float(y)))
-        return peaks
+    def effects(self, target: int) -> list[Effect]:
+        """Return what hiding the strongest place of each fill does to a target, to the coarse map's resolution."""
+        error = self._moments.standard_error()
+        return strongest_effects(self._mean()[target], None if error is None else error[target], self._coarse)
+
+    def peak(self, target: int) -> tuple[float, float]:
+        """Return x, y where a target's map is largest, in pixels of the image; of several fills the strongest place."""
+        shown = self._mean()[target]
+        if len(shown) == 1:
+            shown = np.maximum(shown * np.sign(self._sign), 0) if (shown * self._sign > 0).any() else shown
+        strongest = max(strongest_effects(shown, None, self._coarse), key=lambda effect: abs(effect.change))
+        return strongest.x, strongest.y
+
+    def _mean(self) -> NDArray[np.float64]:
+        if self._moments.mean is None:
+            raise ValueError("there is no block yet")
+        return self._moments.mean

@@ -17,7 +17,7 @@ from app.contract.schemas import ImageInfo, JsonObject, ModelRef, Progress, Ques
 from workers.collection import LoadedModel
 from workers.convergence import Convergence
 from workers.methods import default_method, method, method_names
-from workers.outcome import finished_targets, progress, provenance, scaled
+from workers.outcome import finished_targets, progress, provenance, refuse_empty, scaled
 from workers.parameters import MaskingParameters
 from workers.recorder import Recorder
 from workers.study import Study, prepare
@@ -110,10 +110,12 @@ def _run(model: LoadedModel, study: Study, blobs: Blobs, report: Callable[[Progr
             recorder.checkpoint()
         if convergence.reached():
             break
+    targets = finished_targets(study, convergence)
+    refuse_empty(targets)
     return {
         "finished_at": datetime.now(UTC),
         "progress": latest,
-        "targets": finished_targets(study, convergence),
+        "targets": targets,
         "state": scaled(recorder.checkpoint(), study, convergence),
         "provenance": provenance(model.black_box, study, convergence),
     }

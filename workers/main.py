@@ -4,19 +4,22 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from rq.serializers import JSONSerializer
 
 from app.contract.blobs import Blobs
 from app.contract.connection import connect
-from app.contract.queue import EXPLAIN, PREDICT, job_class, open_queue
+from app.contract.queue import EXPLAIN, MEASURE, PREDICT, job_class, open_queue
 from app.contract.settings import Settings
 from app.contract.store import Store
 from workers.announce import Pulse, announcement
 from workers.collection import Collection
 from workers.device import choose_device
-from workers.tasks import Context, explain, predict
+from workers.execution import Context
+from workers.tasks import explain, measure, predict
 from workers.warm import WarmWorker
 
 
@@ -27,8 +30,9 @@ def run_worker(settings: Settings) -> None:
     store = Store(redis, keep_seconds=settings.keep_seconds)
     device = choose_device(settings.device)
     models = Collection(settings.models, device)
+    tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, PREDICT: predict, MEASURE: measure}
     context = Context(store, Blobs(settings.storage_url), models, settings.checkpoint_seconds)
-    jobs = job_class({EXPLAIN: partial(explain, context), PREDICT: partial(predict, context)})
+    jobs = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, settings.queue, jobs)
     worker = WarmWorker(
         [queue],

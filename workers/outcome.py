@@ -2,22 +2,66 @@
 
 from importlib.metadata import version
 
-from app.contract.schemas import Progress, Provenance, State, TargetResult
+from app.contract.errors import RiseError
+from app.contract.schemas import Failure, Progress, Provenance, State, TargetResult
 from workers.blackbox import BlackBox
 from workers.convergence import Convergence
 from workers.device import describe_device
+from workers.findings import in_words
 from workers.study import Study
+
+WEAK = 0.2  # share of masked images with a match below which a map is mostly noise
 
 
 def finished_targets(study: Study, convergence: Convergence) -> list[TargetResult]:
     """Return the targets with what the blocks so far say about them."""
     unknown: list[float | None] = [None] * len(study.aim.targets)
     reliability = convergence.reliability() or unknown
-    rows = zip(study.aim.targets, reliability, convergence.peaks(), convergence.matched(), strict=True)
+    matched = convergence.matched() if study.aim.match > 0 else unknown
     return [
-        target.model_copy(update={"reliability": reliable, "peak": peak, "matched": matched})
-        for target, reliable, peak, matched in rows
+        _finished(study, convergence, target, reliable, share)
+        for target, reliable, share in zip(study.aim.targets, reliability, matched, strict=True)
     ]
+
+
+def _finished(
+    study: Study, convergence: Convergence, target: TargetResult, reliability: float | None, matched: float | None
+) -> TargetResult:
+    effects = convergence.effects(target.index) if study.parameters.estimator == "contrast" else []
+    error = None
+    if matched == 0:
+        error = Failure(
+            code="no-target",
+            detail="in none of the masked images did the model propose anything that overlaps this box, "
+            "so there is nothing to add up; check the box, or try a milder fill such as blur, or a larger keep",
+        )
+    return target.model_copy(
+        update={
+            "reliability": None if error else reliability,
+            "peak": None if error else convergence.peak(target.index),
+            "matched": matched,
+            "warnings": [*study.warnings, *_warnings(matched)],
+            "findings": in_words(effects, study.method.fills(study.parameters), target.name),
+            "error": error,
+        }
+    )
+
+
+def _warnings(matched: float | None) -> list[str]:
+    if matched is None or matched == 0 or matched >= WEAK:
+        return []
+    return [f"only {matched:.0%} of the masked images showed anything of this object: trust the map with care"]
+
+
+def refuse_empty(targets: list[TargetResult]) -> None:
+    """Refuse a result in which no target has a map that means anything: a silent map of zeros helps nobody.
+
+    Raises:
+        RiseError: `no-target`, with the reason of the first target.
+    """
+    reasons = [target.error.detail for target in targets if target.error is not None]
+    if len(reasons) == len(targets):
+        raise RiseError("no-target", reasons[0])
 
 
 def progress(study: Study, convergence: Convergence, *, masks_per_second: float) -> Progress:

@@ -4,6 +4,9 @@ Normalisation is affine, so it commutes with blending: `m*image + (1-m)*fill` no
 pictures. It is therefore done once per explanation and not once per masked image; masks still act on pixel values.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from PIL import Image
@@ -31,6 +34,36 @@ def view_of(width: int, height: int, preprocessing: Preprocessing) -> View:
     pixel = choose(width / columns, height / rows)  # image pixels per input pixel
     x0, y0 = (width - columns * pixel) / 2, (height - rows * pixel) / 2
     return x0, y0, x0 + columns * pixel, y0 + rows * pixel
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Between pixels of the upright image and pixels of the model's input.
+
+    Attributes:
+        view: x0, y0, x1, y1 of the input in pixels of the image.
+        size: height and width of the input.
+    """
+
+    view: View
+    size: tuple[int, int]
+
+    def to_image(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+        """Return where a box of the input lies in the image."""
+        x0, y0, x1, y1 = self.view
+        across, down = (x1 - x0) / self.size[1], (y1 - y0) / self.size[0]
+        return x0 + box[0] * across, y0 + box[1] * down, x0 + box[2] * across, y0 + box[3] * down
+
+    def to_input(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+        """Return where a box of the image lies in the input."""
+        x0, y0, x1, y1 = self.view
+        across, down = self.size[1] / (x1 - x0), self.size[0] / (y1 - y0)
+        return (box[0] - x0) * across, (box[1] - y0) * down, (box[2] - x0) * across, (box[3] - y0) * down
+
+
+def lens_for(width: int, height: int, preprocessing: Preprocessing) -> Lens:
+    """Return the lens of an image."""
+    return Lens(view_of(width, height, preprocessing), preprocessing.size or (height, width))
 
 
 def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -6,7 +6,7 @@ has said how outputs are scored; what is left is to take blocks until the caller
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -19,12 +19,13 @@ from app.contract.schemas import CanvasInfo, State
 from workers.blackbox import BlackBox
 from workers.fills import paint
 from workers.parameters import MaskingParameters
-from workers.preprocessing import normalise, pixels, to_input, view_of
+from workers.preprocessing import Lens, lens_for, normalise, pixels, to_input
 from workers.saliency.designs import Design
-from workers.saliency.loop import Block, Scene, contrast_blocks, published_blocks
+from workers.saliency.loop import Block, Scene, contrast_blocks, match_rates, published_blocks
 from workers.targets import Aim, Asked
 
 _PUBLISHED_BLOCK = 128
+_PILOT_MASKS = 64
 _BATCH_NUMBERS = 16_000_000  # pixel values of one batch of masked images, at most
 
 
@@ -40,6 +41,7 @@ class Study:
         aim: targets and how they are scored.
         block_size: masks in a block.
         blocks: number of blocks at most.
+        warnings: what the client should know about how it was set up.
     """
 
     method: ModuleType
@@ -49,6 +51,7 @@ class Study:
     aim: Aim
     block_size: int
     blocks: int
+    warnings: tuple[str, ...] = ()
 
     def run(self, *, first: int = 0) -> Iterator[Block]:
         """Yield blocks from `first` on, each as soon as it is done."""
@@ -67,6 +70,7 @@ class Study:
             seed=canvas.seed,
             rows=self.aim.rows,
             target_rows=self.aim.target_rows,
+            fills=self.method.fills(self.parameters),
         )
 
 
@@ -74,6 +78,9 @@ def prepare(
     black_box: BlackBox, image: Image.Image, method: ModuleType, parameters: MaskingParameters, asked: Asked
 ) -> Study:
     """Fix everything that comes before the first block.
+
+    A method that can rescue weak targets (`rescued`) sees how often they match in a few masked images, and may choose
+    other parameters; the choice is a pure function of the request, so a resumed explanation makes it again.
 
     Args:
         black_box: the model.
@@ -85,31 +92,46 @@ def prepare(
     Raises:
         RiseError: where the targets do not exist or the model fails on the unmasked image.
     """
+    study = _study(black_box, image, method, parameters, asked)
+    if not hasattr(method, "rescued"):
+        return study
+    matched = match_rates(study.scene, study.design, _PILOT_MASKS)
+    other = method.rescued(parameters, [float(matched[row]) for row in study.aim.target_rows])
+    if other is None:
+        return study
+    warning = (
+        f"{min(matched):.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to {other.keep:g}"
+    )
+    return replace(_study(black_box, image, method, other, asked), warnings=(warning,))
+
+
+def _study(
+    black_box: BlackBox, image: Image.Image, method: ModuleType, parameters: MaskingParameters, asked: Asked
+) -> Study:
     picture = pixels(image).to(black_box.device)
-    canvas = _canvas(black_box, image, parameters)
     ask = _ask(black_box, parameters)
     seen = to_input(picture[None], black_box.preprocessing)[0] if parameters.canvas == "model" else picture
     shown = _finish(seen, black_box, parameters)
+    lens = lens_for(image.width, image.height, black_box.preprocessing)
     with torch.inference_mode():
-        aim = method.aim(black_box, ask(shown[None]), asked, canvas, parameters)
+        aim = method.aim(black_box, ask(shown[None]), asked, lens, parameters)
     fills = [
         paint(name, seen, model_mean=black_box.preprocessing.mean, seed=parameters.seed)
         for name in method.fills(parameters)
     ]
     hidden = torch.stack([_finish(fill, black_box, parameters) for fill in fills])
-    scene = Scene(shown, hidden, canvas, lambda masked: aim.score(ask(masked)), _batch(canvas))
+    canvas = _canvas(image, lens, parameters)
+    scene = Scene(shown, hidden, canvas, lambda masked: aim.score(ask(masked)), _batch(canvas), aim.match)
     design = Design(parameters.cells, parameters.keep, len(fills), parameters.seed)
     size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
     return Study(method, parameters, scene, design, aim, size, math.ceil(parameters.masks / size))
 
 
-def _canvas(black_box: BlackBox, image: Image.Image, parameters: MaskingParameters) -> Canvas:
-    size = black_box.preprocessing.size
-    if parameters.canvas == "image" or size is None:
-        whole = (0.0, 0.0, float(image.width), float(image.height))
-        return Canvas(image.height, image.width, parameters.cells, whole, parameters.seed)
-    view = view_of(image.width, image.height, black_box.preprocessing)
-    return Canvas(*size, parameters.cells, view, parameters.seed)
+def _canvas(image: Image.Image, lens: Lens, parameters: MaskingParameters) -> Canvas:
+    if parameters.canvas == "model":
+        return Canvas(*lens.size, parameters.cells, lens.view, parameters.seed)
+    whole = (0.0, 0.0, float(image.width), float(image.height))
+    return Canvas(image.height, image.width, parameters.cells, whole, parameters.seed)
 
 
 def _ask(black_box: BlackBox, parameters: MaskingParameters) -> Callable[[Tensor], Any]:

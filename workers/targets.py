@@ -26,12 +26,14 @@ class Aim:
         rows: the class of each row of scores; empty for detectors.
         target_rows: the row of each target.
         score: raw outputs of the model -> `[B, R]`, how much of each row's target is left.
+        match: score above which something of a target counts as left.
     """
 
     targets: list[TargetResult]
     rows: list[int]
     target_rows: list[int]
     score: Callable[[Any], Tensor]
+    match: float = 0.0
 
 
 def probabilities(black_box: Classifier, outputs: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ def top_classes(black_box: Classifier, scores: Tensor, count: int) -> list[Predi
 
 
 def aim_at_classes(
-    black_box: Classifier, outputs: Tensor, asked: Asked, *, what: ClassScore, numbers_per_class: int
+    black_box: Classifier, outputs: Tensor, asked: Asked, *, what: ClassScore, numbers_per_class: int | None
 ) -> Aim:
     """Aim at the classes that were asked for, by default at the top one.
 
@@ -71,7 +73,7 @@ def aim_at_classes(
         outputs: its raw outputs on the unmasked image, `[1, C]`.
         asked: `top:N`, labels, or None.
         what: which score of a class.
-        numbers_per_class: how many numbers a block keeps for each class.
+        numbers_per_class: how many numbers a block keeps for each class; None keeps nothing but the targets.
 
     Raises:
         RiseError: `unknown-name` for a label that the model does not have; `model-failed` for scores that are not
@@ -81,7 +83,7 @@ def aim_at_classes(
     if not bool(torch.isfinite(scores).all()):
         raise RiseError("model-failed", "the model's scores on the unmasked image are not finite numbers")
     labels = _class_labels(black_box, scores, asked)
-    keep_all = len(scores) * numbers_per_class <= _NUMBERS_KEPT
+    keep_all = numbers_per_class is not None and len(scores) * numbers_per_class <= _NUMBERS_KEPT
     rows = list(range(len(scores))) if keep_all else sorted(set(labels))
     columns = torch.tensor(rows, device=outputs.device)
     transform = probabilities if what == "probability" else logits
@@ -101,13 +103,17 @@ def _class_labels(black_box: Classifier, scores: Tensor, asked: Asked) -> list[i
     if asked is None or isinstance(asked, str):
         count = 1 if asked is None else int(asked.removeprefix("top:"))
         return [prediction.label for prediction in top_classes(black_box, scores, count)]
-    return [_class_index(black_box, target, place) for place, target in enumerate(asked)]
+    return [class_index(black_box.labels, target.label, place) for place, target in enumerate(asked)]
 
 
-def _class_index(black_box: Classifier, target: TargetRequest, place: int) -> int:
-    label = target.label
-    if isinstance(label, int) and label < len(black_box.labels):
+def class_index(labels: Sequence[str], label: int | str | None, place: int) -> int:
+    """Return the index of a class by its index or name.
+
+    Raises:
+        RiseError: `unknown-name`, pointing at the target at `place`.
+    """
+    if isinstance(label, int) and label < len(labels):
         return label
-    if isinstance(label, str) and label in black_box.labels:
-        return black_box.labels.index(label)
-    raise unknown_name(f"/targets/{place}/label", label, black_box.labels)
+    if isinstance(label, str) and label in labels:
+        return labels.index(label)
+    raise unknown_name(f"/targets/{place}/label", label, labels)

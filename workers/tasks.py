@@ -1,50 +1,24 @@
-"""What jobs do: `explain` and `predict`. The only file that knows both Redis and tensors."""
+"""What jobs do: `explain`, `predict` and `measure`. With `execution.py` the only code that knows Redis and tensors."""
 
 import logging
-import threading
-import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
-import numpy as np
-import torch
 from rq import Retry
 from rq.timeouts import JobTimeoutException
 
-from app.contract.blobs import Blobs, image_blob
+from app.contract.blobs import image_blob
+from app.contract.drawing import draw
 from app.contract.errors import RiseError
+from app.contract.geometry import frame_of_image
 from app.contract.images import decode
-from app.contract.schemas import Failure, JsonObject, Progress, Record, TargetResult
-from app.contract.store import Store
-from workers.collection import Collection
-from workers.convergence import Convergence
+from app.contract.schemas import Failure, JsonObject, MetricsRequest
+from workers.execution import Context, Execution, Superseded, blaming
+from workers.measurement import measure as measure_map
 from workers.methods import method
-from workers.outcome import finished_targets, progress, provenance, scaled
 from workers.prediction import predict_image
-from workers.recorder import Recorder
-from workers.saliency.loop import Block
 from workers.study import prepare
 
 logger = logging.getLogger(__name__)
-
-_REPORT_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a job may use; made once by the worker's composition root."""
-
-    store: Store
-    blobs: Blobs
-    models: Collection
-    checkpoint_seconds: float
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-
-class Superseded(Exception):  # noqa: N818 - nothing is wrong
-    """The explanation was cancelled, or belongs to another execution by now."""
 
 
 def explain(context: Context, explanation_id: str) -> Retry | None:
@@ -60,7 +34,7 @@ def explain(context: Context, explanation_id: str) -> Retry | None:
     if record is None:
         return None
     try:
-        return _Run(context, record, execution).to_the_end()
+        return Execution(context, record, execution).to_the_end()
     except Superseded:
         logger.info("explanation %s was cancelled or taken over", explanation_id)
     except RiseError as error:
@@ -70,135 +44,36 @@ def explain(context: Context, explanation_id: str) -> Retry | None:
     return None
 
 
-class _Run:
-    """One execution of one explanation."""
-
-    def __init__(self, context: Context, record: Record, execution: str) -> None:
-        self._context = context
-        self._record = record
-        self._execution = execution
-        self._model = context.models.get(record.request.model.id)
-        self._check_digest()
-        request = record.request
-        plugin = method(request.method)
-        parameters = plugin.Parameters.model_validate(request.parameters)
-        image = decode(context.blobs.get(image_blob(record.id)))
-        with _blaming(self._model.id):
-            self._study = prepare(self._model.black_box, image, plugin, parameters, request.targets)
-        resumable = record.state is not None and record.state.kind == "effects"
-        self._recorder = Recorder(
-            context.blobs,
-            record.id,
-            execution,
-            record.state if resumable and record.state else self._study.state(),
-            checkpoint_seconds=context.checkpoint_seconds,
-        )
-        self._convergence = Convergence(self._study)
-        self._started = time.monotonic()
-        self._reported = -float("inf")
-        self._resumed_blocks = 0
-
-    def _check_digest(self) -> None:
-        asked = self._record.request.model
-        if self._model.digest != asked.digest:
-            detail = f"model {asked.id!r} has changed since the request was made; send it again"
-            raise RiseError("model-failed", detail)
-
-    def to_the_end(self) -> Retry | None:
-        """Take blocks until the map is reliable or there are no more."""
-        self._resume()
-        blocks = self._study.run(first=self._convergence.blocks)
-        while not self._convergence.reached():
-            with _blaming(self._model.id):
-                block = next(blocks, None)
-            if block is None:
-                break
-            self._take(block)
-            if self._context.stopping.is_set():
-                return self._hand_back()
-        self._publish()
-        return None
-
-    def _resume(self) -> None:
-        matched = np.array([target.matched or 0.0 for target in self._record.targets])
-        for index, effects in enumerate(self._recorder.earlier_effects()):
-            rows = np.zeros(len(effects), dtype=np.float32)
-            rows[self._study.aim.target_rows] = matched
-            self._convergence.add(Block(index, self._study.block_size, effects, rows))
-        self._resumed_blocks = self._convergence.blocks
-
-    def _take(self, block: Block) -> None:
-        if not np.isfinite(block.effects).all():
-            raise RiseError("model-failed", f"model {self._model.id!r} gave scores that are not finite numbers")
-        self._convergence.add(block)
-        self._recorder.add(block)
-        now = time.monotonic()
-        if self._recorder.due or now - self._reported >= _REPORT_SECONDS:
-            self._report()
-            self._reported = now
-
-    def _report(self) -> None:
-        state = self._recorder.checkpoint() if self._recorder.due else None
-        targets = self._targets() if state else None
-        going_on = self._context.store.advance(
-            self._record.id, self._execution, progress=self._progress(), targets=targets, state=state
-        )
-        if not going_on:
-            raise Superseded
-
-    def _hand_back(self) -> Retry:
-        state = self._recorder.checkpoint()
-        self._context.store.advance(
-            self._record.id, self._execution, progress=self._progress(), targets=self._targets(), state=state
-        )
-        return Retry(max=1_000_000, enqueue_at_front=True)
-
-    def _publish(self) -> None:
-        study, convergence = self._study, self._convergence
-        state = scaled(self._recorder.checkpoint(), study, convergence)
-        published = self._context.store.succeed(
-            self._record.id,
-            self._execution,
-            progress=self._progress(),
-            targets=self._targets(),
-            state=state,
-            provenance=provenance(self._model.black_box, study, convergence),
-        )
-        if not published:
-            raise Superseded
-
-    def _progress(self) -> Progress:
-        new_blocks = self._convergence.blocks - self._resumed_blocks
-        rate = new_blocks * self._study.block_size / max(time.monotonic() - self._started, 1e-6)
-        return progress(self._study, self._convergence, masks_per_second=rate)
-
-    def _targets(self) -> list[TargetResult]:
-        return finished_targets(self._study, self._convergence)
-
-
-@contextmanager
-def _blaming(model_id: str) -> Iterator[None]:
-    """Turn whatever a model raises into a failure that names it: a model is somebody else's code."""
-    try:
-        yield
-    except (RiseError, JobTimeoutException):
-        raise
-    except torch.OutOfMemoryError as cause:
-        raise RiseError("out-of-memory", f"model {model_id!r} does not fit into the device's memory") from cause
-    except Exception as cause:
-        logger.exception("model %s failed", model_id)
-        raise RiseError("model-failed", f"model {model_id!r} raised {type(cause).__name__}: {cause}") from cause
-
-
-def predict(context: Context, model_id: str, blob: str, limit: int) -> list[JsonObject]:
-    """Return what a model sees in an image, strongest first: what can be explained.
-
-    A failure of the model comes back as one object with `code` and `detail`.
-    """
+def predict(context: Context, model_id: str, blob: str, limit: int) -> JsonObject:
+    """Return as `found` what a model sees in an image, strongest first; or `code` and `detail` of what went wrong."""
     try:
         model = context.models.get(model_id)
-        with _blaming(model_id):
+        with blaming(model_id):
             found = predict_image(model.black_box, decode(context.blobs.get(blob)), limit=limit)
     except RiseError as error:
-        return [{"code": error.code, "detail": error.detail}]
-    return [prediction.model_dump(mode="json") for prediction in found]
+        return {"code": error.code, "detail": error.detail}
+    return {"found": [prediction.model_dump(mode="json") for prediction in found]}
+
+
+def measure(context: Context, explanation_id: str, request: JsonObject) -> JsonObject:
+    """Return as `found` the metrics of a finished explanation; or `code` and `detail` of what went wrong."""
+    try:
+        return {"found": _measured(context, explanation_id, MetricsRequest.model_validate(request))}
+    except RiseError as error:
+        return {"code": error.code, "detail": error.detail}
+
+
+def _measured(context: Context, explanation_id: str, asked: MetricsRequest) -> JsonObject:
+    record = context.store.read(explanation_id)
+    if record is None or record.state is None:
+        raise RiseError("not-found", f"there is no map of explanation {explanation_id!r}")
+    model = context.models.get(record.request.model.id)
+    image = decode(context.blobs.get(image_blob(record.id)))
+    plugin = method(record.request.method)
+    parameters = plugin.Parameters.model_validate(record.request.parameters)
+    arrays = [context.blobs.get_array(checkpoint.blob) for checkpoint in record.state.checkpoints]
+    row, frame = record.state.target_rows[asked.target], frame_of_image(image.width, image.height)
+    drawn = draw(record.state, arrays, row, frame)
+    with blaming(model.id):
+        study = prepare(model.black_box, image, plugin, parameters, record.request.targets)
+        return measure_map(model.black_box, image, study, drawn, asked)

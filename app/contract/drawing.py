@@ -61,7 +61,7 @@ def draw(state: State, arrays: Iterable[NDArray[np.float32]], row: int, frame: F
     error, reliability = moments.standard_error(), moments.reliability()
     return DrawnMap(
         resampled((moments.mean[0] * state.scale).astype(np.float32), source, frame),
-        None if error is None else resampled((error[0] * state.scale).astype(np.float32), source, frame),
+        None if error is None else resampled((error[0] * abs(state.scale)).astype(np.float32), source, frame),
         None if reliability is None else reliability[0],
     )
 

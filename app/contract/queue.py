@@ -17,6 +17,7 @@ from rq.serializers import JSONSerializer
 
 EXPLAIN = "explain"
 PREDICT = "predict"
+MEASURE = "measure"
 RETRIES = 2  # after the first attempt
 _FAILED_KEPT_SECONDS = 600
 

@@ -10,6 +10,8 @@ JsonObject = dict[str, Any]
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 TopTargets = Annotated[str, Field(pattern=r"^top:[1-9][0-9]{0,2}$", examples=["top:5"])]
+Box = tuple[float, float, float, float]
+Metric = Literal["deletion", "insertion", "pointing-game", "energy-in-box", "average-drop"]
 Task = Literal["classification", "detection"]
 Label = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -24,7 +26,7 @@ class TargetRequest(Value):
     """What to explain: a class, or for detectors a box in pixels of the upright image, with or without a class."""
 
     label: Label | None = Field(None, description="Index or name of a class.")
-    box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
+    box: Box | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
 
 
 class Question(Value):
@@ -91,6 +93,13 @@ class Progress(Value):
     reliability: float | None = Field(None, description="Of the least converged target, 0..1; see `targets`.")
 
 
+class Failure(Value):
+    """Why an explanation failed."""
+
+    code: str
+    detail: str
+
+
 class TargetResult(Value):
     """One target of an explanation."""
 
@@ -98,20 +107,15 @@ class TargetResult(Value):
     label: int | None = Field(description="Class index.")
     name: str | None = Field(description="Class name.")
     score: float | None = Field(description="The model's score on the unmasked image.")
-    box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
+    box: Box | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
     reliability: float | None = Field(
         None, description="Expected correlation of the map with the fully converged one, 0..1; null: not enough blocks."
     )
     matched: float | None = Field(None, description="Share of masked images in which anything matched (detectors).")
     warnings: list[str] = Field(default_factory=list)
+    findings: list[str] = Field(default_factory=list, description="The strongest effects, in words.")
+    error: Failure | None = Field(None, description="Why this target has no map that means anything.")
     peak: tuple[float, float] | None = Field(None, description="x, y of the map's maximum, in pixels of the image.")
-
-
-class Failure(Value):
-    """Why an explanation failed."""
-
-    code: str
-    detail: str
 
 
 class Provenance(Value):
@@ -155,7 +159,8 @@ class State(Value):
     seed: int
     rows: list[int] = Field(description="Class index of each row R; empty for detectors.")
     target_rows: list[int] = Field(description="Row of each target.")
-    scale: float = Field(1.0, description="Factor on the mean of the moments' block maps.")
+    fills: list[str] = Field(description="Name of each fill K.")
+    scale: float = Field(1.0, description="Factor on the mean of block maps; the method's sign and unit.")
     checkpoints: list[Checkpoint] = Field(default_factory=list)
 
     @property
@@ -217,6 +222,30 @@ class Announcement(Value):
     models: list[ModelCard]
     methods: list[MethodCard]
     fills: list[str]
+
+
+class MetricsRequest(Value):
+    """What to measure about a finished map, and how."""
+
+    target: int = Field(0, ge=0, le=1000, description="Index of the target.")
+    metrics: list[Metric] = Field(
+        ["deletion", "insertion", "average-drop"], min_length=1, max_length=5, description="Which metrics."
+    )
+    steps: int = Field(64, ge=1, le=1000, description="Steps of deletion and insertion.")
+    substrate: str = Field(
+        "blur", max_length=50, description="A fill: what deleted pixels show, and what insertion starts from."
+    )
+    box: Box | None = Field(None, description="x0, y0, x1, y1 of the object; default: the target's own box.")
+    tolerance: float = Field(0.0, ge=0, le=100_000, description="Of the pointing game, in pixels.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Breaks ties.")
+
+
+class MetricResult(Value):
+    """One measured number with what it takes to measure it again."""
+
+    value: float | None
+    protocol: JsonObject
+    curve: dict[str, list[float]] | None = Field(None, description="Scores at shares of changed pixels.")
 
 
 class Prediction(Value):

@@ -42,12 +42,14 @@ class Sheet:
 
     Attributes:
         drawn: the map, `[K, H, W]`, and its error bars.
+        fills: the name of each fill K.
         target: what the map explains.
         record: the explanation.
         image: makes the upright image; called only by formats that show it.
     """
 
     drawn: DrawnMap
+    fills: list[str]
     target: TargetResult
     record: Record
     image: Callable[[], Image.Image]

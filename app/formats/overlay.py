@@ -4,10 +4,11 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from app.colors import colored, shares
 from app.formats import Sheet, Style
+from app.panels import side_by_side
 
 ENDING = "overlay.png"
 MEDIA_TYPE = "image/png; overlay=1"
@@ -17,14 +18,28 @@ _FULL_AT = 0.5  # share of the strongest effect from which colours have their fu
 
 def encode(sheet: Sheet, style: Style) -> bytes:
     """Return the bytes of a PNG; K > 1 fills stand side by side on one scale."""
-    signed = style.signed or len(sheet.drawn.values) > 1
+    signed = style.signed or len(sheet.fills) > 1
     height, width = sheet.drawn.values.shape[1:]
     picture = _dimmed(np.asarray(sheet.image().resize((width, height), Image.Resampling.BILINEAR)))
     share = shares(sheet.drawn.values, signed=signed)
-    panels = [_over(picture, part, style, signed=signed) for part in share]
+    panels = [_framed(_over(picture, part, style, signed=signed), sheet) for part in share]
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(panels, axis=1)).save(buffer, "PNG")
+    side_by_side(panels, sheet.fills).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _framed(panel: NDArray[np.uint8], sheet: Sheet) -> NDArray[np.uint8]:
+    """Draw the box of a detection, white with a black edge so that it shows on anything."""
+    if sheet.target.box is None:
+        return panel
+    scale = panel.shape[1] / sheet.record.image.width
+    x0, y0, x1, y1 = (side * scale for side in sheet.target.box)
+    picture = Image.fromarray(panel)
+    pen = ImageDraw.Draw(picture)
+    for grow, color in ((1, "black"), (0, "white")):
+        corners = (min(x0, x1) - grow, min(y0, y1) - grow, max(x0, x1) + grow, max(y0, y1) + grow)
+        pen.rectangle(corners, outline=color, width=1 + 2 * grow)
+    return np.asarray(picture)
 
 
 def _dimmed(picture: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,11 +2,9 @@
 
 import io
 
-import numpy as np
-from PIL import Image
-
 from app.colors import colored, shares
 from app.formats import Sheet, Style
+from app.panels import side_by_side
 
 ENDING = "png"
 MEDIA_TYPE = "image/png"
@@ -14,8 +12,8 @@ MEDIA_TYPE = "image/png"
 
 def encode(sheet: Sheet, style: Style) -> bytes:
     """Return the bytes of a PNG."""
-    signed = style.signed or len(sheet.drawn.values) > 1
-    share = shares(np.concatenate(sheet.drawn.values, axis=1), signed=signed)
+    signed = style.signed or len(sheet.fills) > 1
+    share = shares(sheet.drawn.values, signed=signed)
     buffer = io.BytesIO()
-    Image.fromarray(colored(share, name=style.cmap, signed=signed)).save(buffer, "PNG")
+    side_by_side(list(colored(share, name=style.cmap, signed=signed)), sheet.fills).save(buffer, "PNG")
     return buffer.getvalue()

@@ -8,17 +8,16 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from app.bodies import read_body
-from app.contract.errors import RiseError, unknown_name
+from app.contract.errors import unknown_name
 from app.contract.queue import PREDICT
 from app.contract.schemas import MethodCard, ModelCard, Prediction
-from app.dependencies import Service, Services
+from app.dependencies import Service, Services, call_worker
 from app.intake import check_image
 from app.openapi import PREDICT_BODY, PROBLEMS
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], responses=PROBLEMS)
 
 _PREDICTIONS = TypeAdapter(list[Prediction])
-_PREDICT_SECONDS = 30.0
 
 
 @router.get("/models", operation_id="listModels")
@@ -57,13 +56,7 @@ def _predict(services: Services, model_id: str, content: bytes, limit: int) -> l
     folder = f"predictions/{uuid.uuid4().hex}"
     services.blobs.put(f"{folder}/image", image.content)
     try:
-        found = services.jobs.call(
-            catalogue.queue_of(model.id), PREDICT, model.id, f"{folder}/image", limit, seconds=_PREDICT_SECONDS
-        )
-    except TimeoutError as cause:
-        raise RiseError("busy", "every worker is busy; try again", retry_after_seconds=_PREDICT_SECONDS) from cause
+        found = call_worker(services, catalogue.queue_of(model.id), PREDICT, model.id, f"{folder}/image", limit)
     finally:
         services.blobs.delete_all(folder)
-    if found and "code" in found[0]:
-        raise RiseError(found[0]["code"], found[0]["detail"])
     return _PREDICTIONS.validate_python(found)

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from app.contract.geometry import Canvas
 from workers.blackbox import Classifier
 from workers.parameters import Fill, MaskingParameters
+from workers.preprocessing import Lens
 from workers.saliency.loop import PublishedMap
 from workers.targets import Aim, Asked, ClassScore, aim_at_classes
 
@@ -30,15 +30,10 @@ def fills(parameters: Parameters) -> list[str]:
     return [parameters.fill]
 
 
-def aim(black_box: Classifier, outputs: Tensor, asked: Asked, _: Canvas, parameters: Parameters) -> Aim:
+def aim(black_box: Classifier, outputs: Tensor, asked: Asked, _: Lens, parameters: Parameters) -> Aim:
     """Return the classes to explain and how raw outputs become their scores."""
-    return aim_at_classes(black_box, outputs, asked, what=parameters.score, numbers_per_class=_numbers(parameters))
-
-
-def _numbers(parameters: Parameters) -> int:
-    """Return how many numbers a block keeps per class: none can be spared where maps are summed at full resolution."""
-    rows, columns = parameters.cells
-    return rows * columns if parameters.estimator == "contrast" else 2**31
+    kept = parameters.cells[0] * parameters.cells[1] if parameters.estimator == "contrast" else None
+    return aim_at_classes(black_box, outputs, asked, what=parameters.score, numbers_per_class=kept)
 
 
 def weigh(parameters: Parameters) -> PublishedMap:

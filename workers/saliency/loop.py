@@ -21,6 +21,8 @@ from workers.saliency.masks import blend, indicators, render
 Score = Callable[[Tensor], Tensor]
 """Masked images `[B, 3, H, W]` -> how much of each target is left, `[B, R]`."""
 
+_LOOK_AHEAD = 2**63  # a block that no explanation reaches
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -32,6 +34,7 @@ class Scene:
         canvas: the geometry of masks.
         score: the black box and what is asked of it.
         batch: masked images per forward pass.
+        match: score above which something of a target counts as left.
     """
 
     image: Tensor
@@ -39,6 +42,7 @@ class Scene:
     canvas: Canvas
     score: Score
     batch: int
+    match: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Block:
         index: number of the block.
         masks: masks in it.
         effects: of a contrast block, `[R, K, h, w]`; of a published block, its map `[R, K, H, W]` on the canvas.
-        matched: share of masked images with a score above 0, `[R]`.
+        matched: share of masked images in which something of the target was left, `[R]`.
     """
 
     index: int
@@ -68,7 +72,16 @@ def contrast_blocks(scene: Scene, design: Design, blocks: Iterable[int]) -> Iter
             rows, columns = _weights(scene, *scene.canvas.shift(block))
             scores = _scores(scene, hidden, rows, columns, room)
             effects = fit(scores, hidden)
-            yield Block(block, len(scores), _array(effects), _array((scores > 0).float().mean(0)))
+            yield Block(block, len(scores), _array(effects), _array((scores > scene.match).float().mean(0)))
+
+
+def match_rates(scene: Scene, design: Design, masks: int) -> NDArray[np.float32]:
+    """Return in which share of some masked images something of each target was left, `[R]`: a look ahead."""
+    with torch.inference_mode():
+        states, _ = sample_independently(design, _LOOK_AHEAD, masks)
+        hidden = indicators(_to(states, scene), design.fills)
+        scores = _scores(scene, hidden, *_weights(scene, *scene.canvas.shift(0)), _room(scene))
+        return _array((scores > scene.match).float().mean(0))
 
 
 def _weights(scene: Scene, dy: int, dx: int) -> tuple[Tensor, Tensor]:
@@ -126,7 +139,7 @@ def _published_block(
         scores = scene.score(blend(scene.image, differences, masks, out=room)).float()
         kept = 1 - masks.sum(0, keepdim=True)
         total = total.to(scores.device) + weigh(scores, torch.cat([kept, masks]))
-        matched = matched.to(scores.device) + (scores > 0).float().sum(0)
+        matched = matched.to(scores.device) + (scores > scene.match).float().sum(0)
     count = hidden.shape[1]
     return Block(block, count, _array(total / count), _array(matched / count))
 

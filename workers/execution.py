@@ -1,0 +1,169 @@
+"""One execution of one explanation: from its first missing block to its end, with checkpoints on the way."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from rq import Retry
+from rq.timeouts import JobTimeoutException
+
+from app.contract.blobs import Blobs, image_blob
+from app.contract.errors import RiseError
+from app.contract.images import decode
+from app.contract.schemas import Progress, Record, State, TargetResult
+from app.contract.store import Store
+from workers.collection import Collection
+from workers.convergence import Convergence
+from workers.methods import method
+from workers.outcome import finished_targets, progress, provenance, refuse_empty, scaled
+from workers.recorder import Recorder
+from workers.saliency.loop import Block
+from workers.study import prepare
+
+logger = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a job may use; made once by the worker's composition root."""
+
+    store: Store
+    blobs: Blobs
+    models: Collection
+    checkpoint_seconds: float
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+class Superseded(Exception):  # noqa: N818 - nothing is wrong
+    """The explanation was cancelled, or belongs to another execution by now."""
+
+
+@contextmanager
+def blaming(model_id: str) -> Iterator[None]:
+    """Turn whatever a model raises into a failure that names it: a model is somebody else's code."""
+    try:
+        yield
+    except (RiseError, JobTimeoutException):
+        raise
+    except torch.OutOfMemoryError as cause:
+        raise RiseError("out-of-memory", f"model {model_id!r} does not fit into the device's memory") from cause
+    except Exception as cause:
+        logger.exception("model %s failed", model_id)
+        raise RiseError("model-failed", f"model {model_id!r} raised {type(cause).__name__}: {cause}") from cause
+
+
+class Execution:
+    """One execution of one explanation."""
+
+    def __init__(self, context: Context, record: Record, execution: str) -> None:
+        self._context = context
+        self._record = record
+        self._execution = execution
+        self._model = context.models.get(record.request.model.id)
+        self._check_digest()
+        request = record.request
+        plugin = method(request.method)
+        parameters = plugin.Parameters.model_validate(request.parameters)
+        image = decode(context.blobs.get(image_blob(record.id)))
+        with blaming(self._model.id):
+            self._study = prepare(self._model.black_box, image, plugin, parameters, request.targets)
+        resumable = record.state is not None and record.state.kind == "effects"
+        self._recorder = Recorder(
+            context.blobs,
+            record.id,
+            execution,
+            record.state if resumable and record.state else self._study.state(),
+            checkpoint_seconds=context.checkpoint_seconds,
+        )
+        self._convergence = Convergence(self._study)
+        self._started = time.monotonic()
+        self._reported = -float("inf")
+        self._resumed_blocks = 0
+
+    def _check_digest(self) -> None:
+        asked = self._record.request.model
+        if self._model.digest != asked.digest:
+            detail = f"model {asked.id!r} has changed since the request was made; send it again"
+            raise RiseError("model-failed", detail)
+
+    def to_the_end(self) -> Retry | None:
+        """Take blocks until the map is reliable or there are no more."""
+        self._resume()
+        blocks = self._study.run(first=self._convergence.blocks)
+        while not self._convergence.reached():
+            with blaming(self._model.id):
+                block = next(blocks, None)
+            if block is None:
+                break
+            self._take(block)
+            if self._context.stopping.is_set():
+                return self._hand_back()
+        self._publish()
+        return None
+
+    def _resume(self) -> None:
+        matched = np.array([target.matched or 0.0 for target in self._record.targets])
+        for index, effects in enumerate(self._recorder.earlier_effects()):
+            rows = np.zeros(len(effects), dtype=np.float32)
+            rows[self._study.aim.target_rows] = matched
+            self._convergence.add(Block(index, self._study.block_size, effects, rows))
+        self._resumed_blocks = self._convergence.blocks
+
+    def _take(self, block: Block) -> None:
+        if not np.isfinite(block.effects).all():
+            raise RiseError("model-failed", f"model {self._model.id!r} gave scores that are not finite numbers")
+        self._convergence.add(block)
+        self._recorder.add(block)
+        now = time.monotonic()
+        if self._recorder.due or now - self._reported >= _REPORT_SECONDS:
+            self._report()
+            self._reported = now
+
+    def _report(self) -> None:
+        state = self._checkpoint() if self._recorder.due else None
+        targets = self._targets() if state else None
+        going_on = self._context.store.advance(
+            self._record.id, self._execution, progress=self._progress(), targets=targets, state=state
+        )
+        if not going_on:
+            raise Superseded
+
+    def _hand_back(self) -> Retry:
+        state = self._checkpoint()
+        self._context.store.advance(
+            self._record.id, self._execution, progress=self._progress(), targets=self._targets(), state=state
+        )
+        return Retry(max=1_000_000, enqueue_at_front=True)
+
+    def _publish(self) -> None:
+        study, convergence = self._study, self._convergence
+        state, targets = self._checkpoint(), self._targets()
+        refuse_empty(targets)
+        published = self._context.store.succeed(
+            self._record.id,
+            self._execution,
+            progress=self._progress(),
+            targets=targets,
+            state=state,
+            provenance=provenance(self._model.black_box, study, convergence),
+        )
+        if not published:
+            raise Superseded
+
+    def _checkpoint(self) -> State:
+        return scaled(self._recorder.checkpoint(), self._study, self._convergence)
+
+    def _progress(self) -> Progress:
+        new_blocks = self._convergence.blocks - self._resumed_blocks
+        rate = new_blocks * self._study.block_size / max(time.monotonic() - self._started, 1e-6)
+        return progress(self._study, self._convergence, masks_per_second=rate)
+
+    def _targets(self) -> list[TargetResult]:
+        return finished_targets(self._study, self._convergence)

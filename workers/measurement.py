@@ -1,0 +1,81 @@
+"""Metrics of a finished explanation, on its model, with the protocol beside each number."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from app.contract.drawing import DrawnMap
+from app.contract.errors import RiseError, unknown_name
+from app.contract.geometry import frame_of_canvas, frame_of_image, resampled
+from app.contract.schemas import Box, JsonObject, Metric, MetricsRequest
+from workers.blackbox import BlackBox
+from workers.fills import fill_names, is_fill, paint
+from workers.preprocessing import normalise, pixels, to_input
+from workers.saliency.metrics import Ask, average_drop, energy_in, pixel_order, points_into, step_curve
+from workers.study import Study
+
+
+def measure(
+    black_box: BlackBox, image: Image.Image, study: Study, drawn: DrawnMap, asked: MetricsRequest
+) -> JsonObject:
+    """Return each metric's value and protocol.
+
+    Args:
+        black_box: the explained model.
+        image: upright, RGB.
+        study: of the explanation.
+        drawn: the target's map at the size of the image, one fill.
+        asked: what to measure.
+
+    Raises:
+        RiseError: `unknown-name` for a substrate that is no fill, `no-target` where a metric needs a box.
+    """
+    if not is_fill(asked.substrate):
+        raise unknown_name("/substrate", asked.substrate, [*fill_names(), "#rrggbb"])
+    box = asked.box or study.aim.targets[asked.target].box
+    results: JsonObject = {}
+    for metric in asked.metrics:
+        if metric in {"pointing-game", "energy-in-box"}:
+            if box is None:
+                raise RiseError("no-target", f"{metric} needs a box: this target has none of its own")
+            results[metric] = _in_box(metric, drawn, box, asked)
+        else:
+            results[metric] = _by_asking(metric, black_box, image, study, drawn, asked)
+    return results
+
+
+def _in_box(metric: Metric, drawn: DrawnMap, box: Box, asked: MetricsRequest) -> JsonObject:
+    saliency = drawn.values[0]
+    if metric == "energy-in-box":
+        return {"value": energy_in(saliency, box), "protocol": {"box": box, "of": "positive saliency"}}
+    value = points_into(saliency, box, tolerance=asked.tolerance)
+    return {"value": value, "protocol": {"box": box, "tolerance": asked.tolerance, "ties": "share of maxima inside"}}
+
+
+def _by_asking(
+    metric: Metric, black_box: BlackBox, image: Image.Image, study: Study, drawn: DrawnMap, asked: MetricsRequest
+) -> JsonObject:
+    scene = study.scene
+    canvas = frame_of_canvas(scene.canvas, max_side=scene.canvas.height + scene.canvas.width)
+    saliency = resampled(drawn.values, frame_of_image(image.width, image.height), canvas)[0]
+    fill = _substrate(black_box, image, study, asked)
+    row = study.aim.target_rows[asked.target]
+    ask: Ask = lambda pictures: scene.score(pictures)[:, row]  # noqa: E731 - a name for its type
+    protocol: JsonObject = {"substrate": asked.substrate, "pixels": [canvas.width, canvas.height], "seed": asked.seed}
+    if metric == "average-drop":
+        value = average_drop(ask, scene.image, fill, torch.from_numpy(saliency).to(scene.image))
+        return {"value": value, "protocol": {**protocol, "weight": "positive saliency over its maximum"}}
+    start, end = (scene.image, fill) if metric == "deletion" else (fill, scene.image)
+    order = pixel_order(saliency.astype(np.float32), seed=asked.seed)
+    curve = step_curve(ask, start, end, order, steps=asked.steps, batch=scene.batch)
+    protocol |= {"steps": asked.steps, "normalised": False, "ties": "seeded noise"}
+    return {"value": curve.area, "curve": {"shares": curve.shares, "scores": curve.scores}, "protocol": protocol}
+
+
+def _substrate(black_box: BlackBox, image: Image.Image, study: Study, asked: MetricsRequest) -> torch.Tensor:
+    """Return the substrate as the loop shows pictures: normalised where masks are on the model's input."""
+    picture = pixels(image).to(black_box.device)
+    on_model = study.parameters.canvas == "model"
+    seen = to_input(picture[None], black_box.preprocessing)[0] if on_model else picture
+    fill = paint(asked.substrate, seen, model_mean=black_box.preprocessing.mean, seed=asked.seed)
+    return (normalise(fill, black_box.preprocessing) if on_model else fill).to(study.scene.image.dtype)

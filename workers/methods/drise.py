@@ -1,0 +1,76 @@
+"""D-RISE: what a detector looks at when it finds an object, or misses one.
+
+Petsiuk, Jain, Manjunatha, Morariu, Mehra, Ordonez, Saenko: Black-box Explanation of Object Detectors via Saliency Maps,
+CVPR 2021, arXiv 2006.03204. The published estimator is the sum of masks weighted by similarity (section 3.2); proposals
+are taken before thresholds and suppression, because masking weakens detections long before it removes them.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workers.blackbox import Detections, Detector
+from workers.detections import aim_at_detections
+from workers.parameters import Fill, MaskingParameters, Side
+from workers.preprocessing import Lens
+from workers.saliency.loop import PublishedMap
+from workers.saliency.similarity import Part
+from workers.targets import Aim, Asked
+
+TASKS = ("detection",)
+DEFAULT_FOR = ("detection",)
+
+_WEAK = 0.2  # share of masked images with a match below which a map is mostly noise
+_RESCUE_KEEP = 0.8
+
+
+class Parameters(MaskingParameters):
+    """D-RISE: hides random parts of the image and shows what a detection, its class or its place depends on."""
+
+    grid: Side | tuple[Side, Side] = Field(16, description="Cells along each side, or [rows, columns].")
+    fill: Fill = Field("black", description="What hides: a name from `GET /v1/fills`, or a colour `#rrggbb`.")
+    explain: Part = Field(
+        "whole", description="`whole`: overlap x class x objectness; `class`: what made it this class; `location`."
+    )
+    threshold: float = Field(0.3, ge=0, le=1, description="Confidence from which a proposal is a detection.")
+    max_targets: int = Field(10, ge=1, le=100, description="Detections explained at most, the most confident first.")
+    rescue: bool = Field(True, description="Keep more of the image visible where hardly any masked image matches.")
+
+
+def fills(parameters: Parameters) -> list[str]:
+    """Return the one fill."""
+    return [parameters.fill]
+
+
+def aim(black_box: Detector, outputs: Detections, asked: Asked, lens: Lens, parameters: Parameters) -> Aim:
+    """Return the detections to explain and how proposals become their scores."""
+    return aim_at_detections(
+        black_box,
+        outputs,
+        asked,
+        lens,
+        part=parameters.explain,
+        threshold=parameters.threshold,
+        max_targets=parameters.max_targets,
+    )
+
+
+def rescued(parameters: Parameters, matched: list[float]) -> Parameters | None:
+    """Return parameters that keep more visible where a target is hardly ever matched; None where all is well."""
+    if not parameters.rescue or parameters.keep >= _RESCUE_KEEP or min(matched) >= _WEAK:
+        return None
+    return parameters.model_copy(update={"keep": _RESCUE_KEEP})
+
+
+def weigh(_: Parameters) -> PublishedMap:
+    """Return the published weighting, `similarity * mask`, summed over the batch."""
+
+    def weighted(scores: Tensor, masks: Tensor) -> Tensor:
+        return torch.einsum("br,bhw->rhw", scores, masks[0]).unsqueeze(1)
+
+    return weighted
+
+
+def scale(parameters: Parameters, masks: int) -> float:
+    """Return the factor from the mean over masks to the published map: a sum over all of them."""
+    return 1.0 if parameters.estimator == "contrast" else float(masks)

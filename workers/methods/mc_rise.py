@@ -1,0 +1,59 @@
+"""MC-RISE: what colour means to a classifier. Masks paint cells in colours instead of hiding them.
+
+Hatakeyama, Sakuma, Konishi, Suenaga: Visualizing Color-wise Saliency of Black-Box Image Classification Models, ACCV
+2020, arXiv 2010.02468. Published estimator: `sum(score * (K m_c / (1-p) - m_0 / p)) / N`, with the weights as in the
+derivation; a well-known implementation swaps p and 1-p, which agrees at p = 0.5 only.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from workers.blackbox import Classifier
+from workers.parameters import Fill, MaskingParameters
+from workers.preprocessing import Lens
+from workers.saliency.loop import PublishedMap
+from workers.targets import Aim, Asked, ClassScore, aim_at_classes
+
+TASKS = ("classification",)
+DEFAULT_FOR = ()
+
+
+class Parameters(MaskingParameters):
+    """MC-RISE: paints random parts of the image and shows, per colour, how that changes the score of a class."""
+
+    colors: list[Fill] = Field(
+        ["#ff0000", "#00ff00", "#0000ff", "#ffffff", "#000000"],
+        min_length=1,
+        max_length=16,
+        description="What is painted: colours `#rrggbb`, or names from `GET /v1/fills`.",
+    )
+    score: ClassScore = Field("probability", description="What of a class is explained.")
+
+
+def fills(parameters: Parameters) -> list[str]:
+    """Return the colours."""
+    return parameters.colors
+
+
+def aim(black_box: Classifier, outputs: Tensor, asked: Asked, _: Lens, parameters: Parameters) -> Aim:
+    """Return the classes to explain and how raw outputs become their scores."""
+    numbers = parameters.cells[0] * parameters.cells[1] * len(parameters.colors)
+    kept = numbers if parameters.estimator == "contrast" else None
+    return aim_at_classes(black_box, outputs, asked, what=parameters.score, numbers_per_class=kept)
+
+
+def weigh(parameters: Parameters) -> PublishedMap:
+    """Return the published weighting, `score * (K m_c / (1-p) - m_0 / p)`, summed over the batch."""
+    keep, colors = parameters.keep, len(parameters.colors)
+
+    def weighted(scores: Tensor, masks: Tensor) -> Tensor:
+        weights = colors * masks[1:] / (1 - keep) - masks[:1] / keep
+        return torch.einsum("br,kbhw->rkhw", scores, weights)
+
+    return weighted
+
+
+def scale(parameters: Parameters, _: int) -> float:
+    """Return the factor on block maps: effects say what becoming visible does, MC-RISE what being painted does."""
+    return -1.0 if parameters.estimator == "contrast" else 1.0

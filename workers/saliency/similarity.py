@@ -1,0 +1,88 @@
+"""D-RISE's score: how much of a detection is left among everything that a detector proposes.
+
+Petsiuk et al., CVPR 2021, arXiv 2006.03204, equation 4: the largest product of box overlap, class similarity and
+objectness over all proposals. Boxes are continuous: no pixel is added to a side.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Part = Literal["whole", "class", "location"]
+
+OVERLAPPING = 0.5  # intersection over union from which a proposal is about the same object
+
+
+def intersection_over_union(first: Tensor, second: Tensor) -> Tensor:
+    """Return the overlap of boxes.
+
+    Args:
+        first: `[T, 4]`, x0 y0 x1 y1.
+        second: `[..., P, 4]`, likewise.
+
+    Returns:
+        `[..., T, P]` in 0..1; 0 where a box has no area.
+    """
+    a, b = first[:, None], second[..., None, :, :]
+    corners_low, corners_high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    shared = (corners_high - corners_low).clamp(min=0).prod(-1)
+    union = _area(a) + _area(b) - shared
+    return torch.where(union > 0, shared / union.clamp(min=1e-12), 0.0)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+
+
+def class_cosine(first: Tensor, second: Tensor) -> Tensor:
+    """Return the cosine of class vectors `[T, C]` and `[..., P, C]`, `[..., T, P]`; 0 where a vector is zero."""
+    return _unit(first) @ _unit(second).mT
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    length = vectors.norm(dim=-1, keepdim=True)
+    return torch.where(length > 0, vectors / length.clamp(min=1e-12), 0.0)
+
+
+def similarity(boxes: Tensor, classes: Tensor, proposed: tuple[Tensor, Tensor, Tensor], *, part: Part) -> Tensor:
+    """Score how much of each target is left.
+
+    Args:
+        boxes: of the targets, `[T, 4]`.
+        classes: of the targets, `[T, C]`; a row of NaN asks for any class.
+        proposed: boxes `[B, P, 4]`, classes `[B, P, C]` and objectness `[B, P]` of the proposals.
+        part: `whole` is the product of all three; `location` leaves the class out; `class` leaves the place out, among
+            proposals that overlap by half.
+
+    Returns:
+        `[B, T]` in 0..1.
+    """
+    proposed_boxes, proposed_classes, objectness = (part_.float() for part_ in proposed)
+    if proposed_boxes.shape[1] == 0:
+        return proposed_boxes.new_zeros(len(proposed_boxes), len(boxes))
+    factors = objectness.unsqueeze(1).expand(-1, len(boxes), -1)
+    if part != "location":
+        any_class = classes.isnan().any(-1)[:, None]
+        factors = factors * torch.where(any_class, 1.0, class_cosine(classes.nan_to_num(0.0), proposed_classes))
+    overlap = intersection_over_union(boxes, proposed_boxes)
+    place = (overlap >= OVERLAPPING).float() if part == "class" else overlap
+    return (factors * place).amax(-1)
+
+
+def distinct(boxes: Tensor, labels: Tensor, confidence: Tensor, *, overlap: float = OVERLAPPING) -> list[int]:
+    """Return the proposals that stand for different objects, the most confident first: greedy suppression per class.
+
+    Args:
+        boxes: `[P, 4]`.
+        labels: `[P]`.
+        confidence: `[P]`.
+        overlap: intersection over union from which the weaker of two of a class is dropped.
+    """
+    order = confidence.argsort(descending=True, stable=True).tolist()
+    covers = (intersection_over_union(boxes, boxes) >= overlap) & (labels[:, None] == labels[None])
+    kept: list[int] = []
+    for candidate in order:
+        if not any(bool(covers[candidate, other]) for other in kept):
+            kept.append(candidate)
+    return kept
