@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from app.contract.geometry import Axis
 from tests.black_boxes import (
@@ -137,6 +138,25 @@ def test_the_map_does_not_depend_on_the_batch_size(estimator: str) -> None:
         maps.append(map_of(other, image).values)
     assert np.allclose(maps[0], maps[1], atol=1e-6)
     assert np.allclose(maps[0], maps[2], atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["contrast", "paper"])
+def test_running_out_of_memory_halves_the_batch_and_changes_nothing(estimator: str) -> None:
+    image, seen = noise_image(40, 40), brightness_of(slice(0, 9), slice(0, 9))
+    largest = []
+
+    def small_device(images: Tensor) -> Tensor:
+        if len(images) > 5:
+            raise torch.OutOfMemoryError("out of memory")
+        largest.append(len(images))
+        return seen(images)
+
+    options: dict[str, Any] = {"masks": 500, "until": 1, "estimator": estimator}
+    whole = map_of(study_of(classifier(seen), image, **options), image)
+    assert np.allclose(
+        map_of(study_of(classifier(small_device), image, **options), image).values, whole.values, atol=1e-6
+    )
+    assert max(largest) == 4
 
 
 def test_blocks_resumed_in_the_middle_are_the_blocks_of_an_undisturbed_run() -> None:

@@ -348,7 +348,8 @@ def test_a_detector_that_finds_nothing_fails_with_a_reason_that_a_user_understan
 def test_a_detector_without_a_tensor_is_explained_and_the_map_of_the_face_lies_on_the_face(
     http: httpx2.Client,
 ) -> None:
-    photograph = encoded(Image.fromarray(np.asarray(data.astronaut()))  # type: ignore[no-untyped-call], "PNG")
+    astronaut: Any = data.astronaut
+    photograph = encoded(Image.fromarray(astronaut()), "PNG")
     body = explain(http, photograph, model="faces", grid=8, masks=256, until=1, targets="top:1").json()
     assert body["status"] == "succeeded", body
     x, y = body["targets"][0]["peak"]

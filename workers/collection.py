@@ -8,6 +8,7 @@ import torch
 
 from app.contract.errors import RiseError
 from app.contract.schemas import ModelCard, Task
+from workers.batching import best_batch
 from workers.blackbox import BlackBox, Classifier
 from workers.models import digest, load_model
 from workers.models_file import ModelEntry, read_models_file
@@ -22,6 +23,7 @@ class LoadedModel:
     id: str
     black_box: BlackBox
     digest: str
+    batch: int
 
     @property
     def task(self) -> Task:
@@ -56,7 +58,9 @@ class Collection:
     def _load(self, model_id: str, entry: ModelEntry) -> None:
         try:
             black_box = load_model(entry, folder=self._folder, device=self._device)
-            self._loaded[model_id] = LoadedModel(model_id, black_box, digest(entry, black_box))
+            model = LoadedModel(model_id, black_box, digest(entry, black_box), best_batch(black_box))
+            logger.info("model %s is ready, %d images at once", model_id, model.batch)
+            self._loaded[model_id] = model
             self._failures.pop(model_id, None)
         except Exception as cause:  # because a model is somebody else's code: whatever it raises is its failure
             logger.exception("model %s does not load", model_id)

@@ -73,7 +73,9 @@ class Execution:
         parameters = plugin.Parameters.model_validate(request.parameters)
         image = decode(context.blobs.get(image_blob(record.id)))
         with blaming(self._model.id):
-            self._study = prepare(self._model.black_box, image, plugin, parameters, request.targets)
+            self._study = prepare(
+                self._model.black_box, image, plugin, parameters, request.targets, batch=self._model.batch
+            )
         resumable = record.state is not None and record.state.kind == "effects"
         self._recorder = Recorder(
             context.blobs,

@@ -42,7 +42,7 @@ def explain_locally(
     """
     question, name, parameters = _read(fields, model)
     image = _decoded(content)
-    study = prepare(model.black_box, image, method(name), parameters, question.targets)
+    study = prepare(model.black_box, image, method(name), parameters, question.targets, batch=model.batch)
     blobs = Blobs(folder.absolute().as_uri())
     blobs.put(image_blob(_ID), content)
     now = datetime.now(UTC)

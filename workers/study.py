@@ -26,7 +26,7 @@ from workers.targets import Aim, Asked
 
 _PUBLISHED_BLOCK = 128
 _PILOT_MASKS = 64
-_BATCH_NUMBERS = 16_000_000  # pixel values of one batch of masked images, at most
+_BATCH_NUMBERS = 200_000_000  # pixel values of one batch of masked images, at most
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,23 @@ class Study:
     warnings: tuple[str, ...] = ()
 
     def run(self, *, first: int = 0) -> Iterator[Block]:
-        """Yield blocks from `first` on, each as soon as it is done."""
-        blocks = range(first, self.blocks)
+        """Yield blocks from `first` on, each as soon as it is done; halves the batch where memory runs out."""
+        scene = self.scene
+        while first < self.blocks:
+            try:
+                for block in self._blocks(scene, range(first, self.blocks)):
+                    first = block.index + 1
+                    yield block
+            except torch.OutOfMemoryError:
+                if scene.batch == 1:
+                    raise
+                scene = replace(scene, batch=scene.batch // 2)  # because a block is the same at any batch size
+
+    def _blocks(self, scene: Scene, blocks: range) -> Iterator[Block]:
         if self.parameters.estimator == "contrast":
-            return contrast_blocks(self.scene, self.design, blocks)
+            return contrast_blocks(scene, self.design, blocks)
         weigh = self.method.weigh(self.parameters)
-        return published_blocks(self.scene, self.design, blocks, masks=self.block_size, weigh=weigh)
+        return published_blocks(scene, self.design, blocks, masks=self.block_size, weigh=weigh)
 
     def state(self) -> State:
         """Return what is needed to draw the effects, before there are any."""
@@ -75,7 +86,13 @@ class Study:
 
 
 def prepare(
-    black_box: BlackBox, image: Image.Image, method: ModuleType, parameters: MaskingParameters, asked: Asked
+    black_box: BlackBox,
+    image: Image.Image,
+    method: ModuleType,
+    parameters: MaskingParameters,
+    asked: Asked,
+    *,
+    batch: int = 32,
 ) -> Study:
     """Fix everything that comes before the first block.
 
@@ -88,11 +105,12 @@ def prepare(
         method: a plug-in from `workers/methods`.
         parameters: of that method.
         asked: the request's targets.
+        batch: masked images per forward pass, fewer where they are large.
 
     Raises:
         RiseError: where the targets do not exist or the model fails on the unmasked image.
     """
-    study = _study(black_box, image, method, parameters, asked)
+    study = _study(black_box, image, method, parameters, asked, batch)
     if not hasattr(method, "rescued"):
         return study
     matched = match_rates(study.scene, study.design, _PILOT_MASKS)
@@ -102,11 +120,16 @@ def prepare(
     warning = (
         f"{min(matched):.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to {other.keep:g}"
     )
-    return replace(_study(black_box, image, method, other, asked), warnings=(warning,))
+    return replace(_study(black_box, image, method, other, asked, batch), warnings=(warning,))
 
 
 def _study(
-    black_box: BlackBox, image: Image.Image, method: ModuleType, parameters: MaskingParameters, asked: Asked
+    black_box: BlackBox,
+    image: Image.Image,
+    method: ModuleType,
+    parameters: MaskingParameters,
+    asked: Asked,
+    batch: int,
 ) -> Study:
     picture = pixels(image).to(black_box.device)
     ask = _ask(black_box, parameters)
@@ -121,7 +144,7 @@ def _study(
     ]
     hidden = torch.stack([_finish(fill, black_box, parameters) for fill in fills])
     canvas = _canvas(image, lens, parameters)
-    scene = Scene(shown, hidden, canvas, lambda masked: aim.score(ask(masked)), _batch(canvas), aim.match)
+    scene = Scene(shown, hidden, canvas, lambda masked: aim.score(ask(masked)), _batch(canvas, batch), aim.match)
     design = Design(parameters.cells, parameters.keep, len(fills), parameters.seed)
     size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
     return Study(method, parameters, scene, design, aim, size, math.ceil(parameters.masks / size))
@@ -153,5 +176,5 @@ def _finish(picture: Tensor, black_box: BlackBox, parameters: MaskingParameters)
     return normalise(picture, black_box.preprocessing).to(black_box.dtype).contiguous()
 
 
-def _batch(canvas: Canvas) -> int:
-    return max(1, min(32, _BATCH_NUMBERS // (3 * canvas.height * canvas.width)))
+def _batch(canvas: Canvas, wanted: int) -> int:
+    return max(1, min(wanted, _BATCH_NUMBERS // (3 * canvas.height * canvas.width)))

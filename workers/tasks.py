@@ -75,5 +75,5 @@ def _measured(context: Context, explanation_id: str, asked: MetricsRequest) -> J
     row, frame = record.state.target_rows[asked.target], frame_of_image(image.width, image.height)
     drawn = draw(record.state, arrays, row, frame)
     with blaming(model.id):
-        study = prepare(model.black_box, image, plugin, parameters, record.request.targets)
+        study = prepare(model.black_box, image, plugin, parameters, record.request.targets, batch=model.batch)
         return measure_map(model.black_box, image, study, drawn, asked)

@@ -1,0 +1,46 @@
+import pytest
+import torch
+from torch import Tensor
+
+from workers import batching
+from workers.batching import LARGEST, best_batch
+from workers.blackbox import BlackBox, Classifier, Preprocessing
+
+
+def model(*, room: int = LARGEST) -> Classifier:
+    def forward(images: Tensor) -> Tensor:
+        if len(images) > room:
+            raise torch.OutOfMemoryError("out of memory")
+        return torch.zeros(len(images), 1)
+
+    return Classifier(forward, ("it",), Preprocessing(size=(8, 8)))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What a pass and an image cost in seconds: no real clock decides these tests."""
+    price = {"pass": 0.0, "image": 0.001}
+
+    def seconds(black_box: BlackBox, images: Tensor) -> float:
+        black_box.forward(images)
+        return price["pass"] + price["image"] * len(images)
+
+    monkeypatch.setattr(batching, "_seconds", seconds)
+    monkeypatch.setattr(batching, "_SECONDS", 1e9)
+    return price
+
+
+def test_a_model_that_gains_nothing_from_batches_gets_single_images(clock: dict[str, float]) -> None:
+    clock["image"] = 0.003
+    assert best_batch(model()) == 1
+
+
+@pytest.mark.parametrize(("price", "batch"), [(0.001, 16), (0.01, 128), (1.0, LARGEST)])
+def test_the_dearer_a_pass_the_larger_the_batch(clock: dict[str, float], price: float, batch: int) -> None:
+    clock["pass"] = price
+    assert best_batch(model()) == batch
+
+
+def test_a_batch_that_does_not_fit_is_not_chosen(clock: dict[str, float]) -> None:
+    clock["pass"] = 1.0
+    assert best_batch(model(room=8)) == 8

@@ -1,0 +1,56 @@
+"""How many masked images a model takes at once: found by measuring when it is loaded."""
+
+import time
+
+import torch
+
+from workers.blackbox import BlackBox
+
+LARGEST = 256
+_SECONDS = 2.0  # in all, so that slow models do not make loading slower still
+_GAIN = 1.05  # a larger batch must be faster by this much to be worth its memory
+_NUMBERS = 200_000_000  # pixel values of one batch, at most
+
+
+def best_batch(black_box: BlackBox) -> int:
+    """Return the smallest batch with about the highest throughput that fits into memory.
+
+    Doubles the batch while that pays. A model that takes any size is measured when it is used, not here: 32.
+    """
+    if black_box.preprocessing.size is None:
+        return 32
+    shape = (3, *black_box.preprocessing.size)
+    best, best_rate, batch = 1, 0.0, 1
+    started = time.monotonic()
+    while batch <= LARGEST and batch * torch.Size(shape).numel() <= _NUMBERS:
+        try:
+            rate = _images_per_second(black_box, (batch, *shape))
+        except torch.OutOfMemoryError:
+            break
+        if rate > best_rate * _GAIN:
+            best, best_rate = batch, rate
+        if time.monotonic() - started > _SECONDS:
+            break
+        batch *= 2
+    return best
+
+
+def _images_per_second(black_box: BlackBox, shape: tuple[int, ...]) -> float:
+    """Return the best throughput of a few forward passes after a warm-up."""
+    images = torch.rand(shape, device=black_box.device, dtype=black_box.dtype)
+    with torch.inference_mode():
+        black_box.forward(images)
+        return max(shape[0] / _seconds(black_box, images) for _ in range(3))
+
+
+def _seconds(black_box: BlackBox, images: torch.Tensor) -> float:
+    _wait_for(images.device)
+    started = time.perf_counter()
+    black_box.forward(images)
+    _wait_for(images.device)
+    return time.perf_counter() - started
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
