@@ -30,9 +30,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return price
 
 
-def test_a_model_that_gains_nothing_from_batches_gets_single_images(clock: dict[str, float]) -> None:
+def test_a_model_that_gains_nothing_from_batches_gets_small_ones(clock: dict[str, float]) -> None:
     clock["image"] = 0.003
-    assert best_batch(model()) == 1
+    assert best_batch(model()) == 4
 
 
 @pytest.mark.parametrize(("price", "batch"), [(0.001, 16), (0.01, 128), (1.0, LARGEST)])

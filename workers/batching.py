@@ -7,6 +7,7 @@ import torch
 from workers.blackbox import BlackBox
 
 LARGEST = 256
+_SMALLEST = 4
 _SECONDS = 2.0  # in all, so that slow models do not make loading slower still
 _GAIN = 1.05  # a larger batch must be faster by this much to be worth its memory
 _NUMBERS = 200_000_000  # pixel values of one batch, at most
@@ -20,15 +21,16 @@ def best_batch(black_box: BlackBox) -> int:
     if black_box.preprocessing.size is None:
         return 32
     shape = (3, *black_box.preprocessing.size)
-    best, best_rate, batch = 1, 0.0, 1
+    best, best_rate, batch = 1, 0.0, _SMALLEST
     started = time.monotonic()
     while batch <= LARGEST and batch * torch.Size(shape).numel() <= _NUMBERS:
         try:
             rate = _images_per_second(black_box, (batch, *shape))
         except torch.OutOfMemoryError:
             break
-        if rate > best_rate * _GAIN:
-            best, best_rate = batch, rate
+        if rate <= best_rate * _GAIN:
+            break
+        best, best_rate = batch, rate
         if time.monotonic() - started > _SECONDS:
             break
         batch *= 2
