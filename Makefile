@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := .[workers,faces]
-DEVELOPMENT := .[workers,faces,dev]
+DEVELOPMENT := .[workers,faces,dev,peers]
+BENCH := .[workers,faces,peers]
 
 .PHONY: run test check format train bench clean
 
@@ -24,8 +25,20 @@ format: $(VENV)/.development
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The peers that the bench compares with live in an environment of its own.
+bench: $(VENV)-bench/.installed
+	$(VENV)-bench/bin/python -m bench
+
+$(VENV)-bench/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(BENCH)'
+	@touch $@
+
+train: $(VENV)/.development
+	$(BIN)/python -m workers.demo.train shapes shapes-detector samples
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-bench build *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
