@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := .[workers,faces]
 DEVELOPMENT := .[workers,faces,dev,peers]
-BENCH := .[workers,faces,peers]
+BENCH := .[workers,faces,peers,dev]
 
 .PHONY: run test check format train bench clean
 

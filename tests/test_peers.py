@@ -54,12 +54,13 @@ def test_published_d_rise_is_theirs_but_for_their_extra_pixel() -> None:
     grown, grown_targets = boxes.copy(), targets[:, :4].copy()
     grown[..., 2:] += 1  # a box of theirs that ends at pixel 9 ends at 10 in continuous coordinates
     grown_targets[:, 2:] += 1
-    proposed = tuple(torch.from_numpy(part).float() for part in (grown, classes, objectness[..., 0]))
+    parts = (torch.from_numpy(part).float() for part in (grown, classes, objectness[..., 0]))
+    proposed = (next(parts), next(parts), next(parts))
     scores = similarity(
         torch.from_numpy(grown_targets).float(),
         torch.from_numpy(targets[:, 5:]).float(),
         proposed,
-        part="whole",  # type: ignore[arg-type]
+        part="whole",
     )
     drise = method("drise")
     ours = drise.weigh(drise.Parameters())(scores, torch.from_numpy(MASKS)[None])[:, 0].numpy()

@@ -135,7 +135,7 @@ def _published_block(
     differences = scene.fills - scene.image
     for start in range(0, hidden.shape[1], scene.batch):
         part = slice(start, start + scene.batch)
-        masks = render(hidden[:, part], *_weights_of_each(scene, uniform[part]))
+        masks = render(hidden[:, part], *weights_of_each(scene, uniform[part]))
         scores = scene.score(blend(scene.image, differences, masks, out=room)).float()
         kept = 1 - masks.sum(0, keepdim=True)
         total = total.to(scores.device) + weigh(scores, torch.cat([kept, masks]))
@@ -144,7 +144,8 @@ def _published_block(
     return Block(block, count, _array(total / count), _array(matched / count))
 
 
-def _weights_of_each(scene: Scene, uniform: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def weights_of_each(scene: Scene, uniform: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Return the interpolation weights of masks with a shift each, `[B, H, h]` and `[B, W, w]`."""
     vertical, horizontal = scene.canvas.axes
     rows = np.stack([vertical.rows(int(value * vertical.cell >> 31)) for value in uniform[:, 0]])
     columns = np.stack([horizontal.rows(int(value * horizontal.cell >> 31)) for value in uniform[:, 1]])

@@ -1,0 +1,93 @@
+"""The loop beside the model: explaining must cost what the model's own forward passes cost."""
+
+import statistics
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.networks import classifier, null_classifier, one_stage_detector, residual_network
+from bench.rows import Row
+from bench.stopwatch import median_ratio, seconds_of
+from workers.batching import best_batch
+from workers.blackbox import BlackBox
+from workers.methods import method
+from workers.study import Study, prepare
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def study_of(black_box: BlackBox, name: str, batch: int, asked: str | None = None, **parameters: object) -> Study:
+    plugin = method(name)
+    height, width = black_box.preprocessing.size or (224, 224)
+    chosen = plugin.Parameters(until=1, **parameters)
+    return prepare(black_box, photograph(width, height), plugin, chosen, asked, batch=batch)
+
+
+def explain(study: Study) -> None:
+    for _ in study.run():
+        pass
+
+
+def forward(study: Study, black_box: BlackBox) -> None:
+    """Ask the model about as many pictures as the study masks, and nothing else."""
+    batch = study.scene.image.expand(study.scene.batch, -1, -1, -1).contiguous()
+    if study.scene.image.is_contiguous(memory_format=torch.contiguous_format) and batch.dim() == 4:
+        batch = batch.to(memory_format=torch.channels_last)
+    left = study.blocks * study.block_size
+    with torch.inference_mode():
+        while left > 0:
+            black_box.forward(batch[:left])
+            left -= len(batch)
+
+
+def ratio_row(what: str, study: Study, black_box: BlackBox, target: float, rounds: int) -> Row:
+    things = {"explain": partial(explain, study), "forward": partial(forward, study, black_box)}
+    measured = seconds_of(things, rounds=rounds)
+    ratio = median_ratio(measured, "explain", "forward")
+    masks = study.blocks * study.block_size
+    per_mask = statistics.median(measured["forward"]) / masks * 1000
+    value = f"{ratio:.3f} ({per_mask:.2f} ms forward, {masks} masks, batch {study.scene.batch}, {rounds} rounds)"
+    return Row(what, value, f"<= {target}", ratio <= target)
+
+
+def rows(device: torch.device, rounds: int) -> list[Row]:
+    """Return explain over forward for classifiers and detectors."""
+    gpu = device.type == "cuda"
+    dtype, target = (torch.bfloat16, 1.05) if gpu else (torch.float32, 1.03)
+    size = "ResNet-50, bfloat16" if gpu else "ResNet-18, float32"
+    depths = (3, 4, 6, 3) if gpu else (2, 2, 2, 2)
+    model = classifier(residual_network(depths, bottleneck=gpu), device=device, dtype=dtype)
+    batch = best_batch(model)
+    masks = 8000 if gpu else 256
+    found = []
+    for asked, words in (("top:5", "5 targets"), ("top:999", "999 targets and the effects of all 1,000 classes")):
+        study = study_of(model, "rise", batch, asked, masks=masks, grid=8)
+        found.append(ratio_row(f"RISE: explain / forward, {size}, 224 x 224, {words}", study, model, target, rounds))
+    return found + detector_rows(device, dtype, rounds)
+
+
+def detector_rows(device: torch.device, dtype: torch.dtype, rounds: int) -> list[Row]:
+    """Return D-RISE at 16 x 16 cells: explain over forward, and twenty targets over one."""
+    detector = one_stage_detector(device=device, dtype=dtype)
+    batch = best_batch(detector)
+    masks = 5000 if device.type == "cuda" else 512
+    options = {"masks": masks, "grid": 16, "threshold": 0.0, "max_targets": 20, "rescue": False}
+    twenty = study_of(detector, "drise", batch, "top:20", **options)
+    one = study_of(detector, "drise", batch, "top:1", **options)
+    size = "one-stage detector on a ResNet-18, 320 x 320, 300 proposals, 80 classes"
+    measured = seconds_of({"twenty": partial(explain, twenty), "one": partial(explain, one)}, rounds=rounds)
+    ratio = median_ratio(measured, "twenty", "one")
+    return [
+        ratio_row(f"D-RISE: explain / forward, 16 x 16 cells, 20 targets, {size}", twenty, detector, 1.05, rounds),
+        Row("D-RISE: 20 targets / 1 target", f"{ratio:.3f} ({rounds} rounds)", "<= 1.05", ratio <= 1.05),
+    ]
+
+
+def null_study(masks: int) -> Study:
+    """Return an explanation of the model that does nothing, 7 x 7 cells."""
+    return study_of(null_classifier(), "rise", 16, "top:10", masks=masks, grid=7)
