@@ -108,7 +108,14 @@ def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
     errors = sorted(Draft202012Validator(method.parameters).iter_errors(parameters), key=lambda error: str(error.path))
     if errors:
         raise _rejection(errors)
-    return parameters
+    return {name: _canonical(value, properties[name]) for name, value in parameters.items()}
+
+
+def _canonical(value: Any, schema: JsonObject) -> Any:
+    """Return a number as the type that its schema names: `1` and `1.0` are the same request."""
+    kinds: dict[str, Callable[[Any], Any]] = {"number": float, "integer": int}
+    kind = kinds.get(schema.get("type", ""))
+    return value if kind is None or isinstance(value, bool) else kind(value)
 
 
 def _rejection(errors: list[ValidationError]) -> RiseError:

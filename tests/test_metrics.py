@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from app.contract.drawing import DrawnMap
 from app.contract.errors import RiseError
 from app.contract.schemas import MetricsRequest
 from tests.black_boxes import brightness_of, classifier, map_of, study_of, white_image
+from tests.conftest import SAMPLES
+from workers.demo import shapes
 from workers.measurement import measure
 from workers.saliency.metrics import average_drop, energy_in, pixel_order, points_into, step_curve
 
@@ -97,3 +100,15 @@ def test_a_metric_that_needs_a_box_says_so() -> None:
     study = study_of(classifier(quarter), image, masks=100)
     with pytest.raises(RiseError, match="needs a box"):
         measure(classifier(quarter), image, study, map_of(study, image), MetricsRequest(metrics=["pointing-game"]))
+
+
+def test_a_map_of_a_trained_model_does_not_look_like_that_of_random_weights() -> None:
+    black_box = shapes.load()
+    with Image.open(SAMPLES / "star.jpg") as image:
+        study = study_of(black_box, image, masks=512, until=1)
+        drawn = map_of(study, image, study.aim.target_rows[0])
+        found = measure(black_box, image, study, drawn, MetricsRequest(metrics=["randomised-model"]))
+    assert abs(found["randomised-model"]["value"]) < 0.6
+    assert found["randomised-model"]["protocol"]["masks"] == 512
+    with pytest.raises(RiseError, match="random weights"):
+        measure(classifier(quarter), white_image(8, 8), study, drawn, MetricsRequest(metrics=["randomised-model"]))

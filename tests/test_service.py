@@ -81,6 +81,21 @@ def test_the_image_comes_back_as_it_was_uploaded(http: httpx2.Client, star: byte
     assert answer.headers["content-type"] == "image/jpeg"
 
 
+def test_a_lying_image_comes_back_upright(http: httpx2.Client) -> None:
+    content, size = unusual()["exif-rotated"]
+    answer = http.get(explain(http, content, masks=1, until=1).json()["links"]["image"])
+    assert answer.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(answer.content)).size == size
+
+
+def test_the_same_number_written_differently_is_the_same_request(http: httpx2.Client, star: bytes) -> None:
+    ids = {
+        explain(http, star, seed=55, masks=masks, until=until).json()["id"]
+        for masks, until in ((256, 1), ("256.0", "1.0"))
+    }
+    assert len(ids) == 1
+
+
 def test_json_with_base64_means_the_same_as_a_form(http: httpx2.Client, star: bytes) -> None:
     form = explain(http, star, seed=5, targets='[{"label": "ring"}]').json()
     body = {

@@ -61,6 +61,7 @@ class Classifier:
         files: the files that define the model; they are part of its digest.
         device: where `forward` wants its input.
         dtype: in which precision.
+        randomised: makes the same model with random weights from a seed, for sanity checks; None where it cannot.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -70,6 +71,7 @@ class Classifier:
     files: tuple[Path, ...] = ()
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
+    randomised: "Callable[[int], Classifier] | None" = None
 
 
 @dataclass(frozen=True)

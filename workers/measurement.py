@@ -1,18 +1,22 @@
 """Metrics of a finished explanation, on its model, with the protocol beside each number."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from PIL import Image
 
 from app.contract.drawing import DrawnMap
 from app.contract.errors import RiseError, unknown_name
-from app.contract.geometry import frame_of_canvas, frame_of_image, resampled
-from app.contract.schemas import Box, JsonObject, Metric, MetricsRequest
-from workers.blackbox import BlackBox
+from app.contract.geometry import Pen, frame_of_canvas, frame_of_image, resampled
+from app.contract.schemas import Box, JsonObject, Metric, MetricsRequest, TargetRequest
+from workers.blackbox import BlackBox, Classifier
 from workers.fills import fill_names, is_fill, paint
 from workers.preprocessing import normalise, pixels, to_input
 from workers.saliency.metrics import Ask, average_drop, energy_in, pixel_order, points_into, step_curve
-from workers.study import Study
+from workers.study import Study, prepare
+
+_SANITY_MASKS = 512
 
 
 def measure(
@@ -39,9 +43,30 @@ def measure(
             if box is None:
                 raise RiseError("no-target", f"{metric} needs a box: this target has none of its own")
             results[metric] = _in_box(metric, drawn, box, asked)
+        elif metric == "randomised-model":
+            results[metric] = _against_random_weights(black_box, image, study, drawn, asked)
         else:
             results[metric] = _by_asking(metric, black_box, image, study, drawn, asked)
     return results
+
+
+def _against_random_weights(
+    black_box: BlackBox, image: Image.Image, study: Study, drawn: DrawnMap, asked: MetricsRequest
+) -> JsonObject:
+    """Return the correlation of the map with that of the same model with random weights: near 0 for an honest map.
+
+    Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018.
+    """
+    if not isinstance(black_box, Classifier) or black_box.randomised is None:
+        raise RiseError("no-target", "randomised-model needs a model whose loader can give it random weights")
+    other = replace(black_box.randomised(asked.seed), device=black_box.device, dtype=black_box.dtype)
+    label = study.aim.targets[asked.target].label
+    parameters = study.parameters.model_copy(update={"masks": _SANITY_MASKS, "estimator": "contrast"})
+    study = prepare(other, image, study.method, parameters, [TargetRequest(label=label)], batch=study.scene.batch)
+    pen = Pen(study.scene.canvas, frame_of_image(image.width, image.height))
+    maps = [pen.block(block.effects[study.aim.target_rows], block.index) for block in study.run()]
+    value = float(np.corrcoef(np.mean(maps, axis=0).ravel(), drawn.values.ravel())[0, 1])
+    return {"value": value, "protocol": {"masks": _SANITY_MASKS, "seed": asked.seed, "compared": "Pearson correlation"}}
 
 
 def _in_box(metric: Metric, drawn: DrawnMap, box: Box, asked: MetricsRequest) -> JsonObject:
@@ -53,7 +78,12 @@ def _in_box(metric: Metric, drawn: DrawnMap, box: Box, asked: MetricsRequest) ->
 
 
 def _by_asking(
-    metric: Metric, black_box: BlackBox, image: Image.Image, study: Study, drawn: DrawnMap, asked: MetricsRequest
+    metric: Metric,
+    black_box: BlackBox,
+    image: Image.Image,
+    study: Study,
+    drawn: DrawnMap,
+    asked: MetricsRequest,
 ) -> JsonObject:
     scene = study.scene
     canvas = frame_of_canvas(scene.canvas, max_side=scene.canvas.height + scene.canvas.width)

@@ -13,6 +13,8 @@ FORMATS = {
     "TIFF": "image/tiff",
 }
 
+_ORIENTATION = 0x0112
+
 
 def open_image(content: bytes) -> Image.Image:
     """Read an image's header; no pixel is decoded.
@@ -39,6 +41,16 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         colored = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", colored.size, "white"), colored).convert("RGB")
     return upright.convert("RGB")
+
+
+def upright_bytes(content: bytes) -> tuple[bytes, str]:
+    """Return an encoded image that needs no rotation, and its type; the same bytes if it is upright already."""
+    image = open_image(content)
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+        return content, FORMATS[image.format or ""]
+    buffer = io.BytesIO()
+    upright_rgb(image).save(buffer, "PNG")
+    return buffer.getvalue(), "image/png"
 
 
 def _scaled_grey(image: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ JsonObject = dict[str, Any]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 TopTargets = Annotated[str, Field(pattern=r"^top:[1-9][0-9]{0,2}$", examples=["top:5"])]
 Box = tuple[float, float, float, float]
-Metric = Literal["deletion", "insertion", "pointing-game", "energy-in-box", "average-drop"]
+Metric = Literal["deletion", "insertion", "pointing-game", "energy-in-box", "average-drop", "randomised-model"]
 Task = Literal["classification", "detection"]
 Label = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -229,7 +229,7 @@ class MetricsRequest(Value):
 
     target: int = Field(0, ge=0, le=1000, description="Index of the target.")
     metrics: list[Metric] = Field(
-        ["deletion", "insertion", "average-drop"], min_length=1, max_length=5, description="Which metrics."
+        ["deletion", "insertion", "average-drop"], min_length=1, max_length=6, description="Which metrics."
     )
     steps: int = Field(64, ge=1, le=1000, description="Steps of deletion and insertion.")
     substrate: str = Field(

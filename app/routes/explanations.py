@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from app.bodies import Body, read_body
 from app.contract.blobs import image_blob
 from app.contract.errors import RiseError
+from app.contract.images import upright_bytes
 from app.contract.schemas import Record, Status
 from app.dependencies import Service, Services, existing_record
 from app.formats import Style, formats
@@ -109,10 +110,10 @@ def cancel(explanation_id: str, services: Service) -> Explanation:
 
 @router.get("/{explanation_id}/image", operation_id="getImage", response_class=Response)
 def image(explanation_id: str, services: Service) -> Response:
-    """Return the uploaded image as it came."""
+    """Return the uploaded image, upright: as it came, or where its EXIF says that it lies, rotated as a PNG."""
     record = existing_record(services, explanation_id)
-    content = services.blobs.get(image_blob(record.id))
-    return Response(content, media_type=record.image.media_type, headers={"ETag": f'"{record.image.sha256}"'})
+    content, media_type = upright_bytes(services.blobs.get(image_blob(record.id)))
+    return Response(content, media_type=media_type, headers={"ETag": f'"{record.image.sha256}"'})
 
 
 @router.get(
