@@ -79,7 +79,7 @@ def detector_rows(device: torch.device, dtype: torch.dtype, rounds: int) -> list
     options = {"masks": masks, "grid": 16, "threshold": 0.0, "max_targets": 20, "rescue": False}
     twenty = study_of(detector, "drise", batch, "top:20", **options)
     one = study_of(detector, "drise", batch, "top:1", **options)
-    size = "one-stage detector on a ResNet-18, 320 x 320, 300 proposals, 80 classes"
+    size = "one-stage detector on a ResNet-18, 224 x 224, 300 proposals, 80 classes"
     measured = seconds_of({"twenty": partial(explain, twenty), "one": partial(explain, one)}, rounds=rounds)
     ratio = median_ratio(measured, "twenty", "one")
     return [

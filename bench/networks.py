@@ -90,16 +90,16 @@ def null_classifier(classes: int = 10) -> Classifier:
 
 
 def one_stage_detector(*, device: torch.device, dtype: torch.dtype) -> Detector:
-    """Return a one-stage detector with 300 proposals of 80 classes on a ResNet-18, for pictures of 320 x 320."""
+    """Return a one-stage detector with 300 proposals of 80 classes on a ResNet-18, for pictures of 224 x 224."""
     body = residual_network((2, 2, 2, 2), bottleneck=False)[:-3]
     head = nn.Conv2d(512, 3 * 85, 1)
     network = nn.Sequential(body, head).to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def forward(images: Tensor) -> Detections:
         proposals = network(images).unflatten(1, (3, 85)).permute(0, 1, 3, 4, 2).flatten(1, 3)
-        corner = proposals[..., :2].sigmoid() * 200
+        corner = proposals[..., :2].sigmoid() * 120
         boxes = torch.cat([corner, corner + 20 + 100 * proposals[..., 2:4].sigmoid()], -1)
         return Detections(boxes, proposals[..., 5:].sigmoid(), proposals[..., 4].sigmoid())
 
     labels = tuple(f"class {index}" for index in range(80))
-    return Detector(forward, labels, Preprocessing((320, 320)), device=device, dtype=dtype)
+    return Detector(forward, labels, Preprocessing((224, 224)), device=device, dtype=dtype)

@@ -17,7 +17,7 @@ from workers.demo.masking import certainty_from, mask_at_random
 from workers.demo.outlines import SHAPES, Placement, cover, enclose
 from workers.demo.photographs import HELD_OUT_PHOTOGRAPHS, TRAINING_PHOTOGRAPHS, load_photographs
 from workers.demo.pictures import STAR, Picture, draw_placed
-from workers.demo.precision import intersection_over_union, measure_precision, suppress
+from workers.demo.precision import measure_precision, suppress
 from workers.demo.samples import FOLDER
 from workers.demo.train import MARKED_OBJECT, ONE_OBJECT, SEVERAL_OBJECTS
 from workers.preprocessing import normalise, pixels, to_input
@@ -210,11 +210,6 @@ def test_masking_leaves_what_the_mask_shows() -> None:
     shown = (masks == 1).expand_as(images)
     assert bool(torch.isclose(masked[shown], images[shown]).all())
     assert 0.3 < float(masks.mean()) < 0.95
-
-
-def test_boxes_that_share_half_their_area_overlap_by_a_third() -> None:
-    first, second = torch.tensor([[0.0, 0, 2, 1]]), torch.tensor([[1.0, 0, 3, 1], [5, 5, 6, 6]])
-    torch.testing.assert_close(intersection_over_union(first, second), torch.tensor([[1 / 3, 0.0]]))
 
 
 def test_suppression_keeps_the_best_of_boxes_that_overlap() -> None:

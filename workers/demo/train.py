@@ -1,0 +1,88 @@
+"""Trains the demo models and draws the sample pictures: `python -m workers.demo.train shapes samples`.
+
+Everything is seeded: the same versions on the same machine write the same files.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from workers.demo import classifier_lessons, clever_hans, detector_lessons, shapes, shapes_detector
+from workers.demo.batches import Recipe, draw_held_out_pictures, draw_training_pictures
+from workers.demo.pictures import (
+    STAR,
+    draw_biased_object,
+    draw_one_marked_object,
+    draw_one_object,
+    draw_several_objects,
+)
+from workers.demo.precision import measure_precision
+from workers.demo.samples import write_samples
+
+ONE_OBJECT = Recipe(draw_one_object, side=96)
+SEVERAL_OBJECTS = Recipe(draw_several_objects, side=128)
+
+BIASED_OBJECT = Recipe(draw_biased_object, side=96)
+MARKED_OBJECT = Recipe(draw_one_marked_object, side=96)
+
+_SEED = 20
+_HELD_OUT_SEED = 21
+_HELD_OUT_PICTURES = 2_000
+
+
+def train_shapes() -> None:
+    """Train `shapes`, write its weights and print its accuracy on pictures over photographs it never saw."""
+    pictures = draw_training_pictures(ONE_OBJECT, 32_000, seed=_SEED)
+    _save(classifier_lessons.teach(classifier_lessons.prepare(pictures), epochs=6, seed=_SEED), shapes.WEIGHTS)
+    held_out = draw_held_out_pictures(ONE_OBJECT, _HELD_OUT_PICTURES, seed=_HELD_OUT_SEED)
+    accuracy = classifier_lessons.measure_accuracy(shapes.load(), held_out)
+    print(f"shapes: {accuracy:.2%} right on {len(held_out)} held-out pictures")
+
+
+def train_shapes_detector() -> None:
+    """Train `shapes-detector`, write its weights and print its mean average precision on held-out pictures."""
+    pictures = draw_training_pictures(SEVERAL_OBJECTS, 20_000, seed=_SEED)
+    _save(detector_lessons.teach(detector_lessons.prepare(pictures), epochs=7, seed=_SEED), shapes_detector.WEIGHTS)
+    held_out = draw_held_out_pictures(SEVERAL_OBJECTS, _HELD_OUT_PICTURES, seed=_HELD_OUT_SEED)
+    precision = measure_precision(shapes_detector.load(), held_out)
+    print(f"shapes-detector: mean average precision {precision:.3f} on {len(held_out)} held-out pictures")
+
+
+def train_clever_hans() -> None:
+    """Train `clever-hans`, write its weights and print how often a mark makes it say star on held-out pictures."""
+    pictures = draw_training_pictures(BIASED_OBJECT, 24_000, seed=_SEED)
+    lesson = classifier_lessons.prepare_biased(pictures)
+    _save(classifier_lessons.teach(lesson, epochs=4, seed=_SEED), clever_hans.WEIGHTS)
+    held_out = draw_held_out_pictures(MARKED_OBJECT, _HELD_OUT_PICTURES, seed=_HELD_OUT_SEED)
+    misled = float((classifier_lessons.name_pictures(clever_hans.load(), held_out) == STAR).double().mean())
+    print(f"clever-hans: calls {misled:.2%} of {len(held_out)} marked held-out pictures of any shape a star")
+
+
+COMMANDS: dict[str, Callable[[], None]] = {
+    "shapes": train_shapes,
+    "shapes-detector": train_shapes_detector,
+    "clever-hans": train_clever_hans,
+    "samples": write_samples,
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Run the named commands in turn, or stop with the list of their names."""
+    unknown = [name for name in arguments if name not in COMMANDS]
+    if unknown or not arguments:
+        raise SystemExit(f"train: say what to train, one or more of {', '.join(COMMANDS)} (given: {arguments})")
+    torch.set_num_threads(2)
+    for name in arguments:
+        COMMANDS[name]()
+
+
+def _save(network: torch.nn.Module, path: Path) -> None:
+    """Write a network's weights; contiguous, because training leaves them in the channels-last layout."""
+    save_file({name: weight.contiguous() for name, weight in network.state_dict().items()}, path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
