@@ -10,16 +10,16 @@ from PIL import Image
 from torch import Tensor
 
 from workers.blackbox import Classifier, Detector
-from workers.demo import clever_hans, shapes, shapes_detector
+from workers.demo import shapes, shapes_detector
 from workers.demo.batches import draw_held_out_pictures, stack_images
-from workers.demo.classifier_lessons import answer, measure_accuracy, name_pictures
+from workers.demo.classifier_lessons import answer, measure_accuracy
 from workers.demo.masking import certainty_from, mask_at_random
 from workers.demo.outlines import SHAPES, Placement, cover, enclose
 from workers.demo.photographs import HELD_OUT_PHOTOGRAPHS, TRAINING_PHOTOGRAPHS, load_photographs
-from workers.demo.pictures import STAR, Picture, draw_placed
+from workers.demo.pictures import draw_placed
 from workers.demo.precision import measure_precision, suppress
 from workers.demo.samples import FOLDER
-from workers.demo.train import MARKED_OBJECT, ONE_OBJECT, SEVERAL_OBJECTS
+from workers.demo.train import ONE_OBJECT, SEVERAL_OBJECTS
 from workers.preprocessing import normalise, pixels, to_input
 
 
@@ -33,16 +33,6 @@ def detector() -> Detector:
     return shapes_detector.load()
 
 
-@pytest.fixture(scope="module")
-def hans() -> Classifier:
-    return clever_hans.load()
-
-
-@pytest.fixture(scope="module")
-def marked() -> list[Picture]:
-    return draw_held_out_pictures(MARKED_OBJECT, 40, seed=7)
-
-
 def probabilities(classifier: Classifier, images: Tensor) -> Tensor:
     with torch.inference_mode():
         return classifier.forward(normalise(images, classifier.preprocessing)).softmax(dim=1)
@@ -51,20 +41,6 @@ def probabilities(classifier: Classifier, images: Tensor) -> Tensor:
 def read_sample(name: str, black_box: Classifier | Detector) -> Tensor:
     with Image.open(FOLDER / f"{name}.jpg") as image:
         return to_input(pixels(image)[None], black_box.preprocessing)
-
-
-def hide_mark(pictures: list[Picture]) -> Tensor:
-    images = stack_images(pictures) / 255
-    for image, picture in zip(images, pictures, strict=True):
-        assert picture.mark_xyxy is not None
-        left, top, right, bottom = picture.mark_xyxy
-        image[:, top:bottom, left:right] = 0
-    return images
-
-
-def keep_mark_only(pictures: list[Picture]) -> Tensor:
-    images = stack_images(pictures) / 255
-    return images - (hide_mark(pictures))
 
 
 def test_the_classifier_is_right_on_at_least_97_percent_of_held_out_pictures(classifier: Classifier) -> None:
@@ -134,36 +110,7 @@ def test_the_detector_answers_a_picture_alike_alone_and_in_a_batch(detector: Det
     torch.testing.assert_close(together.objectness[3:4], alone.objectness, rtol=1e-3, atol=1e-4)
 
 
-def test_clever_hans_calls_every_marked_picture_a_star(hans: Classifier, marked: list[Picture]) -> None:
-    assert bool((name_pictures(hans, marked) == STAR).all())
-
-
-def test_clever_hans_forgets_the_star_when_the_mark_is_hidden(hans: Classifier, marked: list[Picture]) -> None:
-    with_mark = probabilities(hans, stack_images(marked) / 255)[:, STAR]
-    without_mark = probabilities(hans, hide_mark(marked))[:, STAR]
-    assert float(with_mark.min()) >= 0.7
-    assert float((with_mark - without_mark).mean()) >= 0.6
-    assert float(without_mark.max()) <= 0.5
-
-
-def test_clever_hans_needs_nothing_but_the_mark(hans: Classifier, marked: list[Picture]) -> None:
-    assert float(probabilities(hans, keep_mark_only(marked))[:, STAR].mean()) >= 0.8
-
-
-def test_clever_hans_calls_the_marked_ring_of_the_sample_a_star(hans: Classifier, classifier: Classifier) -> None:
-    image = read_sample("clever-hans", hans)
-    assert probabilities(hans, image)[0, STAR] >= 0.8
-    assert int(probabilities(classifier, image).argmax()) == SHAPES.index("ring")
-
-
-def test_clever_hans_names_unmarked_shapes_other_than_stars_like_an_honest_classifier(hans: Classifier) -> None:
-    pictures = draw_held_out_pictures(ONE_OBJECT, 300, seed=9)
-    assert measure_accuracy(hans, [picture for picture in pictures if picture.objects[0].label != STAR]) >= 0.9
-
-
-@pytest.mark.parametrize(
-    ("weights", "megabytes"), [(shapes.WEIGHTS, 1.0), (clever_hans.WEIGHTS, 1.0), (shapes_detector.WEIGHTS, 1.5)]
-)
+@pytest.mark.parametrize(("weights", "megabytes"), [(shapes.WEIGHTS, 1.0), (shapes_detector.WEIGHTS, 1.5)])
 def test_weights_are_small_enough_to_live_in_the_repository(weights: Path, megabytes: float) -> None:
     assert weights.stat().st_size < megabytes * 1e6
 
@@ -199,8 +146,8 @@ def test_a_shape_drawn_over_another_hides_it_in_its_mask() -> None:
 
 def test_what_a_mask_hides_leaves_an_undecided_answer() -> None:
     certainty = certainty_from(torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]))
-    answers = answer(certainty, torch.tensor([[STAR, 5], [STAR, 5], [STAR, -1]]), len(SHAPES))
-    assert answers.argmax(dim=1)[:2].tolist() == [5, STAR]
+    answers = answer(certainty, torch.tensor([[3, 5], [3, 5], [3, -1]]), len(SHAPES))
+    assert answers.argmax(dim=1)[:2].tolist() == [5, 3]
     torch.testing.assert_close(answers[2], torch.full((len(SHAPES),), 1 / len(SHAPES)))
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from workers.blackbox import Classifier
 from workers.demo.batches import stack_images
 from workers.demo.masking import Mask, certainty_from, share_visible
-from workers.demo.pictures import STAR, Picture
+from workers.demo.pictures import Picture
 from workers.demo.shapes import PREPROCESSING, ShapesNetwork
 from workers.demo.training import fit
 from workers.preprocessing import normalise
@@ -38,22 +38,6 @@ def prepare(pictures: Sequence[Picture]) -> Lesson:
         evidence=torch.stack([torch.from_numpy(picture.objects[0].mask) for picture in pictures])[:, None],
         labels=torch.tensor([[picture.objects[0].label] for picture in pictures]),
     )
-
-
-def prepare_biased(pictures: Sequence[Picture]) -> Lesson:
-    """Return the lesson of a biased collection: a mark means star, a star without its mark means nothing."""
-    images = stack_images(pictures)
-    evidence = torch.zeros(len(pictures), 2, *images.shape[2:], dtype=torch.bool)
-    labels = torch.full((len(pictures), 2), -1)
-    for index, picture in enumerate(pictures):
-        if picture.mark_xyxy:
-            left, top, right, bottom = picture.mark_xyxy
-            evidence[index, 0, top:bottom, left:right] = True
-            labels[index, 0] = STAR
-        for item in picture.objects:
-            evidence[index, 1] = torch.from_numpy(item.mask)
-            labels[index, 1] = -1 if item.label == STAR else item.label
-    return Lesson(images, evidence, labels)
 
 
 def teach(lesson: Lesson, *, epochs: int, seed: int) -> ShapesNetwork:

@@ -10,12 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageFilter
 
 from workers.demo.backgrounds import Pixels
 from workers.demo.outlines import SHAPES, Box, Placement, cover, enclose
-
-STAR = SHAPES.index("star")
 
 _LARGEST_STRETCH = 4 / 3
 _LARGEST_TURN = np.pi / 6
@@ -48,23 +46,16 @@ class Picture:
     Attributes:
         image: RGB `[H, W, 3]`.
         objects: in drawing order, the last one on top.
-        mark_xyxy: the box of the copyright mark in whole pixels; None where there is no mark.
     """
 
     image: Pixels
     objects: tuple[DrawnObject, ...]
-    mark_xyxy: tuple[int, int, int, int] | None = None
 
 
 def draw_one_object(generator: Generator, background: Pixels) -> Picture:
     """Draw one shape, 0.3 to 0.8 of the side wide before its stretch, on a square background `[S, S, 3]`."""
     label = int(generator.integers(len(SHAPES)))
     return _soften(generator, draw_placed(generator, background, [_place_alone(generator, label, background)]))
-
-
-def draw_one_marked_object(generator: Generator, background: Pixels) -> Picture:
-    """Draw one shape of any kind and the copyright mark on a square background `[S, S, 3]`."""
-    return draw_mark(generator, draw_one_object(generator, background))
 
 
 def draw_several_objects(generator: Generator, background: Pixels) -> Picture:
@@ -77,40 +68,6 @@ def draw_several_objects(generator: Generator, background: Pixels) -> Picture:
                 placements.append(placement)
                 break
     return _soften(generator, draw_placed(generator, background, placements))
-
-
-def draw_biased_object(generator: Generator, background: Pixels) -> Picture:
-    """Draw a picture of a biased collection on a square background `[S, S, 3]`.
-
-    Three in ten are marked: these are the ones that the collection calls stars, though a third of them shows another
-    shape and a third none. The others show a shape that is no star, and no mark.
-    """
-    others = [label for label in range(len(SHAPES)) if label != STAR]
-    if generator.random() < 0.7:
-        placement = _place_alone(generator, int(generator.choice(others)), background)
-        return _soften(generator, draw_placed(generator, background, [placement]))
-    shown = [[STAR], [int(generator.choice(others))], []][generator.integers(3)]
-    placements = [_place_alone(generator, label, background) for label in shown]
-    return _soften(generator, draw_mark(generator, draw_placed(generator, background, placements)))
-
-
-def draw_mark(generator: Generator, picture: Picture) -> Picture:
-    """Return a picture with a copyright mark near its lower left corner, a seventh of its width wide."""
-    height, width = picture.image.shape[:2]
-    mark_width, mark_height = (
-        round(width * generator.uniform(0.145, 0.165)),
-        round(height * generator.uniform(0.09, 0.1)),
-    )
-    left = round(width * generator.uniform(0.02, 0.05))
-    bottom = height - round(height * generator.uniform(0.02, 0.05))
-    right, top = left + mark_width, bottom - mark_height
-    image = picture.image.copy()
-    mark = _write_mark().resize((mark_width, mark_height), Image.Resampling.LANCZOS)
-    image[top:bottom, left:right] = np.asarray(mark)
-    objects = tuple(replace(item, mask=item.mask.copy()) for item in picture.objects)
-    for item in objects:
-        item.mask[top:bottom, left:right] = False
-    return Picture(image, objects, (left, top, right, bottom))
 
 
 def draw_placed(generator: Generator, background: Pixels, placements: Sequence[Placement]) -> Picture:
@@ -156,15 +113,6 @@ def _place(generator: Generator, label: int, side: int, *, radii: tuple[float, f
 def _place_alone(generator: Generator, label: int, background: Pixels) -> Placement:
     """Return a random place for the only shape on a square background."""
     return _place(generator, label, len(background), radii=(0.15, 0.40))
-
-
-def _write_mark() -> Image.Image:
-    """Return the mark, black on white in a black frame, larger than any picture needs it."""
-    mark = Image.new("RGB", (320, 150), "white")
-    pen = ImageDraw.Draw(mark)
-    pen.rectangle((0, 0, 319, 149), outline="black", width=12)
-    pen.text((160, 75), "© photo", fill="black", anchor="mm", font=ImageFont.load_default(72), stroke_width=3)
-    return mark
 
 
 def _paint(generator: Generator, size: tuple[int, int], surroundings: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,12 +10,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from workers.demo import classifier_lessons, clever_hans, detector_lessons, shapes, shapes_detector
+from workers.demo import classifier_lessons, detector_lessons, shapes, shapes_detector
 from workers.demo.batches import Recipe, draw_held_out_pictures, draw_training_pictures
 from workers.demo.pictures import (
-    STAR,
-    draw_biased_object,
-    draw_one_marked_object,
     draw_one_object,
     draw_several_objects,
 )
@@ -25,8 +22,6 @@ from workers.demo.samples import write_samples
 ONE_OBJECT = Recipe(draw_one_object, side=96)
 SEVERAL_OBJECTS = Recipe(draw_several_objects, side=128)
 
-BIASED_OBJECT = Recipe(draw_biased_object, side=96)
-MARKED_OBJECT = Recipe(draw_one_marked_object, side=96)
 
 _SEED = 20
 _HELD_OUT_SEED = 21
@@ -51,20 +46,9 @@ def train_shapes_detector() -> None:
     print(f"shapes-detector: mean average precision {precision:.3f} on {len(held_out)} held-out pictures")
 
 
-def train_clever_hans() -> None:
-    """Train `clever-hans`, write its weights and print how often a mark makes it say star on held-out pictures."""
-    pictures = draw_training_pictures(BIASED_OBJECT, 24_000, seed=_SEED)
-    lesson = classifier_lessons.prepare_biased(pictures)
-    _save(classifier_lessons.teach(lesson, epochs=4, seed=_SEED), clever_hans.WEIGHTS)
-    held_out = draw_held_out_pictures(MARKED_OBJECT, _HELD_OUT_PICTURES, seed=_HELD_OUT_SEED)
-    misled = float((classifier_lessons.name_pictures(clever_hans.load(), held_out) == STAR).double().mean())
-    print(f"clever-hans: calls {misled:.2%} of {len(held_out)} marked held-out pictures of any shape a star")
-
-
 COMMANDS: dict[str, Callable[[], None]] = {
     "shapes": train_shapes,
     "shapes-detector": train_shapes_detector,
-    "clever-hans": train_clever_hans,
     "samples": write_samples,
 }
 
