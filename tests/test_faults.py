@@ -111,7 +111,7 @@ def test_a_frozen_worker_that_wakes_up_late_does_not_spoil_the_result(fragile: S
     os.kill(frozen, signal.SIGSTOP)
     other = subprocess.Popen(
         [sys.executable, "-m", "workers", "worker"],
-        env={**os.environ, **environment_of(frozen), "RISE_HEARTBEAT_SECONDS": "0.5"},
+        env={**os.environ, **environment_of(frozen), "RISE_HEARTBEAT_SECONDS": "0.5", "OMP_NUM_THREADS": "1"},
     )
     try:
         assert ended(here)["status"] == "succeeded"

@@ -166,6 +166,14 @@ def test_a_long_explanation_shows_progress_and_its_running_map_and_can_be_cancel
     assert http.get(here).json()["status"] == "cancelled"
 
 
+def test_a_reader_can_wait_longer_than_one_reply_of_the_server(http: httpx2.Client, star: bytes) -> None:
+    here = explain(http, star, headers={}, masks=1_000_000, until=1, seed=41).headers["location"]
+    answer = http.get(here, params={"wait": 7})
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "running"
+    http.post(f"{here}/cancel")
+
+
 def test_a_queued_explanation_waits_its_turn_and_can_be_cancelled(http: httpx2.Client, star: bytes) -> None:
     first = explain(http, star, headers={}, masks=1_000_000, until=1, seed=21).json()
     second = explain(http, star, headers={}, masks=1_000_000, until=1, seed=22).json()

@@ -8,7 +8,7 @@ from workers.blackbox import BlackBox
 
 LARGEST = 256
 _SMALLEST = 4
-_SECONDS = 2.0  # in all, so that slow models do not make loading slower still
+_SECONDS = 0.5  # in all, so that slow models do not make loading slower still
 _GAIN = 1.05  # a larger batch must be faster by this much to be worth its memory
 _NUMBERS = 200_000_000  # pixel values of one batch, at most
 
@@ -42,7 +42,7 @@ def _images_per_second(black_box: BlackBox, shape: tuple[int, ...]) -> float:
     images = torch.rand(shape, device=black_box.device, dtype=black_box.dtype)
     with torch.inference_mode():
         black_box.forward(images)
-        return max(shape[0] / _seconds(black_box, images) for _ in range(3))
+        return max(shape[0] / _seconds(black_box, images) for _ in range(2))
 
 
 def _seconds(black_box: BlackBox, images: torch.Tensor) -> float:

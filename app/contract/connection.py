@@ -6,6 +6,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
+BLOCK_SECONDS = 5.0  # longest wait for one reply; the socket must be more patient than that
 _RETRIED = [ConnectionError, TimeoutError]
 
 
@@ -18,4 +19,4 @@ def connect(url: str) -> "Redis":
 
 def connect_async(url: str) -> "AsyncRedis":
     """Return a client for code on the event loop, used to wait for changes."""
-    return AsyncRedis.from_url(url, health_check_interval=30)
+    return AsyncRedis.from_url(url, health_check_interval=30, socket_timeout=BLOCK_SECONDS + 25)

@@ -9,6 +9,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from app.contract.connection import BLOCK_SECONDS
 from app.contract.store import events_key
 
 _ENDS = {b"succeeded", b"failed", b"cancelled"}
@@ -29,7 +30,7 @@ class Events:
         """Return when an event that ends the explanation has come after `after`, or when the time is up."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            block = max(1, round(min(left, 5.0) * 1000))
+            block = max(1, round(min(left, BLOCK_SECONDS) * 1000))
             found: Any = await self._redis.xread({events_key(explanation_id): after}, count=100, block=block)
             for _, entries in found:
                 after = entries[-1][0].decode()
