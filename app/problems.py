@@ -51,7 +51,7 @@ _CODE_OF_STATUS = {
     413: "request-too-large",
     415: "unsupported-media-type",
 }
-_TYPE = "https://rise-serve.readthedocs.io/problems#"
+_TYPE = "urn:rise-serve:problem:"
 
 
 class ProblemField(BaseModel):

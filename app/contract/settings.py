@@ -37,7 +37,6 @@ class Settings(BaseSettings):
     keep_seconds: int = Field(86_400, ge=60, description="How long an explanation is kept after its last change.")
     max_image_bytes: int = Field(20_000_000, ge=1, description="Largest upload.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
-    max_masks: int = Field(1_000_000, ge=1, description="Largest `masks` that a request may ask for.")
     max_wait_seconds: float = Field(60.0, ge=0, description="Longest time that a request is held.")
     job_timeout_seconds: int = Field(3600, ge=1, description="Longest time that one explanation may run.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker is lost after four heartbeats without a sign.")
