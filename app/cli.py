@@ -17,6 +17,7 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
+from app.caller import PUBLIC
 from app.catalogue import Catalogue
 from app.contract.announcements import announcements
 from app.contract.blobs import Blobs
@@ -63,7 +64,7 @@ def _greet(address: str, redis_url: str) -> None:
     try:
         catalogue = Catalogue(tuple(announcements(connect(redis_url))))
         request = build_request(catalogue, Question(model="shapes"), {})
-        explanation_id = fingerprint(request, hashlib.sha256(sample.read_bytes()).hexdigest())
+        explanation_id = fingerprint(request, hashlib.sha256(sample.read_bytes()).hexdigest(), PUBLIC)
         lines += [
             "",
             "Explain a sample photograph, then look at what the model looked at:",

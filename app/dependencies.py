@@ -1,10 +1,12 @@
 """What a route may ask for: the services of this process, made once by the composition root."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from app.caller import EVERYBODY, Caller, Scope
 from app.catalogue import CatalogueReader
 from app.contract.blobs import Blobs
 from app.contract.errors import RiseError
@@ -39,6 +41,25 @@ def _services(request: Request) -> Services:
 Service = Annotated[Services, Depends(_services)]
 
 
+def caller_who_may(scope: Scope) -> Callable[[], Caller]:
+    """Return a dependency: the caller of a request, who must have a scope.
+
+    Raises:
+        RiseError: `forbidden`.
+    """
+
+    def caller() -> Caller:
+        if scope not in EVERYBODY.scopes:
+            raise RiseError("forbidden", f"this needs the scope {scope!r}")
+        return EVERYBODY
+
+    return caller
+
+
+Explainer = Annotated[Caller, Depends(caller_who_may("explain"))]
+Reader = Annotated[Caller, Depends(caller_who_may("read"))]
+
+
 def call_worker(services: Services, queue: str, function: str, *arguments: Any) -> Any:
     """Run a short function on a worker and return what it found.
 
@@ -54,13 +75,13 @@ def call_worker(services: Services, queue: str, function: str, *arguments: Any) 
     return answer["found"]
 
 
-def existing_record(services: Services, explanation_id: str) -> Record:
-    """Return an explanation.
+def existing_record(services: Services, caller: Caller, explanation_id: str) -> Record:
+    """Return an explanation of the caller's tenant.
 
     Raises:
-        RiseError: `not-found`.
+        RiseError: `not-found`, also for what belongs to another tenant.
     """
     record = services.store.read(explanation_id)
-    if record is None:
+    if record is None or record.tenant != caller.tenant:
         raise RiseError("not-found", f"there is no explanation {explanation_id!r}")
     return record

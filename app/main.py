@@ -19,7 +19,7 @@ from app.contract.settings import Settings
 from app.contract.store import Store
 from app.dependencies import Services
 from app.problems import DeclaredTooLarge, install
-from app.routes import catalogue, explanations, health, metrics
+from app.routes import catalogue, explanations, health, maps, metrics
 from app.submission import Submission
 
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(DeclaredTooLarge, max_body_size=max_body_size)
     app.state.services = _services(settings)
     install(app)
-    for module in (explanations, metrics, catalogue, health):
+    for module in (explanations, maps, metrics, catalogue, health):
         app.include_router(module.router)
     return app
 

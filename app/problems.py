@@ -33,6 +33,8 @@ STATUS = {
     "request-too-large": 413,
     "unsupported-media-type": 415,
     "not-acceptable": 406,
+    "unauthorized": 401,
+    "forbidden": 403,
     "not-found": 404,
     "method-not-allowed": 405,
     "not-ready": 409,

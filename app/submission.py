@@ -61,10 +61,13 @@ def build_request(catalogue: Catalogue, question: Question, parameters: JsonObje
     )
 
 
-def fingerprint(request: Request, image_sha256: str) -> str:
-    """Return the id of an explanation: hash of the image's bytes, the whole request and the model's digest."""
+def fingerprint(request: Request, image_sha256: str, tenant: str) -> str:
+    """Return the id of an explanation: hash of the image's bytes, the whole request and the model's digest.
+
+    The tenant is part of it, so that nobody learns from an id that somebody else explained the same picture.
+    """
     canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(f"{image_sha256}\n{canonical}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{tenant}\n{image_sha256}\n{canonical}".encode()).hexdigest()[:32]
 
 
 class Submission:
@@ -75,13 +78,13 @@ class Submission:
         self._blobs = blobs
         self._jobs = jobs
 
-    def submit(self, catalogue: Catalogue, request: Request, image: CheckedImage) -> Submitted:
+    def submit(self, catalogue: Catalogue, request: Request, image: CheckedImage, tenant: str) -> Submitted:
         """Return the explanation of a request: the one that exists already, or a new one on the queue.
 
         The image is stored first and the job enqueued last, so that a job always finds what it needs. A crash between
         the two leaves an explanation without a job; the next same request enqueues it, which is idempotent.
         """
-        explanation_id = fingerprint(request, image.info.sha256)
+        explanation_id = fingerprint(request, image.info.sha256, tenant)
         queue = catalogue.queue_of(request.model.id)
         existing = self._store.read(explanation_id)
         if existing is not None and existing.status in {Status.RUNNING, Status.SUCCEEDED}:
@@ -89,6 +92,7 @@ class Submission:
         self._blobs.put(image_blob(explanation_id), image.content)
         record = Record(
             id=explanation_id,
+            tenant=tenant,
             request=request,
             image=image.info,
             status=Status.QUEUED,

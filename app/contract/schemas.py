@@ -175,6 +175,7 @@ class Record(Value):
     """Everything that is stored of an explanation, blobs aside."""
 
     id: str
+    tenant: str = Field("public", description="Whose it is.")
     request: Request
     image: ImageInfo
     status: Status

@@ -15,25 +15,19 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from PIL import Image
+from pydantic import Field
 
 from app.contract.drawing import DrawnMap
 from app.contract.plugins import plugin, plugin_names
-from app.contract.schemas import Record, TargetResult
+from app.contract.schemas import Record, TargetResult, Value
 
 
-@dataclass(frozen=True)
-class Style:
-    """How pictures look; arrays ignore it.
+class Style(Value):
+    """How pictures look; arrays ignore it."""
 
-    Attributes:
-        alpha: opacity of the strongest colour on an overlay, 0..1.
-        cmap: name of a colour map; None takes the format's own.
-        signed: whether effects below 0 are shown too.
-    """
-
-    alpha: float = 0.7
-    cmap: str | None = None
-    signed: bool = False
+    alpha: float = Field(0.7, ge=0, le=1, description="Opacity of the strongest colour of an overlay.")
+    cmap: str | None = Field(None, max_length=100, description="A colour map's name, e.g. viridis.")
+    signed: bool = Field(False, description="Show effects below 0 too.")
 
 
 @dataclass(frozen=True)

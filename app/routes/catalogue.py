@@ -11,7 +11,7 @@ from app.bodies import read_body
 from app.contract.errors import unknown_name
 from app.contract.queue import PREDICT
 from app.contract.schemas import MethodCard, ModelCard, Prediction
-from app.dependencies import Service, Services, call_worker
+from app.dependencies import Explainer, Reader, Service, Services, call_worker
 from app.intake import check_image
 from app.openapi import PREDICT_BODY, PROBLEMS
 
@@ -21,26 +21,30 @@ _PREDICTIONS = TypeAdapter(list[Prediction])
 
 
 @router.get("/models", operation_id="listModels")
-def models(services: Service) -> list[ModelCard]:
+def models(services: Service, _: Reader) -> list[ModelCard]:
     """Return every model: its task, labels, input size, and whether it is ready."""
     return services.catalogue.now().models
 
 
 @router.get("/methods", operation_id="listMethods")
-def methods(services: Service) -> list[MethodCard]:
+def methods(services: Service, _: Reader) -> list[MethodCard]:
     """Return every method with the JSON Schema of its parameters: defaults, limits, descriptions."""
     return services.catalogue.now().methods
 
 
 @router.get("/fills", operation_id="listFills")
-def fills(services: Service) -> list[str]:
+def fills(services: Service, _: Reader) -> list[str]:
     """Return the names of fills: what is shown where a mask hides. A colour `#rrggbb` is a fill too."""
     return services.catalogue.now().fills
 
 
 @router.post("/models/{model_id}/predict", operation_id="predict", openapi_extra=PREDICT_BODY)
 async def predict(
-    model_id: str, request: Request, services: Service, limit: Annotated[int, Query(ge=1, le=1000)] = 10
+    model_id: str,
+    request: Request,
+    services: Service,
+    _: Explainer,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 10,
 ) -> list[Prediction]:
     """Return what a model sees in an image, the strongest first: what can be explained."""
     body = await read_body(request)

@@ -5,16 +5,18 @@ from fastapi import APIRouter
 from app.contract.errors import RiseError, wrong_field
 from app.contract.queue import MEASURE
 from app.contract.schemas import MetricResult, MetricsRequest, Status
-from app.dependencies import Service, call_worker, existing_record
+from app.dependencies import Explainer, Service, call_worker, existing_record
 from app.openapi import PROBLEMS
 
 router = APIRouter(prefix="/v1/explanations", tags=["metrics"], responses=PROBLEMS)
 
 
 @router.post("/{explanation_id}/metrics", operation_id="measureExplanation")
-def measure(explanation_id: str, asked: MetricsRequest, services: Service) -> dict[str, MetricResult]:
+def measure(
+    explanation_id: str, asked: MetricsRequest, services: Service, caller: Explainer
+) -> dict[str, MetricResult]:
     """Measure a finished map: deletion, insertion, pointing game, energy in a box, average drop, with protocols."""
-    record = existing_record(services, explanation_id)
+    record = existing_record(services, caller, explanation_id)
     if record.status is not Status.SUCCEEDED or record.state is None:
         raise RiseError("not-ready", f"only a finished map can be measured; this explanation is {record.status.value}")
     if asked.target >= len(record.targets):
