@@ -111,6 +111,20 @@ def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
     return {name: _canonical(value, properties[name]) for name, value in parameters.items()}
 
 
+def within_limits(model: ModelCard, given: JsonObject, parameters: JsonObject) -> JsonObject:
+    """Return parameters that keep to what the operator allows for a model; a default is lowered to it.
+
+    Raises:
+        RiseError: `invalid-parameters` where a request asks for more masks.
+    """
+    most = model.max_masks
+    if most is None or parameters["masks"] <= most:
+        return parameters
+    if "masks" in given:
+        raise wrong_field("/masks", f"at most {most} for model {model.id!r}")
+    return {**parameters, "masks": most}
+
+
 def _canonical(value: Any, schema: JsonObject) -> Any:
     """Return a number as the type that its schema names: `1` and `1.0` are the same request."""
     kinds: dict[str, Callable[[Any], Any]] = {"number": float, "integer": int}

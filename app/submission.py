@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from app.catalogue import Catalogue, check_labels, complete_parameters
+from app.catalogue import Catalogue, check_labels, complete_parameters, within_limits
 from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import FieldError, RiseError
 from app.contract.queue import Jobs
@@ -57,7 +57,7 @@ def build_request(catalogue: Catalogue, question: Question, parameters: JsonObje
         model=ModelRef(id=model.id, digest=model.digest or ""),
         method=method.id,
         targets=question.targets,
-        parameters=complete_parameters(method, parameters),
+        parameters=within_limits(model, parameters, complete_parameters(method, parameters)),
     )
 
 

@@ -16,11 +16,13 @@ _NUMBERS = 200_000_000  # pixel values of one batch, at most
 def best_batch(black_box: BlackBox) -> int:
     """Return the smallest batch with about the highest throughput that fits into memory.
 
-    Doubles the batch while that pays. A model that takes any size is measured when it is used, not here: 32.
+    Doubles the batch while that pays. A model that takes any size is not measured: 32, fewer for large pictures.
     """
-    if black_box.preprocessing.size is None:
+    side = black_box.preprocessing.shortest_side
+    size = black_box.preprocessing.size or (side and (side, side))
+    if not size:
         return 32
-    shape = (3, *black_box.preprocessing.size)
+    shape = (1 if black_box.preprocessing.channels == "grey" else 3, *size)
     best, best_rate, batch = 1, 0.0, _SMALLEST
     started = time.monotonic()
     while batch <= LARGEST and batch * torch.Size(shape).numel() <= _NUMBERS:

@@ -15,6 +15,9 @@ from torch import Tensor
 CPU = torch.device("cpu")
 
 Activation = Literal["softmax", "sigmoid", "probabilities"]
+Resize = Literal["stretch", "crop", "letterbox", "scale"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Channels = Literal["rgb", "bgr", "grey"]
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,45 @@ class Preprocessing:
     """How a picture in 0..1 becomes what `forward` takes.
 
     Attributes:
-        size: height and width of the model's input in pixels; None takes any size.
-        resize: `stretch` to the size, `crop` (shortest side, then the centre) or `letterbox` (longest side, grey bars).
-        mean: per channel, subtracted from pixel values in 0..1.
-        std: per channel, divides what is left.
+        size: height and width of the model's input in pixels; None where they follow from the picture.
+        resize: `stretch` to the size; `crop` (shorter side to `shortest_side`, then the centre); `letterbox` (longer
+            side, grey bars); `scale` (shorter side to `shortest_side`, the longer one at most `longest_side`), which
+            keeps the whole picture and its proportions, so that the size follows from the picture.
+        mean: per channel in the model's order, subtracted from pixel values in 0..1.
+        std: per channel, divides what is left; 1/255 for a model that takes 0..255.
+        shortest_side: of `crop` (None: as small as covers the size) and `scale`, in pixels.
+        longest_side: of `scale`, in pixels; None sets no limit.
+        interpolation: how pictures are resized.
+        channels: their order, or one channel of luma.
     """
 
     size: tuple[int, int] | None
-    resize: Literal["stretch", "crop", "letterbox"] = "stretch"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resize: Resize = "stretch"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    shortest_side: int | None = None
+    longest_side: int | None = None
+    interpolation: Interpolation = "bilinear"
+    channels: Channels = "rgb"
+
+    def size_for(self, width: int, height: int) -> tuple[int, int]:
+        """Return height and width of the input that a picture gives."""
+        if self.size is not None:
+            return self.size
+        if self.resize != "scale" or self.shortest_side is None:
+            return height, width
+        scale = self.shortest_side / min(width, height)
+        if self.longest_side is not None:
+            scale = min(scale, self.longest_side / max(width, height))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    @property
+    def mean_color(self) -> tuple[float, float, float]:
+        """The mean as a colour, red first."""
+        if len(self.mean) == 1:
+            return (self.mean[0],) * 3
+        first, second, third = self.mean
+        return (third, second, first) if self.channels == "bgr" else (first, second, third)
 
 
 @dataclass(frozen=True)
@@ -59,6 +91,7 @@ class Classifier:
         preprocessing: what happens to a picture before `forward`.
         activation: what turns raw outputs into probabilities.
         files: the files that define the model; they are part of its digest.
+        identity: what else is part of it, such as the version that a remote model names.
         device: where `forward` wants its input.
         dtype: in which precision.
         randomised: makes the same model with random weights from a seed, for sanity checks; None where it cannot.
@@ -69,6 +102,7 @@ class Classifier:
     preprocessing: Preprocessing
     activation: Activation = "softmax"
     files: tuple[Path, ...] = ()
+    identity: str = ""
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     randomised: "Callable[[int], Classifier] | None" = None
@@ -83,6 +117,7 @@ class Detector:
         labels: the names of the C classes.
         preprocessing: what happens to a picture before `forward`.
         files: the files that define the model; they are part of its digest.
+        identity: what else is part of it, such as the version that a remote model names.
         device: where `forward` wants its input.
         dtype: in which precision.
     """
@@ -91,6 +126,7 @@ class Detector:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     files: tuple[Path, ...] = ()
+    identity: str = ""
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
 

@@ -1,6 +1,13 @@
-"""The models of one worker: loaded once, kept, described for the catalogue."""
+"""The models of one worker: loaded, kept while memory lasts, described for the catalogue.
+
+Every model is loaded once when the worker starts, because the catalogue needs its labels and its digest, and because
+a model that does not load should be known in the morning and not at three at night. One without `preload` is let go
+again until somebody asks for it. When memory runs short, the model that was not used for longest goes first.
+"""
 
 import logging
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +17,14 @@ from app.contract.errors import RiseError
 from app.contract.schemas import ModelCard, Task
 from workers.batching import best_batch
 from workers.blackbox import BlackBox, Classifier
-from workers.models import digest, load_model
-from workers.models_file import ModelEntry, read_models_file
+from workers.loading.entry import ModelEntry
+from workers.memory import free_share
+from workers.models import digest_of, load_model
+from workers.models_file import read_models_file
 
 logger = logging.getLogger(__name__)
+
+_FREE_ENOUGH = 0.1  # share of a device's memory below which a model makes room for the next
 
 
 @dataclass(frozen=True)
@@ -36,62 +47,135 @@ class Collection:
 
     Args:
         path: the models file.
-        device: where models compute.
+        device: where models compute unless their entry says otherwise.
+        free: tells which share of a device's memory is free.
 
     Raises:
         ValueError: if the models file is not as it should be.
     """
 
-    def __init__(self, path: Path, device: torch.device) -> None:
-        self._folder = path.resolve().parent
+    def __init__(self, path: Path, device: torch.device, *, free: Callable[[torch.device], float] = free_share) -> None:
+        self._path = path
         self._device = device
+        self._free = free
         self._entries = read_models_file(path)
-        self._loaded: dict[str, LoadedModel] = {}
-        self._failures: dict[str, str] = {}
+        self._loaded: dict[str, LoadedModel] = {}  # the one used last stands last
+        self._replaced: dict[str, LoadedModel] = {}  # earlier versions by their digest
+        self._cards: dict[str, ModelCard] = {}
+        self._lock = threading.RLock()  # one load at a time; a reload comes from a thread of its own
 
     def load_all(self) -> None:
-        """Load every model that is not loaded yet."""
-        for model_id, entry in self._entries.items():
-            if model_id not in self._loaded:
-                self._load(model_id, entry)
+        """Load every model that is not known yet, those to keep first."""
+        with self._lock:
+            for model_id, entry in sorted(self._entries.items(), key=lambda item: not item[1].preload):
+                if model_id not in self._cards:
+                    self._load(model_id, entry)
+                if not entry.preload:
+                    self._let_go(model_id)
 
-    def _load(self, model_id: str, entry: ModelEntry) -> None:
+    def reload(self) -> None:
+        """Read the models file again, and load what has changed; a file with errors changes nothing.
+
+        A model that was replaced stays while memory lasts, for the explanations that were accepted with its digest.
+        """
         try:
-            black_box = load_model(entry, folder=self._folder, device=self._device)
-            model = LoadedModel(model_id, black_box, digest(entry, black_box), best_batch(black_box))
-            logger.info("model %s is ready, %d images at once", model_id, model.batch)
-            self._loaded[model_id] = model
-            self._failures.pop(model_id, None)
-        except Exception as cause:  # because a model is somebody else's code: whatever it raises is its failure
-            logger.exception("model %s does not load", model_id)
-            self._failures[model_id] = str(cause) or type(cause).__name__
+            entries = read_models_file(self._path)
+        except ValueError:
+            logger.exception("the models file was not reloaded")
+            return
+        with self._lock:
+            changed = {model_id for model_id in self._cards if not self._is_same(model_id, entries.get(model_id))}
+            for model in [self._loaded.pop(model_id) for model_id in changed & self._loaded.keys()]:
+                self._replaced[model.digest] = model
+            self._entries = entries
+            self._cards = {model_id: card for model_id, card in self._cards.items() if model_id not in changed}
+            self.load_all()
 
-    def get(self, model_id: str) -> LoadedModel:
-        """Return a model.
+    def _is_same(self, model_id: str, entry: ModelEntry | None) -> bool:
+        """Return whether a model that is in memory is still what the models file and its weights say."""
+        model = self._loaded.get(model_id)
+        return entry is not None and model is not None and digest_of(entry, model.black_box) == model.digest
+
+    def get(self, model_id: str, digest: str | None = None) -> LoadedModel:
+        """Return a model; one that is not in memory is loaded.
+
+        Args:
+            model_id: its id.
+            digest: which version; None takes the present one.
 
         Raises:
-            RiseError: `model-failed` if it is not loaded here.
+            RiseError: `model-failed` if this worker does not have it, it does not load, or it has changed.
         """
-        if model_id in self._loaded:
-            return self._loaded[model_id]
-        reason = self._failures.get(model_id, "this worker does not have it")
-        raise RiseError("model-failed", f"model {model_id!r} is not available: {reason}")
+        with self._lock:
+            if digest in self._replaced:
+                return self._replaced[digest]
+            model = self._present(model_id)
+        if digest is not None and model.digest != digest:
+            raise RiseError("model-failed", f"model {model_id!r} has changed since the request was made; send it again")
+        return model
+
+    def _present(self, model_id: str) -> LoadedModel:
+        if model_id not in self._entries:
+            raise RiseError("model-failed", f"model {model_id!r} is not available: this worker does not have it")
+        if model_id not in self._loaded:
+            self._load(model_id, self._entries[model_id])
+        if model_id not in self._loaded:
+            raise RiseError("model-failed", f"model {model_id!r} is not available: {self._cards[model_id].reason}")
+        self._loaded[model_id] = self._loaded.pop(model_id)
+        return self._loaded[model_id]
 
     def cards(self) -> list[ModelCard]:
         """Describe every model for the catalogue."""
-        return [self._card(model_id) for model_id in self._entries]
+        return [self._cards.get(model_id) or ModelCard(id=model_id, state="loading") for model_id in self._entries]
 
-    def _card(self, model_id: str) -> ModelCard:
-        if model_id in self._failures:
-            return ModelCard(id=model_id, state="failed", reason=self._failures[model_id])
-        if model_id not in self._loaded:
-            return ModelCard(id=model_id, state="loading")
-        model = self._loaded[model_id]
-        return ModelCard(
-            id=model_id,
-            task=model.task,
-            labels=list(model.black_box.labels),
-            input_size=model.black_box.preprocessing.size,
-            digest=model.digest,
-            state="ready",
-        )
+    def _load(self, model_id: str, entry: ModelEntry) -> None:
+        try:
+            model = self._loaded[model_id] = self._read(model_id, entry)
+            self._cards[model_id] = _card(model, entry)
+            logger.info("model %s is ready, %d images at once", model_id, model.batch)
+        except Exception as cause:  # because a model is somebody else's code: whatever it raises is its failure
+            logger.exception("model %s does not load", model_id)
+            reason = str(cause) or type(cause).__name__
+            self._cards[model_id] = ModelCard(id=model_id, state="failed", reason=reason)
+
+    def _read(self, model_id: str, entry: ModelEntry) -> LoadedModel:
+        """Load a model, letting others go while memory is short."""
+        while self._free(self._device) < _FREE_ENOUGH and self._let_go_of_the_oldest():
+            pass
+        while True:
+            try:
+                black_box = load_model(entry, folder=self._path.resolve().parent, device=self._device)
+                batch = entry.limits.batch or best_batch(black_box)
+                return LoadedModel(model_id, black_box, digest_of(entry, black_box), batch)
+            except torch.OutOfMemoryError:
+                if not self._let_go_of_the_oldest():
+                    raise
+
+    def _let_go_of_the_oldest(self) -> bool:
+        """Let go of the version or model that nobody has used for longest; False where there is none."""
+        if self._replaced:
+            self._replaced.pop(next(iter(self._replaced)))
+        elif self._loaded:
+            oldest = next(iter(self._loaded))
+            logger.info("memory is short: model %s goes until it is asked for again", oldest)
+            self._let_go(oldest)
+        else:
+            return False
+        return True
+
+    def _let_go(self, model_id: str) -> None:
+        self._loaded.pop(model_id, None)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _card(model: LoadedModel, entry: ModelEntry) -> ModelCard:
+    return ModelCard(
+        id=model.id,
+        task=model.task,
+        labels=list(model.black_box.labels),
+        input_size=model.black_box.preprocessing.size,
+        digest=model.digest,
+        max_masks=entry.limits.masks,
+        state="ready",
+    )

@@ -66,8 +66,7 @@ class Execution:
         self._context = context
         self._record = record
         self._execution = execution
-        self._model = context.models.get(record.request.model.id)
-        self._check_digest()
+        self._model = context.models.get(record.request.model.id, record.request.model.digest)
         request = record.request
         plugin = method(request.method)
         parameters = plugin.Parameters.model_validate(request.parameters)
@@ -88,12 +87,6 @@ class Execution:
         self._started = time.monotonic()
         self._reported = -float("inf")
         self._resumed_blocks = 0
-
-    def _check_digest(self) -> None:
-        asked = self._record.request.model
-        if self._model.digest != asked.digest:
-            detail = f"model {asked.id!r} has changed since the request was made; send it again"
-            raise RiseError("model-failed", detail)
 
     def to_the_end(self) -> Retry | None:
         """Take blocks until the map is reliable or there are no more."""

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import signal
 import socket
 import uuid
 from collections.abc import Callable
 from functools import partial
+from threading import Thread
 from typing import Any
 
 from rq.serializers import JSONSerializer
@@ -53,6 +55,7 @@ def run_worker(settings: Settings) -> None:
         heartbeat_seconds=settings.heartbeat_seconds,
     )
     pulse.start()
+    signal.signal(signal.SIGHUP, lambda *_: Thread(target=models.reload, name="reload", daemon=True).start())
     models.load_all()
     try:
         worker.work(logging_level="WARNING")

@@ -107,5 +107,5 @@ def _substrate(black_box: BlackBox, image: Image.Image, study: Study, asked: Met
     picture = pixels(image).to(black_box.device)
     on_model = study.parameters.canvas == "model"
     seen = to_input(picture[None], black_box.preprocessing)[0] if on_model else picture
-    fill = paint(asked.substrate, seen, model_mean=black_box.preprocessing.mean, seed=asked.seed)
+    fill = paint(asked.substrate, seen, model_mean=black_box.preprocessing.mean_color, seed=asked.seed)
     return (normalise(fill, black_box.preprocessing) if on_model else fill).to(study.scene.image.dtype)

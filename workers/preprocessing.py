@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from workers.blackbox import Preprocessing
+from workers.blackbox import Channels, Interpolation, Preprocessing
 
 View = tuple[float, float, float, float]
 
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and OpenCV have it
 _LETTERBOX = 114 / 255  # the grey that one-stage detectors pad with
 
 
@@ -27,13 +28,23 @@ def pixels(image: Image.Image) -> Tensor:
 
 def view_of(width: int, height: int, preprocessing: Preprocessing) -> View:
     """Return x0, y0, x1, y1 of the model's input in pixels of an image; beyond it where the model pads."""
-    if preprocessing.size is None or preprocessing.resize == "stretch":
+    if preprocessing.size is None or preprocessing.resize in {"stretch", "scale"}:
         return 0.0, 0.0, float(width), float(height)
     rows, columns = preprocessing.size
-    choose = min if preprocessing.resize == "crop" else max
-    pixel = choose(width / columns, height / rows)  # image pixels per input pixel
+    pixel = _pixel(width, height, preprocessing)
     x0, y0 = (width - columns * pixel) / 2, (height - rows * pixel) / 2
     return x0, y0, x0 + columns * pixel, y0 + rows * pixel
+
+
+def _pixel(width: int, height: int, preprocessing: Preprocessing) -> float:
+    """Return the side of one input pixel in image pixels, where both axes have the same."""
+    assert preprocessing.size is not None
+    rows, columns = preprocessing.size
+    if preprocessing.resize == "letterbox":
+        return max(width / columns, height / rows)
+    covering = min(width / columns, height / rows)
+    shortest = preprocessing.shortest_side
+    return covering if shortest is None else min(covering, min(width, height) / shortest)
 
 
 @dataclass(frozen=True)
@@ -63,22 +74,20 @@ class Lens:
 
 def lens_for(width: int, height: int, preprocessing: Preprocessing) -> Lens:
     """Return the lens of an image."""
-    return Lens(view_of(width, height, preprocessing), preprocessing.size or (height, width))
+    return Lens(view_of(width, height, preprocessing), preprocessing.size_for(width, height))
 
 
 def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Bring pictures `[B, 3, H, W]` to the model's input size, `[B, 3, h, w]`, by its own rule."""
-    if preprocessing.size is None:
-        return images
-    rows, columns = preprocessing.size
     height, width = images.shape[2:]
+    rows, columns = preprocessing.size_for(width, height)
     x0, y0, x1, y1 = view_of(width, height, preprocessing)
     if preprocessing.resize == "crop":
         images = images[:, :, round(y0) : round(y1), round(x0) : round(x1)]
     inner = (rows, columns)
     if preprocessing.resize == "letterbox":
         inner = (max(1, round(rows * height / (y1 - y0))), max(1, round(columns * width / (x1 - x0))))
-    resized = functional.interpolate(images, inner, mode="bilinear", antialias=True, align_corners=False)
+    resized = _resized(images, inner, preprocessing.interpolation)
     if inner == (rows, columns):
         return resized
     top, left = (rows - inner[0]) // 2, (columns - inner[1]) // 2
@@ -86,9 +95,27 @@ def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     return functional.pad(resized, padding, value=_LETTERBOX)
 
 
+def _resized(images: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
+    if images.shape[2:] == size:
+        return images
+    if interpolation == "nearest":
+        return functional.interpolate(images, size, mode="nearest-exact")
+    resized = functional.interpolate(images, size, mode=interpolation, antialias=True, align_corners=False)
+    return resized.clamp(0, 1) if interpolation == "bicubic" else resized  # because bicubic overshoots at edges
+
+
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Subtract the model's mean and divide by its deviation, per channel; any shape `[..., 3, H, W]`."""
+    """Bring pixel values in 0..1, `[..., 3, H, W]`, to the model's channels, mean and deviation, `[..., C, H, W]`."""
     mean, std = (
-        torch.tensor(values, device=images.device).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std)
+        torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std)
     )
-    return (images - mean) / std
+    return (_in_channels(images, preprocessing.channels) - mean) / std
+
+
+def _in_channels(images: Tensor, channels: Channels) -> Tensor:
+    if channels == "rgb":
+        return images
+    if channels == "bgr":
+        return images.flip(-3)
+    luma = torch.tensor(_LUMA, device=images.device, dtype=images.dtype).view(3, 1, 1)
+    return (images * luma).sum(-3, keepdim=True)

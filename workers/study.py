@@ -139,7 +139,7 @@ def _study(
     with torch.inference_mode():
         aim = method.aim(black_box, ask(shown[None]), asked, lens, parameters)
     fills = [
-        paint(name, seen, model_mean=black_box.preprocessing.mean, seed=parameters.seed)
+        paint(name, seen, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)
         for name in method.fills(parameters)
     ]
     hidden = torch.stack([_finish(fill, black_box, parameters) for fill in fills])

@@ -67,7 +67,7 @@ def _measured(context: Context, explanation_id: str, asked: MetricsRequest) -> J
     record = context.store.read(explanation_id)
     if record is None or record.state is None:
         raise RiseError("not-found", f"there is no map of explanation {explanation_id!r}")
-    model = context.models.get(record.request.model.id)
+    model = context.models.get(record.request.model.id, record.request.model.digest)
     image = decode(context.blobs.get(image_blob(record.id)))
     plugin = method(record.request.method)
     parameters = plugin.Parameters.model_validate(record.request.parameters)

@@ -199,6 +199,7 @@ class ModelCard(Value):
     labels: list[str] = Field(default_factory=list)
     input_size: tuple[int, int] | None = Field(None, description="Height and width in pixels; null: any size.")
     digest: str | None = None
+    max_masks: int | None = Field(None, description="Masks of one explanation at most; null: as the method says.")
     state: Literal["ready", "loading", "failed"]
     reason: str | None = Field(None, description="Why it failed to load.")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from workers.blackbox import BlackBox, Classifier, Detector
-from workers.models_file import ModelEntry
+from workers.loading.entry import ModelEntry
 
 
 def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:  # noqa: ARG001 - a loader's signature
