@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +16,10 @@ from app.contract.schemas import Progress as Masks
 from app.contract.settings import Settings
 from workers.collection import Collection
 from workers.device import choose_device
-from workers.local import explain_locally
+from workers.execution import blaming
+from workers.local import decode_upload, explain_locally
 from workers.main import run_worker
+from workers.prediction import predict_image
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -35,6 +39,16 @@ def models() -> None:
 
 
 @cli.command()
+def predict(image: Path, model: Annotated[str, typer.Option()], limit: Annotated[int, typer.Option()] = 10) -> None:
+    """Print what a model sees in an image, as JSON."""
+    with _in_words():
+        content = image.read_bytes()
+        with blaming(model):
+            found = predict_image(_collection().get(model).black_box, decode_upload(content), limit=limit)
+    sys.stdout.write(json.dumps([one.model_dump(mode="json") for one in found]) + "\n")
+
+
+@cli.command()
 def explain(
     image: Path,
     fields: Annotated[str, typer.Option(help="The request's fields as JSON.")],
@@ -42,23 +56,27 @@ def explain(
 ) -> None:
     """Explain an image; write `record.json` and blobs of image and effects into a folder."""
     request = json.loads(fields)
+    with _in_words(), _bar() as bar:
+        task = bar.add_task(request["model"], total=None, rate="", reliability="")
+
+        def report(masks: Masks) -> None:
+            reliability = "-" if masks.reliability is None else f"{masks.reliability:.3f}"
+            rate = f"{masks.masks_per_second or 0:,.0f}"
+            bar.update(task, total=masks.total, completed=masks.masks, rate=rate, reliability=reliability)
+
+        model = _collection().get(request["model"])
+        record = explain_locally(model, image.read_bytes(), request, into, report)
+    (into / "record.json").write_text(record.model_dump_json())
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """End with code 2 and a sentence where something is wrong with the request, the image or the model."""
     try:
-        collection = _collection()
-        collection.load_all()
-        model = collection.get(request["model"])
-        with _bar() as bar:
-            task = bar.add_task(request["model"], total=None, rate="", reliability="")
-
-            def report(masks: Masks) -> None:
-                reliability = "-" if masks.reliability is None else f"{masks.reliability:.3f}"
-                rate = f"{masks.masks_per_second or 0:,.0f}"
-                bar.update(task, total=masks.total, completed=masks.masks, rate=rate, reliability=reliability)
-
-            record = explain_locally(model, image.read_bytes(), request, into, report)
+        yield
     except (RiseError, ValueError, OSError) as error:
         sys.stderr.write(f"rise-serve: {error}\n")
         raise typer.Exit(2) from error
-    (into / "record.json").write_text(record.model_dump_json())
 
 
 def _collection() -> Collection:

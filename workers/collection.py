@@ -116,7 +116,7 @@ class Collection:
 
     def _present(self, model_id: str) -> LoadedModel:
         if model_id not in self._entries:
-            raise RiseError("model-failed", f"model {model_id!r} is not available: this worker does not have it")
+            raise RiseError("model-failed", f"model {model_id!r} is not here; there is {', '.join(self._entries)}")
         if model_id not in self._loaded:
             self._load(model_id, self._entries[model_id])
         if model_id not in self._loaded:

@@ -41,7 +41,7 @@ def explain_locally(
         RiseError: for whatever is wrong with the request, the image or the model.
     """
     question, name, parameters = _read(fields, model)
-    image = _decoded(content)
+    image = decode_upload(content)
     study = prepare(model.black_box, image, method(name), parameters, question.targets, batch=model.batch)
     blobs = Blobs(folder.absolute().as_uri())
     blobs.put(image_blob(_ID), content)
@@ -89,7 +89,12 @@ def _method(question: Question, model: LoadedModel) -> ModuleType:
     return method(name)
 
 
-def _decoded(content: bytes) -> Image.Image:
+def decode_upload(content: bytes) -> Image.Image:
+    """Return an upright RGB image from bytes that nobody has checked.
+
+    Raises:
+        RiseError: `unreadable-image`.
+    """
     try:
         return decode(content)
     except Exception as cause:  # because decoders raise whatever they like on broken input
