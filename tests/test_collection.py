@@ -1,0 +1,136 @@
+"""Models are loaded, kept while memory lasts, replaced on request; one that fails stands in nobody's way."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.contract.errors import RiseError
+from workers.blackbox import CPU
+from workers.collection import Collection
+
+SHAPES = '[{}]\nloader = "python"\nsource = "workers.demo.shapes:load"\n{}\n'
+
+
+class Memory:
+    """A device whose free memory is what the test says."""
+
+    def __init__(self) -> None:
+        self.free = 1.0
+
+    def __call__(self, _: torch.device) -> float:
+        return self.free
+
+
+def collection(tmp_path: Path, *entries: str, memory: Memory | None = None) -> Collection:
+    (tmp_path / "models.toml").write_text("\n".join(entries))
+    return Collection(tmp_path / "models.toml", CPU, free=memory or Memory())
+
+
+def loaded(models: Collection) -> list[str]:
+    return list(models._loaded)
+
+
+def test_a_model_that_does_not_load_says_why_and_stops_no_other(tmp_path: Path) -> None:
+    broken = '[broken]\nloader = "python"\nsource = "nowhere:load"\n'
+    models = collection(tmp_path, broken, SHAPES.format("shapes", ""))
+    assert [card.state for card in models.cards()] == ["loading", "loading"]
+    models.load_all()
+    assert [card.state for card in models.cards()] == ["failed", "ready"]
+    assert "nowhere" in (models.cards()[0].reason or "")
+    with pytest.raises(RiseError, match="nowhere"):
+        models.get("broken")
+
+
+def test_a_model_without_preload_is_described_but_not_kept_until_it_is_asked_for(tmp_path: Path) -> None:
+    models = collection(tmp_path, SHAPES.format("lazy", "preload = false"), SHAPES.format("eager", ""))
+    models.load_all()
+    assert loaded(models) == ["eager"]
+    digest = {card.id: card.digest for card in models.cards()}["lazy"]
+    assert models.get("lazy").digest == digest
+    assert loaded(models) == ["eager", "lazy"]
+
+
+def test_the_model_that_was_not_used_for_longest_goes_when_memory_is_short(tmp_path: Path) -> None:
+    memory = Memory()
+    models = collection(tmp_path, *(SHAPES.format(name, "preload = false") for name in ("a", "b", "c")), memory=memory)
+    models.load_all()
+    models.get("a")
+    models.get("b")
+    models.get("a")
+    memory.free = 0.05
+    released = threading.Event()
+
+    def release_one(_: torch.device) -> float:
+        released.set()
+        return 0.05 if "b" in models._loaded else 0.5
+
+    models._free = release_one
+    models.get("c")
+    assert released.is_set()
+    assert loaded(models) == ["a", "c"]
+
+
+def test_a_model_for_which_there_is_no_memory_pushes_others_out_and_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = collection(tmp_path, SHAPES.format("a", ""), SHAPES.format("b", "preload = false"))
+    models.load_all()
+    real = models._read.__globals__["load_model"]
+
+    def only_one_at_a_time(*arguments: object, **options: object) -> object:
+        if models._loaded:
+            raise torch.OutOfMemoryError
+        return real(*arguments, **options)
+
+    monkeypatch.setitem(models._read.__globals__, "load_model", only_one_at_a_time)
+    models.get("b")
+    assert loaded(models) == ["b"]
+
+
+def test_reload_takes_new_models_drops_old_ones_and_keeps_what_is_the_same(tmp_path: Path) -> None:
+    models = collection(tmp_path, SHAPES.format("stays", ""), SHAPES.format("goes", ""))
+    models.load_all()
+    before = models.get("stays").black_box
+    (tmp_path / "models.toml").write_text(SHAPES.format("stays", "") + SHAPES.format("comes", ""))
+    models.reload()
+    assert sorted(card.id for card in models.cards()) == ["comes", "stays"]
+    assert models.get("stays").black_box is before
+    with pytest.raises(RiseError, match="comes"):
+        models.get("goes")
+
+
+def test_what_was_accepted_with_an_earlier_version_still_gets_it_after_a_reload(tmp_path: Path) -> None:
+    models = collection(tmp_path, SHAPES.format("shapes", ""))
+    models.load_all()
+    earlier = models.get("shapes")
+    (tmp_path / "models.toml").write_text(SHAPES.format("shapes", 'precision = "float32"'))
+    models.reload()
+    now = models.get("shapes")
+    assert now.digest != earlier.digest
+    assert models.get("shapes", earlier.digest) is earlier
+    with pytest.raises(RiseError, match="has changed since"):
+        models.get("shapes", "0000000000000000")
+
+
+def test_a_models_file_with_errors_changes_nothing(tmp_path: Path) -> None:
+    models = collection(tmp_path, SHAPES.format("shapes", ""))
+    models.load_all()
+    before = models.get("shapes")
+    (tmp_path / "models.toml").write_text("[shapes\n")
+    models.reload()
+    assert models.get("shapes") is before
+
+
+def test_what_cannot_change_a_map_does_not_change_the_digest(tmp_path: Path) -> None:
+    models = collection(
+        tmp_path,
+        SHAPES.format("a", ""),
+        SHAPES.format("b", "preload = false\nlimits.batch = 8\ndevice = 'cpu'"),
+        SHAPES.format("c", 'outputs.activation = "sigmoid"'),
+    )
+    models.load_all()
+    a, b, c = (card.digest for card in models.cards())
+    assert a == b != c
+    assert models.get("b").batch == 8
