@@ -14,6 +14,7 @@ from app.contract.events import Events
 from app.contract.queue import Jobs
 from app.contract.schemas import Record
 from app.contract.settings import Settings
+from app.contract.statistics import Statistics
 from app.contract.store import Store
 from app.submission import Submission
 
@@ -28,6 +29,7 @@ class Services:
     store: Store
     blobs: Blobs
     jobs: Jobs
+    statistics: Statistics
     events: Events
     catalogue: CatalogueReader
     submission: Submission
@@ -58,6 +60,7 @@ def caller_who_may(scope: Scope) -> Callable[[], Caller]:
 
 Explainer = Annotated[Caller, Depends(caller_who_may("explain"))]
 Reader = Annotated[Caller, Depends(caller_who_may("read"))]
+Administrator = Annotated[Caller, Depends(caller_who_may("admin"))]
 
 
 def call_worker(services: Services, queue: str, function: str, *arguments: Any) -> Any:

@@ -1,6 +1,5 @@
 """Composition root of the front end: settings -> services -> routes. Nothing else."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,12 +13,16 @@ from app.contract.announcements import announcements
 from app.contract.blobs import Blobs
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
+from app.contract.logs import configure_logs
 from app.contract.queue import Jobs
 from app.contract.settings import Settings
+from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.contract.tracing import configure_tracing
 from app.dependencies import Services
 from app.problems import DeclaredTooLarge, install
-from app.routes import catalogue, explanations, health, maps, metrics
+from app.requests import Requests
+from app.routes import catalogue, explanations, health, maps, metrics, monitoring
 from app.submission import Submission
 
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
@@ -29,7 +32,8 @@ _ROOM_FOR_FIELDS = 1_000_000
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the front end."""
     settings = settings or Settings()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure_logs(settings.log_format)
+    configure_tracing("rise-serve-app")
     max_body_size = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
     app = FastAPI(
         title="rise-serve",
@@ -39,9 +43,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=max_body_size)
     app.add_middleware(DeclaredTooLarge, max_body_size=max_body_size)
+    app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)
-    for module in (explanations, maps, metrics, catalogue, health):
+    for module in (explanations, maps, metrics, catalogue, health, monitoring):
         app.include_router(module.router)
     return app
 
@@ -56,6 +61,7 @@ def _services(settings: Settings) -> Services:
         store=store,
         blobs=blobs,
         jobs=jobs,
+        statistics=Statistics(redis),
         events=Events(connect_async(settings.redis_url)),
         catalogue=CatalogueReader(partial(announcements, redis)),
         submission=Submission(store, blobs, jobs),

@@ -10,9 +10,11 @@ from pydantic import ValidationError
 from app.catalogue import Catalogue, check_labels, complete_parameters, within_limits
 from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import FieldError, RiseError
+from app.contract.logs import belongings
 from app.contract.queue import Jobs
 from app.contract.schemas import JsonObject, ModelRef, Question, Record, Request, Status
 from app.contract.store import Store
+from app.contract.tracing import carried
 from app.intake import CheckedImage
 
 
@@ -97,6 +99,7 @@ class Submission:
             image=image.info,
             status=Status.QUEUED,
             created_at=datetime.now(UTC),
+            origin={**belongings(), **carried()},
             expires_at=self._store.expiry(),
         )
         created = self._store.create(record)

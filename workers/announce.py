@@ -20,6 +20,7 @@ from app.contract.schemas import Announcement, Failure, MethodCard, ModelCard
 from app.contract.store import Store
 from workers.device import describe_device
 from workers.fills import fill_names
+from workers.memory import memory_bytes
 from workers.methods import method, method_names
 from workers.warm import LOST_AFTER_HEARTBEATS, WarmWorker
 
@@ -28,13 +29,15 @@ logger = logging.getLogger(__name__)
 _LOST = Failure(code="worker-lost", detail="every worker that ran this explanation was lost; send the request again")
 
 
-def announcement(worker: str, queue: str, device: torch.device, models: list[ModelCard]) -> Announcement:
+def announcement(worker: WarmWorker, queue: str, device: torch.device, models: list[ModelCard]) -> Announcement:
     """Return what a worker says about itself."""
     return Announcement(
-        worker=worker,
+        worker=worker.name,
         queue=queue,
         version=version("rise-serve"),
         device=describe_device(device),
+        state="busy" if worker.working else "idle",
+        memory_bytes=memory_bytes(device),
         models=models,
         methods=[_method_card(name) for name in method_names()],
         fills=list(fill_names()),

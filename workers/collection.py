@@ -177,5 +177,6 @@ def _card(model: LoadedModel, entry: ModelEntry) -> ModelCard:
         input_size=model.black_box.preprocessing.size,
         digest=model.digest,
         max_masks=entry.limits.masks,
+        batch=model.batch,
         state="ready",
     )

@@ -16,6 +16,7 @@ from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import RiseError
 from app.contract.images import decode
 from app.contract.schemas import Progress, Record, State, TargetResult
+from app.contract.statistics import Statistics
 from app.contract.store import Store
 from workers.collection import Collection
 from workers.convergence import Convergence
@@ -37,6 +38,7 @@ class Context:
     store: Store
     blobs: Blobs
     models: Collection
+    statistics: Statistics
     checkpoint_seconds: float
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -91,7 +93,7 @@ class Execution:
     def to_the_end(self) -> Retry | None:
         """Take blocks until the map is reliable or there are no more."""
         self._resume()
-        blocks = self._study.run(first=self._convergence.blocks)
+        blocks = self._study.run(first=self._convergence.blocks, when_halved=self._count_memory_retry)
         while not self._convergence.reached():
             with blaming(self._model.id):
                 block = next(blocks, None)
@@ -102,6 +104,9 @@ class Execution:
                 return self._hand_back()
         self._publish()
         return None
+
+    def _count_memory_retry(self) -> None:
+        self._context.statistics.count_memory_retry(self._model.id)
 
     def _resume(self) -> None:
         matched = np.array([target.matched or 0.0 for target in self._record.targets])

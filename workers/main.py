@@ -1,6 +1,5 @@
 """Composition root of a worker: settings -> device -> models -> announcement -> RQ loop."""
 
-import logging
 import os
 import signal
 import socket
@@ -14,9 +13,12 @@ from rq.serializers import JSONSerializer
 
 from app.contract.blobs import Blobs
 from app.contract.connection import connect
+from app.contract.logs import configure_logs
 from app.contract.queue import EXPLAIN, MEASURE, PREDICT, job_class, open_queue
 from app.contract.settings import Settings
+from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.contract.tracing import configure_tracing
 from workers.announce import Pulse, announcement
 from workers.collection import Collection
 from workers.device import choose_device
@@ -27,13 +29,14 @@ from workers.warm import WarmWorker
 
 def run_worker(settings: Settings) -> None:
     """Serve the models of the models file until the process is asked to stop."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure_logs(settings.log_format)
+    configure_tracing("rise-serve-worker")
     redis = connect(settings.redis_url)
     store = Store(redis, keep_seconds=settings.keep_seconds)
     device = choose_device(settings.device)
     models = Collection(settings.models, device)
     tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, PREDICT: predict, MEASURE: measure}
-    context = Context(store, Blobs(settings.storage_url), models, settings.checkpoint_seconds)
+    context = Context(store, Blobs(settings.storage_url), models, Statistics(redis), settings.checkpoint_seconds)
     jobs = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, settings.queue, jobs)
     worker = WarmWorker(
@@ -51,7 +54,7 @@ def run_worker(settings: Settings) -> None:
         store,
         worker,
         queue,
-        lambda: announcement(worker.name, queue.name, device, models.cards()),
+        lambda: announcement(worker, queue.name, device, models.cards()),
         heartbeat_seconds=settings.heartbeat_seconds,
     )
     pulse.start()

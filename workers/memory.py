@@ -8,13 +8,20 @@ import torch
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def free_share(device: torch.device) -> float:
-    """Return the share of a device's memory that is free, 0..1."""
+def memory_bytes(device: torch.device) -> dict[str, int]:
+    """Return how much of a device's memory is `used`, and its `total`."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        return float(free / total)
+        return {"used": total - free, "total": total}
     memory = psutil.virtual_memory()
-    return float(min(memory.available / memory.total, _free_share_of_container(_CGROUP)))
+    return {"used": memory.total - memory.available, "total": memory.total}
+
+
+def free_share(device: torch.device) -> float:
+    """Return the share of a device's memory that is free, 0..1."""
+    memory = memory_bytes(device)
+    free = 1 - memory["used"] / memory["total"]
+    return free if device.type == "cuda" else min(free, _free_share_of_container(_CGROUP))
 
 
 def _free_share_of_container(folder: Path) -> float:

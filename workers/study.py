@@ -53,7 +53,7 @@ class Study:
     blocks: int
     warnings: tuple[str, ...] = ()
 
-    def run(self, *, first: int = 0) -> Iterator[Block]:
+    def run(self, *, first: int = 0, when_halved: Callable[[], None] = lambda: None) -> Iterator[Block]:
         """Yield blocks from `first` on, each as soon as it is done; halves the batch where memory runs out."""
         scene = self.scene
         while first < self.blocks:
@@ -64,6 +64,7 @@ class Study:
             except torch.OutOfMemoryError:
                 if scene.batch == 1:
                     raise
+                when_halved()
                 scene = replace(scene, batch=scene.batch // 2)  # because a block is the same at any batch size
 
     def _blocks(self, scene: Scene, blocks: range) -> Iterator[Block]:

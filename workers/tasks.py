@@ -1,6 +1,7 @@
 """What jobs do: `explain`, `predict` and `measure`. With `execution.py` the only code that knows Redis and tensors."""
 
 import logging
+import time
 import uuid
 
 from rq import Retry
@@ -11,7 +12,9 @@ from app.contract.drawing import draw
 from app.contract.errors import RiseError
 from app.contract.geometry import frame_of_image
 from app.contract.images import decode
-from app.contract.schemas import Failure, JsonObject, MetricsRequest
+from app.contract.logs import belonging
+from app.contract.schemas import Failure, JsonObject, MetricsRequest, Record
+from app.contract.tracing import span
 from workers.execution import Context, Execution, Superseded, blaming
 from workers.measurement import measure as measure_map
 from workers.methods import method
@@ -33,14 +36,30 @@ def explain(context: Context, explanation_id: str) -> Retry | None:
     record = context.store.start(explanation_id, execution)
     if record is None:
         return None
+    names = {name: value for name, value in record.origin.items() if name in {"request_id", "trace_id"}}
+    model, method = record.request.model.id, record.request.method
+    with (
+        belonging(explanation=explanation_id, **names),
+        span("explain", record.origin, explanation=explanation_id, model=model, method=method),
+    ):
+        return _run(context, record, execution)
+
+
+def _run(context: Context, record: Record, execution: str) -> Retry | None:
+    explanation_id, started = record.id, time.monotonic()
     try:
-        return Execution(context, record, execution).to_the_end()
+        retry = Execution(context, record, execution).to_the_end()
     except Superseded:
         logger.info("explanation %s was cancelled or taken over", explanation_id)
     except RiseError as error:
+        logger.warning("explanation %s failed: %s", explanation_id, error.detail)
         context.store.fail(explanation_id, Failure(code=error.code, detail=error.detail), execution=execution)
     except JobTimeoutException as error:
         context.store.fail(explanation_id, Failure(code="timed-out", detail=str(error)), execution=execution)
+    else:
+        words = "handed back" if retry else "succeeded"
+        logger.info("explanation %s %s after %.1f s", explanation_id, words, time.monotonic() - started)
+        return retry
     return None
 
 

@@ -24,6 +24,9 @@ class WarmWorker(SimpleWorker):
     Args:
         heartbeat_seconds: time between two heartbeats; the worker counts as lost after four without a sign.
         stopping: set when the worker is asked to stop.
+
+    Attributes:
+        working: whether a job runs.
     """
 
     log_result_lifespan = False
@@ -32,6 +35,7 @@ class WarmWorker(SimpleWorker):
         super().__init__(*arguments, **options)
         self._heartbeat_seconds = heartbeat_seconds
         self._stopping = stopping
+        self.working = False
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature
         """Return the seconds after which a job without heartbeats is taken away from this worker."""
@@ -42,9 +46,11 @@ class WarmWorker(SimpleWorker):
         ended = threading.Event()
         heart = threading.Thread(target=self._beat, args=(job, execution, ended), name="heart", daemon=True)
         heart.start()
+        self.working = True
         try:
             return super().perform_job(job, queue, execution)
         finally:
+            self.working = False
             ended.set()
             heart.join()
 

@@ -6,7 +6,8 @@ might carry are ignored for the same reason.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from redis import Redis
 from rq import Queue, Retry
@@ -55,6 +56,14 @@ def open_queue(redis: Redis, name: str, jobs: type[AllowedJob] = AllowedJob) -> 
     return Queue(name, connection=redis, serializer=JSONSerializer, job_class=jobs)
 
 
+class Load(NamedTuple):
+    """How much there is to do on a queue: jobs that wait, jobs that run, seconds that the first one has waited."""
+
+    waiting: int
+    running: int
+    oldest_seconds: float
+
+
 class Jobs:
     """What the front end does with the queues."""
 
@@ -92,6 +101,14 @@ class Jobs:
             Job.fetch(explanation_id, connection=self._redis, serializer=JSONSerializer).delete()
         except NoSuchJobError:
             return
+
+    def load(self, queue_name: str) -> Load:
+        """Return how much waits and runs on a queue."""
+        queue = open_queue(self._redis, queue_name)
+        oldest = queue.fetch_job(queue.job_ids[0]) if queue.job_ids else None
+        since = oldest.enqueued_at if oldest is not None else None
+        waited = (datetime.now(UTC) - since).total_seconds() if since is not None else 0.0
+        return Load(queue.count, queue.started_job_registry.count, waited)
 
     def position(self, queue_name: str, explanation_id: str) -> int | None:
         """Return how many jobs stand before this one; None where it does not wait."""

@@ -183,6 +183,7 @@ class Record(Value):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime
+    origin: dict[str, str] = Field(default_factory=dict, description="Request id and trace that it came from.")
     execution: str | None = None
     progress: Progress | None = None
     targets: list[TargetResult] = Field(default_factory=list)
@@ -200,6 +201,7 @@ class ModelCard(Value):
     input_size: tuple[int, int] | None = Field(None, description="Height and width in pixels; null: any size.")
     digest: str | None = None
     max_masks: int | None = Field(None, description="Masks of one explanation at most; null: as the method says.")
+    batch: int | None = Field(None, description="Masked images per forward pass.")
     state: Literal["ready", "loading", "failed"]
     reason: str | None = Field(None, description="Why it failed to load.")
 
@@ -221,6 +223,8 @@ class Announcement(Value):
     queue: str
     version: str
     device: str
+    state: Literal["idle", "busy"] = "idle"
+    memory_bytes: dict[str, int] = Field(default_factory=dict, description="Of the device: used, total.")
     models: list[ModelCard]
     methods: list[MethodCard]
     fills: list[str]

@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.contract.logs import LogFormat
+
 
 def user_data_folder() -> Path:
     """Return the folder for this user's data, by the XDG convention."""
@@ -41,6 +43,7 @@ class Settings(BaseSettings):
     job_timeout_seconds: int = Field(3600, ge=1, description="Longest time that one explanation may run.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker is lost after four heartbeats without a sign.")
     checkpoint_seconds: float = Field(1.0, ge=0, description="Longest time between two checkpoints.")
+    log_format: LogFormat = Field("text", description="Log lines as text for people, or as JSON for machines.")
     device: str = Field("auto", description="Where workers compute: auto, cpu, cuda, cuda:1, ...")
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 from redis import Redis
 
 from app.contract.schemas import Checkpoint, Failure, Progress, Provenance, Record, State, Status, TargetResult
+from app.contract.statistics import Statistics
 
 _EVENTS_KEPT = 1000
 
@@ -60,6 +61,7 @@ class Store:
 
     def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
         self._redis = redis
+        self._statistics = Statistics(redis)
         self._keep_seconds = keep_seconds
         self._create = redis.register_script(_CREATE)
         self._change = redis.register_script(_CHANGE)
@@ -142,7 +144,11 @@ class Store:
         self, explanation_id: str, allowed: tuple[Status, ...], fields: dict[str, Any], execution: str = ""
     ) -> bool:
         ended = {**fields, "finished_at": _now()}
-        return self._write(explanation_id, allowed, str(fields["status"]), ended, execution=execution)
+        written = self._write(explanation_id, allowed, str(fields["status"]), ended, execution=execution)
+        record = self.read(explanation_id) if written else None
+        if record is not None:
+            self._statistics.count_ended(record)
+        return written
 
     def _write(
         self,

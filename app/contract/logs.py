@@ -1,0 +1,68 @@
+"""Log lines of both processes, as text for people or as JSON for machines, with what they belong to.
+
+`belonging(request_id=..., explanation=...)` puts names into every line that is written inside it, also by libraries and
+in threads that copy the context, so that one request can be followed through the queue into the worker.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Literal
+
+LogFormat = Literal["text", "json"]
+
+_BELONGS_TO: ContextVar[Mapping[str, str]] = ContextVar("belongs_to", default={})  # noqa: B039 - never changed in place
+
+
+@contextmanager
+def belonging(**names: str) -> Iterator[None]:
+    """Put names into every log line that is written inside."""
+    token = _BELONGS_TO.set({**_BELONGS_TO.get(), **names})
+    try:
+        yield
+    finally:
+        _BELONGS_TO.reset(token)
+
+
+def belongings() -> Mapping[str, str]:
+    """Return the names that stand in log lines here."""
+    return _BELONGS_TO.get()
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, what it belongs to, and the traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **belongings(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class TextLines(logging.Formatter):
+    """A line for people, with what it belongs to at its end."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = super().format(record)
+        names = " ".join(f"{name}={value}" for name, value in belongings().items())
+        return f"{line} [{names}]" if names else line
+
+
+def configure_logs(log_format: LogFormat) -> None:
+    """Write all log lines of this process to its error stream, in one format."""
+    handler = logging.StreamHandler(sys.stderr)
+    plain = TextLines("%(asctime)s %(levelname)s %(name)s %(message)s")
+    handler.setFormatter(JsonLines() if log_format == "json" else plain)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -1,0 +1,78 @@
+"""What the whole service has done, counted in Redis: survives restarts, and any front end can show all of it.
+
+One hash. A field is a metric's name and the values of its labels, separated by `|`; histograms have a field for each
+bucket, counted upwards as Prometheus wants them, and one for their sum.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from app.contract.schemas import Record
+
+_KEY = "rise:statistics"
+BUCKETS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+"""Upper bounds of the buckets of durations, in seconds."""
+
+ENDED = "explanations"
+MASKS = "masks"
+QUEUED_SECONDS = "queued_seconds"
+RUNNING_SECONDS = "running_seconds"
+MEMORY_RETRIES = "out_of_memory_retries"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One number: the name of its metric, the values of its labels, and how much."""
+
+    metric: str
+    labels: tuple[str, ...]
+    value: float
+
+
+class Statistics:
+    """Counts, and reads what was counted."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def count_ended(self, record: Record) -> None:
+        """Count an explanation that has just ended."""
+        model, method = record.request.model.id, record.request.method
+        found = [Counted(ENDED, (record.status.value, model, method), 1)]
+        if record.progress is not None:
+            found.append(Counted(MASKS, (model, method), record.progress.masks))
+        if record.started_at is not None:
+            found += _duration(QUEUED_SECONDS, (model,), (record.started_at - record.created_at).total_seconds())
+        if record.started_at is not None and record.finished_at is not None:
+            running = (record.finished_at - record.started_at).total_seconds()
+            found += _duration(RUNNING_SECONDS, (model, method), running)
+        self._add(found)
+
+    def count_memory_retry(self, model: str) -> None:
+        """Count a batch that was halved because memory ran out."""
+        self._add([Counted(MEMORY_RETRIES, (model,), 1)])
+
+    def read(self) -> list[Counted]:
+        """Return everything counted so far."""
+        found: Any = self._redis.hgetall(_KEY)
+        return [_parse(name.decode(), float(value)) for name, value in sorted(found.items())]
+
+    def _add(self, found: Iterable[Counted]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for one in found:
+            pipeline.hincrbyfloat(_KEY, "|".join((one.metric, *one.labels)), one.value)
+        pipeline.execute()
+
+
+def _duration(metric: str, labels: tuple[str, ...], seconds: float) -> list[Counted]:
+    bounds = [str(bound) for bound in BUCKETS if seconds <= bound]
+    buckets = [Counted(f"{metric}_bucket", (*labels, bound), 1) for bound in (*bounds, "+Inf")]
+    return [*buckets, Counted(f"{metric}_sum", labels, seconds)]
+
+
+def _parse(name: str, value: float) -> Counted:
+    metric, *labels = name.split("|")
+    return Counted(metric, tuple(labels), value)

@@ -1,0 +1,68 @@
+"""Every request gets an id, a log line and a count: the outermost layer of the front end.
+
+A client's own `X-Request-ID` is kept where it is harmless; it comes back in the response, stands in every log line of
+the front end, and travels with the explanation into those of the worker.
+"""
+
+import logging
+import re
+import time
+import uuid
+
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.contract.logs import belonging
+from app.contract.tracing import carried, trace_id
+
+logger = logging.getLogger("app.requests")
+
+REQUESTS = Counter("rise_requests", "Requests answered.", ["method", "route", "status"])
+SECONDS = Histogram(
+    "rise_request_seconds",
+    "Seconds until the first byte of an answer.",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+_HARMLESS = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_QUIET = {"/livez", "/readyz", "/metrics"}  # asked for every few seconds by machines
+
+
+class Requests:
+    """Names, logs and counts requests."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on under its name."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, headers = time.perf_counter(), Headers(scope=scope)
+        names = {"request_id": _request_id(headers.get("x-request-id"))}
+        trace = trace_id(headers) or trace_id(carried())
+        if trace is not None:
+            names["trace_id"] = trace
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = names["request_id"]
+                _note(scope, message["status"], time.perf_counter() - started)
+            await send(message)
+
+        with belonging(**names):
+            await self._app(scope, receive, answer)
+
+
+def _request_id(given: str | None) -> str:
+    return given if given is not None and _HARMLESS.fullmatch(given) else uuid.uuid4().hex
+
+
+def _note(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "none")  # the pattern: few, where addresses are many
+    REQUESTS.labels(scope["method"], route, str(status)).inc()
+    SECONDS.labels(scope["method"], route).observe(seconds)
+    if scope["path"] not in _QUIET:
+        logger.info("%s %s %d in %.0f ms", scope["method"], scope["path"], status, seconds * 1000)
