@@ -22,7 +22,7 @@ from app.contract.schemas import Question
 from app.contract.settings import Settings
 from app.main import create_app
 from app.submission import build_request, fingerprint
-from app.up import CannotStart
+from app.up import STREAMS_END_SECONDS, CannotStart
 from app.up import up as run_everything
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -76,7 +76,13 @@ def _greet(address: str, redis_url: str) -> None:
 def api() -> None:
     """Run the front end alone, against REDIS_URL."""
     settings = Settings()
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, access_log=False)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        timeout_graceful_shutdown=STREAMS_END_SECONDS,
+    )
 
 
 @cli.command()

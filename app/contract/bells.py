@@ -1,0 +1,85 @@
+"""Bells that ring when something is published on a channel: one connection for any number of waiting readers.
+
+A reader that blocks a connection of its own would leave none for others. Here one task listens for all of them, and
+readers look only when there is something to see. A bell that does not ring because a connection broke costs time and
+nothing else: readers look by themselves every now and then.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 5.0  # between two looks at the connection's health
+_PAUSE_SECONDS = 1.0
+
+
+class Bells:
+    """Listens on the channels that somebody waits for."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._pubsub = redis.pubsub()
+        self._bells: dict[str, set[asyncio.Event]] = {}
+        self._subscribed: set[str] = set()
+        self._subscribing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening = False
+
+    @asynccontextmanager
+    async def bell(self, channel: str) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set at every message, and once when listening has begun; free everything at the end."""
+        bell = asyncio.Event()
+        self._bells.setdefault(channel, set()).add(bell)
+        try:
+            await self._subscribe()
+            yield bell
+        finally:
+            self._bells[channel].discard(bell)
+            if not self._bells[channel]:
+                del self._bells[channel]
+                # In a task of its own, because whoever waits may be cancelled and must not wait again.
+                self._start(self._subscribe())
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _subscribe(self) -> None:
+        """Make the subscriptions those that are waited for, however often and in whatever order it is called."""
+        async with self._subscribing:
+            wanted = set(self._bells)
+            if new := wanted - self._subscribed:
+                await self._pubsub.subscribe(*new)
+                self._subscribed |= new
+            if old := self._subscribed - wanted:
+                await self._pubsub.unsubscribe(*old)
+                self._subscribed -= old
+            if not self._listening:
+                self._listening = True
+                self._start(self._listen())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                message = await self._pubsub.get_message(timeout=_PATIENCE_SECONDS)
+            except (RedisError, OSError) as cause:
+                logger.warning("cannot hear what changes: %s", cause)
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            if message is not None and message["channel"] is not None:
+                for bell in self._bells.get(message["channel"].decode(), ()):
+                    bell.set()

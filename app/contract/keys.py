@@ -1,0 +1,29 @@
+"""The names under which explanations stand in Redis."""
+
+DUE = "rise:due"
+"""Sorted set: explanations by the time (in seconds) from which their blobs may be swept, if they are gone by then."""
+
+
+def record_key(explanation_id: str) -> str:
+    """Return the key of an explanation's hash."""
+    return f"rise:explanation:{explanation_id}"
+
+
+def events_key(explanation_id: str) -> str:
+    """Return the key of an explanation's event stream, and of the channel that rings at every entry."""
+    return f"rise:events:{explanation_id}"
+
+
+def tombstone_key(explanation_id: str) -> str:
+    """Return the key that remembers whose an explanation was for a while after it has expired."""
+    return f"rise:tombstone:{explanation_id}"
+
+
+def index_key(tenant: str) -> str:
+    """Return the key of a tenant's explanations: a sorted set by the microsecond of their creation."""
+    return f"rise:index:{tenant}"
+
+
+def turn_key(name: str) -> str:
+    """Return the key that says that some process does a piece of housekeeping now."""
+    return f"rise:turn:{name}"
