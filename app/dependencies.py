@@ -11,6 +11,7 @@ from app.catalogue import CatalogueReader
 from app.contract.blobs import Blobs
 from app.contract.errors import RiseError
 from app.contract.events import Events
+from app.contract.listing import Listing
 from app.contract.queue import Jobs
 from app.contract.schemas import Record
 from app.contract.settings import Settings
@@ -27,6 +28,7 @@ class Services:
 
     settings: Settings
     store: Store
+    listing: Listing
     blobs: Blobs
     jobs: Jobs
     statistics: Statistics

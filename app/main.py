@@ -13,6 +13,7 @@ from app.contract.announcements import announcements
 from app.contract.blobs import Blobs
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
+from app.contract.listing import Listing
 from app.contract.logs import configure_logs
 from app.contract.queue import Jobs
 from app.contract.settings import Settings
@@ -22,7 +23,7 @@ from app.contract.tracing import configure_tracing
 from app.dependencies import Services
 from app.problems import DeclaredTooLarge, install
 from app.requests import Requests
-from app.routes import catalogue, events, explanations, health, maps, metrics, monitoring
+from app.routes import catalogue, events, explanations, health, listing, maps, metrics, monitoring
 from app.submission import Submission
 
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
@@ -46,7 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)
-    for module in (explanations, events, maps, metrics, catalogue, health, monitoring):
+    for module in (explanations, listing, events, maps, metrics, catalogue, health, monitoring):
         app.include_router(module.router)
     return app
 
@@ -59,6 +60,7 @@ def _services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         store=store,
+        listing=Listing(redis, store),
         blobs=blobs,
         jobs=jobs,
         statistics=Statistics(redis),

@@ -46,6 +46,22 @@ class Explanation(Value):
     links: dict[str, str]
 
 
+class ExplanationSummary(Value):
+    """An explanation in short, as lists show it: without parameters, targets and provenance."""
+
+    id: str
+    status: Status
+    model: ModelRef
+    method: str
+    image: ImageInfo
+    progress: Progress | None
+    created_at: datetime
+    finished_at: datetime | None
+    expires_at: datetime
+    error: Failure | None
+    links: dict[str, str]
+
+
 def explanation_path(explanation_id: str) -> str:
     """Return the address of an explanation."""
     return f"/v1/explanations/{explanation_id}"
@@ -53,10 +69,6 @@ def explanation_path(explanation_id: str) -> str:
 
 def view(record: Record, queue_position: int | None) -> Explanation:
     """Return what a client sees of an explanation."""
-    here = explanation_path(record.id)
-    links = {"self": here, "events": f"{here}/events", "image": f"{here}/image"}
-    if not record.status.ended:
-        links["cancel"] = f"{here}/cancel"
     return Explanation(
         id=record.id,
         status=record.status,
@@ -65,7 +77,7 @@ def view(record: Record, queue_position: int | None) -> Explanation:
         parameters=record.request.parameters,
         image=record.image,
         progress=record.progress,
-        targets=[_target(target, here) for target in record.targets],
+        targets=[_target(target, explanation_path(record.id)) for target in record.targets],
         created_at=record.created_at,
         started_at=record.started_at,
         finished_at=record.finished_at,
@@ -73,8 +85,31 @@ def view(record: Record, queue_position: int | None) -> Explanation:
         queue_position=queue_position,
         error=record.error,
         provenance=record.provenance,
-        links=links,
+        links=_links(record),
     )
+
+
+def summary(record: Record) -> ExplanationSummary:
+    """Return what a list shows of an explanation."""
+    return ExplanationSummary(
+        id=record.id,
+        status=record.status,
+        model=record.request.model,
+        method=record.request.method,
+        image=record.image,
+        progress=record.progress,
+        created_at=record.created_at,
+        finished_at=record.finished_at,
+        expires_at=record.expires_at,
+        error=record.error,
+        links=_links(record),
+    )
+
+
+def _links(record: Record) -> dict[str, str]:
+    here = explanation_path(record.id)
+    links = {"self": here, "events": f"{here}/events", "image": f"{here}/image"}
+    return links if record.status.ended else {**links, "cancel": f"{here}/cancel"}
 
 
 def map_links(here: str, index: int) -> dict[str, str]:

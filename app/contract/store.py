@@ -8,7 +8,7 @@ off its end (`expiry.py`).
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -93,10 +93,14 @@ class Store:
 
     def read(self, explanation_id: str) -> Record | None:
         """Return an explanation, or None where there is none."""
-        found: Any = self._redis.hgetall(record_key(explanation_id))
-        if not found:
-            return None
-        return Record.model_validate({name.decode(): json.loads(value) for name, value in found.items()})
+        return self.read_many([explanation_id])[0]
+
+    def read_many(self, explanation_ids: Sequence[str]) -> list[Record | None]:
+        """Return explanations in the order of their ids, None for each that there is not."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for explanation_id in explanation_ids:
+                pipeline.hgetall(record_key(explanation_id))
+            return [_record(found) for found in pipeline.execute()]
 
     def start(self, explanation_id: str, execution: str) -> Record | None:
         """Take an explanation over for an execution; None where nothing is left to do."""
@@ -196,6 +200,12 @@ def with_checkpoint(state: State, checkpoint: Checkpoint) -> State:
     """Return the state after one more checkpoint: appended to the effects, or in the place of older moments."""
     kept = state.checkpoints if state.kind == "effects" else []
     return state.model_copy(update={"checkpoints": [*kept, checkpoint]})
+
+
+def _record(found: Mapping[bytes, bytes]) -> Record | None:
+    if not found:
+        return None
+    return Record.model_validate({name.decode(): json.loads(value) for name, value in found.items()})
 
 
 def _flat(fields: Mapping[str, Any]) -> list[str]:
