@@ -11,6 +11,7 @@ from app.catalogue import CatalogueReader
 from app.contract.blobs import Blobs
 from app.contract.errors import RiseError
 from app.contract.events import Events
+from app.contract.expiry import Expiry
 from app.contract.listing import Listing
 from app.contract.queue import Jobs
 from app.contract.schemas import Record
@@ -29,6 +30,7 @@ class Services:
     settings: Settings
     store: Store
     listing: Listing
+    expiry: Expiry
     blobs: Blobs
     jobs: Jobs
     statistics: Statistics
@@ -84,9 +86,11 @@ def existing_record(services: Services, caller: Caller, explanation_id: str) -> 
     """Return an explanation of the caller's tenant.
 
     Raises:
-        RiseError: `not-found`, also for what belongs to another tenant.
+        RiseError: `expired` for a while after its end; `not-found`, also for what belongs to another tenant.
     """
     record = services.store.read(explanation_id)
+    if record is None and services.expiry.tenant_of_expired(explanation_id) == caller.tenant:
+        raise RiseError("expired", f"explanation {explanation_id!r} has expired; ask for it again")
     if record is None or record.tenant != caller.tenant:
         raise RiseError("not-found", f"there is no explanation {explanation_id!r}")
     return record

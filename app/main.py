@@ -1,5 +1,7 @@
 """Composition root of the front end: settings -> services -> routes. Nothing else."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,6 +15,7 @@ from app.contract.announcements import announcements
 from app.contract.blobs import Blobs
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
+from app.contract.expiry import Expiry
 from app.contract.listing import Listing
 from app.contract.logs import configure_logs
 from app.contract.queue import Jobs
@@ -25,6 +28,7 @@ from app.problems import DeclaredTooLarge, install
 from app.requests import Requests
 from app.routes import catalogue, events, explanations, health, listing, maps, metrics, monitoring
 from app.submission import Submission
+from app.sweeper import Sweeper
 
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000
@@ -61,6 +65,7 @@ def _services(settings: Settings) -> Services:
         settings=settings,
         store=store,
         listing=Listing(redis, store),
+        expiry=Expiry(redis),
         blobs=blobs,
         jobs=jobs,
         statistics=Statistics(redis),
@@ -72,5 +77,15 @@ def _services(settings: Settings) -> Services:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    sweeping = asyncio.create_task(_sweeper(services).keep_sweeping())
     yield
-    await app.state.services.events.close()
+    sweeping.cancel()
+    await services.events.close()
+
+
+def _sweeper(services: Services) -> Sweeper:
+    settings = services.settings
+    return Sweeper(
+        services.expiry, services.blobs, keep_seconds=settings.keep_seconds, every_seconds=settings.sweep_seconds
+    )

@@ -4,12 +4,18 @@ Names derive from ids only. An object appears whole or not at all: obstore write
 """
 
 import io
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import obstore
 from numpy.typing import NDArray
 from obstore.store import from_url
+
+EXPLANATIONS = "explanations"
+PREDICTIONS = "predictions"  # images that somebody asked a model about; each is there for one answer
 
 
 class Blobs:
@@ -20,7 +26,8 @@ class Blobs:
     """
 
     def __init__(self, url: str) -> None:
-        self._store = from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+        local = url.startswith("file:")
+        self._store = from_url(url, mkdir=True, automatic_cleanup=True) if local else from_url(url)
 
     def ping(self) -> None:
         """Raise if nothing can be written."""
@@ -53,17 +60,44 @@ class Blobs:
         array: NDArray[Any] = np.load(io.BytesIO(self.get(name)), allow_pickle=False)
         return array
 
-    def delete_all(self, prefix: str) -> None:
-        """Delete every object whose name starts with a folder prefix."""
-        for batch in obstore.list(self._store, prefix=prefix):
-            obstore.delete(self._store, [item["path"] for item in batch])
+    def names(self, prefix: str, *, before: datetime | None = None) -> list[str]:
+        """Return the names of the objects in a folder, or of those that were last written before a moment."""
+        return [
+            item["path"]
+            for batch in obstore.list(self._store, prefix=prefix)
+            for item in batch
+            if before is None or item["last_modified"] < before
+        ]
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects; those that are gone already are no error."""
+        try:
+            obstore.delete(self._store, names)
+        except FileNotFoundError:  # because somebody else deletes too; only local folders say so
+            for name in names:
+                with suppress(FileNotFoundError):
+                    obstore.delete(self._store, name)
+
+    def delete_all(self, folder: str) -> None:
+        """Delete every object in a folder."""
+        self.delete(self.names(folder))
+
+
+def folder_of(explanation_id: str) -> str:
+    """Return the folder that holds everything of an explanation."""
+    return f"{EXPLANATIONS}/{explanation_id}"
+
+
+def explanation_of(name: str) -> str:
+    """Return the id of the explanation that an object in the folder of all explanations belongs to."""
+    return name.split("/")[1]
 
 
 def image_blob(explanation_id: str) -> str:
     """Return the name of an explanation's uploaded image."""
-    return f"explanations/{explanation_id}/image"
+    return f"{folder_of(explanation_id)}/image"
 
 
 def effects_blob(explanation_id: str, execution: str, first: int) -> str:
     """Return the name of a checkpoint; it carries the execution, so that a late writer spoils nothing."""
-    return f"explanations/{explanation_id}/effects/{first:08d}-{execution}.npy"
+    return f"{folder_of(explanation_id)}/effects/{first:08d}-{execution}.npy"

@@ -19,7 +19,7 @@ from app.contract.schemas import Checkpoint, Failure, Progress, Provenance, Reco
 from app.contract.statistics import Statistics
 
 REMEMBERED_SECONDS = 7 * 86_400  # how long it is known of an expired explanation that it was there
-SLACK_SECONDS = 60.0  # between the end of a record and the sweeping of its blobs: clocks differ
+SLACK_SECONDS = 1.0  # between the end of a record and the sweeping of its blobs
 
 _EVENTS_KEPT = 1000
 

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from app.bodies import read_body
+from app.contract.blobs import PREDICTIONS
 from app.contract.errors import unknown_name
 from app.contract.queue import PREDICT
 from app.contract.schemas import MethodCard, ModelCard, Prediction
@@ -57,7 +58,7 @@ def _predict(services: Services, model_id: str, content: bytes, limit: int) -> l
     catalogue = services.catalogue.now()
     model = catalogue.ready_model(model_id)
     image = check_image(content, services.settings)
-    folder = f"predictions/{uuid.uuid4().hex}"
+    folder = f"{PREDICTIONS}/{uuid.uuid4().hex}"
     services.blobs.put(f"{folder}/image", image.content)
     try:
         found = call_worker(services, catalogue.queue_of(model.id), PREDICT, model.id, f"{folder}/image", limit)

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.bodies import Body, read_body
 from app.caller import Caller
+from app.contract.blobs import folder_of
 from app.contract.errors import RiseError
 from app.contract.schemas import Record, Status
 from app.dependencies import Explainer, Reader, Service, Services, existing_record
@@ -105,3 +106,12 @@ def cancel(explanation_id: str, services: Service, caller: Explainer) -> Explana
     if services.store.cancel(explanation_id):
         services.jobs.remove(explanation_id)
     return _view(services, existing_record(services, caller, explanation_id))
+
+
+@router.delete("/{explanation_id}", status_code=204, operation_id="deleteExplanation")
+def delete(explanation_id: str, services: Service, caller: Explainer) -> None:
+    """Remove an explanation now: its record, its events, its image and its maps; a worker that runs it stops."""
+    existing_record(services, caller, explanation_id)
+    services.expiry.delete(explanation_id)
+    services.jobs.remove(explanation_id)
+    services.blobs.delete_all(folder_of(explanation_id))

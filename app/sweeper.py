@@ -1,0 +1,88 @@
+"""Removes the blobs of explanations that are gone. Every front end runs it; they take turns."""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+
+from obstore.exceptions import BaseError as StorageError
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from app.contract.blobs import EXPLANATIONS, PREDICTIONS, Blobs, explanation_of, folder_of
+from app.contract.expiry import Expiry
+
+logger = logging.getLogger(__name__)
+
+_YOUNG_SECONDS = 30.0  # a blob as young may belong to the same explanation asked for again: its record comes after it
+_LOOK_AGAIN_SECONDS = 60.0
+_AT_ONCE = 100
+_HOUR = 3600.0
+
+
+class Sweeper:
+    """Sweeps what is due, and now and then everything that nothing refers to.
+
+    Args:
+        expiry: says what is gone.
+        blobs: where to sweep.
+        keep_seconds: how long an explanation lives after its last change.
+        every_seconds: time between two rounds of all processes together.
+    """
+
+    def __init__(self, expiry: Expiry, blobs: Blobs, *, keep_seconds: float, every_seconds: float) -> None:
+        self._expiry = expiry
+        self._blobs = blobs
+        self._keep_seconds = keep_seconds
+        self._every_seconds = every_seconds
+
+    async def keep_sweeping(self) -> None:
+        """Sweep in turns, until cancelled; what fails is tried again in the next round."""
+        while True:
+            await asyncio.sleep(self._every_seconds)
+            try:
+                await run_in_threadpool(self._round)
+            except (RedisError, StorageError, OSError) as cause:
+                logger.warning("cannot sweep now: %s", cause)
+
+    def _round(self) -> None:
+        # A turn is a little shorter than a round, so that the one process of a small service gets every turn.
+        if self._expiry.take_turn("due", seconds=0.9 * self._every_seconds):
+            self.sweep_due(now=time.time())
+        if self._expiry.take_turn("orphans", seconds=max(self._every_seconds, min(_HOUR, self._keep_seconds))):
+            self.sweep_orphans(now=time.time())
+
+    def sweep_due(self, *, now: float) -> None:
+        """Remove the blobs of explanations that have expired or were deleted; others are put off.
+
+        Args:
+            now: seconds since 1970.
+        """
+        while due := self._expiry.due(now=now, limit=_AT_ONCE):
+            living = self._expiry.living(due)
+            for explanation_id in due:
+                if explanation_id in living or not self._emptied(folder_of(explanation_id), now):
+                    self._expiry.put_off(explanation_id, now + _LOOK_AGAIN_SECONDS)
+                else:
+                    self._expiry.forget(explanation_id)
+
+    def _emptied(self, folder: str, now: float) -> bool:
+        young = min(_YOUNG_SECONDS, self._keep_seconds)
+        self._blobs.delete(self._blobs.names(folder, before=_moment(now - young)))
+        return not self._blobs.names(folder)
+
+    def sweep_orphans(self, *, now: float) -> None:
+        """Remove blobs that no record refers to and that are older than any record can be without a change.
+
+        They come from deleted explanations whose worker wrote late, from crashes between blob and record, and from a
+        Redis server that has lost its data.
+        """
+        old = _moment(now - self._keep_seconds)
+        self._blobs.delete(self._blobs.names(PREDICTIONS, before=old))
+        names = [name for name in self._blobs.names(EXPLANATIONS, before=old) if name.count("/") > 1]
+        living = self._expiry.living(sorted({explanation_of(name) for name in names}))
+        self._blobs.delete([name for name in names if explanation_of(name) not in living])
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

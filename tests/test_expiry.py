@@ -1,0 +1,230 @@
+"""How explanations end: deleted, or expired, with everything that belongs to them."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx2
+import pytest
+from redis import Redis
+
+from app.caller import EVERYBODY, Caller
+from app.contract.blobs import Blobs, effects_blob, folder_of, image_blob
+from app.contract.errors import RiseError
+from app.contract.expiry import Expiry
+from app.contract.keys import record_key
+from app.contract.listing import Listing
+from app.dependencies import Services, existing_record
+from app.sweeper import Sweeper
+from tests.conftest import Service, start_service, stop_service
+from tests.sse import opened
+from tests.test_events import endless
+from tests.test_service import explain
+from tests.test_store import PROGRESS, STATE, a_record, a_store, publish
+
+KEEP = 600.0
+
+
+class House:
+    """Store, blobs and sweeper on a real server and a folder of their own."""
+
+    def __init__(self, redis: Redis, folder: Path) -> None:
+        self.redis, self.store, self.expiry = redis, a_store(redis), Expiry(redis)
+        self.blobs = Blobs(folder.as_uri())
+        self.sweeper = Sweeper(self.expiry, self.blobs, keep_seconds=KEEP, every_seconds=1)
+        self.folder = folder
+
+    def finish(self, explanation_id: str = "one") -> None:
+        self.blobs.put(image_blob(explanation_id), b"image")
+        self.blobs.put(effects_blob(explanation_id, "a", 0), b"effects")
+        self.store.create(a_record(explanation_id))
+        self.store.start(explanation_id, "a")
+
+    def expire(self, explanation_id: str = "one") -> None:
+        """Do what the server does when the time is up."""
+        self.redis.delete(record_key(explanation_id))
+
+    def listed(self) -> list[str]:
+        page = Listing(self.redis, self.store).page("public", limit=100, status=None, model=None)
+        return [record.id for record in page.records]
+
+    def keys(self) -> set[str]:
+        found: Any = self.redis.keys("rise:*")
+        return {key.decode() for key in found}
+
+
+@pytest.fixture
+def house(redis: Redis, tmp_path: Path) -> House:
+    return House(redis, tmp_path / "blobs")
+
+
+def later(seconds: float) -> float:
+    return time.time() + seconds
+
+
+def test_what_lives_is_not_swept(house: House) -> None:
+    house.finish()
+    house.sweeper.sweep_due(now=later(10 * KEEP))
+    house.sweeper.sweep_orphans(now=later(10 * KEEP))
+    assert len(house.blobs.names(folder_of("one"))) == 2
+    assert house.listed() == ["one"]
+
+
+def test_what_has_expired_is_swept_and_remembered(house: House) -> None:
+    house.finish("one")
+    house.finish("two")
+    house.expire("one")
+    house.sweeper.sweep_due(now=later(KEEP - 10))
+    assert house.blobs.names(folder_of("one"))
+    house.sweeper.sweep_due(now=later(KEEP + 10))
+    assert house.blobs.names(folder_of("one")) == []
+    assert not (house.folder / folder_of("one")).exists()
+    assert len(house.blobs.names(folder_of("two"))) == 2
+    assert house.redis.zrange("rise:index:public", 0, -1) == [b"two"]
+    assert house.expiry.tenant_of_expired("one") == "public"
+    assert house.expiry.due(now=later(10 * KEEP), limit=10) == ["two"]
+
+
+def test_what_is_deleted_leaves_nothing_behind(house: House) -> None:
+    house.finish()
+    house.expiry.delete("one")
+    assert house.store.read("one") is None
+    assert house.expiry.tenant_of_expired("one") is None
+    assert house.listed() == []
+    house.sweeper.sweep_due(now=later(120))
+    assert house.blobs.names("explanations") == []
+    assert house.keys() == set()
+
+
+def test_a_worker_that_writes_late_does_not_bring_a_deleted_explanation_back(house: House) -> None:
+    house.finish()
+    house.expiry.delete("one")
+    house.blobs.delete_all(folder_of("one"))
+    house.blobs.put(effects_blob("one", "a", 9), b"late")
+    assert not house.store.advance("one", "a", progress=PROGRESS, state=STATE)
+    assert not publish(house.store, "a")
+    assert house.keys() == {"rise:due"}
+    house.sweeper.sweep_due(now=later(120))
+    assert house.blobs.names("explanations") == []
+
+
+def test_an_explanation_that_is_asked_for_again_keeps_what_was_uploaded_for_it(house: House) -> None:
+    house.finish()
+    house.expire()
+    house.finish()
+    house.sweeper.sweep_due(now=later(KEEP + 10))
+    assert len(house.blobs.names(folder_of("one"))) == 2
+    house.expire()
+    house.blobs.put(image_blob("one"), b"again")  # uploaded, but not stored yet
+    house.expiry.put_off("one", time.time() - 1)
+    house.sweeper.sweep_due(now=time.time())
+    assert image_blob("one") in house.blobs.names(folder_of("one"))
+
+
+def test_a_blob_that_no_record_refers_to_is_swept_when_it_is_old(house: House) -> None:
+    house.finish("one")
+    for name in ("explanations/lost/image", "predictions/lost/image"):
+        house.blobs.put(name, b"lost")
+    house.sweeper.sweep_orphans(now=later(KEEP - 10))
+    assert len(house.blobs.names("explanations")) == 3
+    assert house.blobs.names("predictions") == ["predictions/lost/image"]
+    house.sweeper.sweep_orphans(now=later(KEEP + 10))
+    assert {name.split("/")[1] for name in house.blobs.names("explanations")} == {"one"}
+    assert house.blobs.names("predictions") == []
+
+
+def test_what_expired_is_known_to_its_tenant_alone(house: House) -> None:
+    house.finish()
+    services = cast(Services, SimpleNamespace(store=house.store, expiry=house.expiry))
+    assert existing_record(services, EVERYBODY, "one").id == "one"
+    house.expire()
+    for caller, code in ((EVERYBODY, "expired"), (Caller("others", frozenset()), "not-found")):
+        with pytest.raises(RiseError) as refused:
+            existing_record(services, caller, "one")
+        assert refused.value.code == code
+    house.expiry.delete("one")
+    with pytest.raises(RiseError, match="there is no explanation"):
+        existing_record(services, EVERYBODY, "one")
+
+
+def test_processes_take_turns(redis: Redis) -> None:
+    replicas = [Expiry(redis) for _ in range(3)]
+    assert sum(replica.take_turn("due", seconds=60) for replica in replicas) == 1
+    assert replicas[0].take_turn("orphans", seconds=60)
+
+
+def test_deleting_what_somebody_else_deletes_too_is_no_error(house: House) -> None:
+    house.finish()
+    names = house.blobs.names(folder_of("one"))
+    house.blobs.delete(names[:1])
+    house.blobs.delete(names)
+    assert house.blobs.names(folder_of("one")) == []
+
+
+@pytest.fixture
+def forgetful(tmp_path: Path) -> Iterator[Service]:
+    """A service that keeps explanations for a few seconds."""
+    running = start_service(tmp_path / "data", RISE_KEEP_SECONDS="6", RISE_SWEEP_SECONDS="0.3")
+    yield running
+    stop_service(running)
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it does not happen")
+
+
+def test_an_expired_explanation_is_gone_with_its_blobs_and_can_be_asked_for_again(
+    forgetful: Service, star: bytes
+) -> None:
+    with httpx2.Client(base_url=forgetful.url, timeout=60) as http:
+        here = explain(http, star, masks=128, until=1).json()["links"]["self"]
+        until(lambda: http.get(here).status_code == 410)
+        assert http.get(here).json()["code"] == "expired"
+        for address in (f"{here}/maps/0.png", f"{here}/image", f"{here}/events"):
+            assert http.get(address).status_code == 410
+        assert http.post(f"{here}/cancel").status_code == 410
+        assert http.get("/v1/explanations").json() == []
+        blobs = forgetful.data / "blobs" / "explanations"
+        until(lambda: not list(blobs.rglob("*")))
+        assert explain(http, star, masks=128, until=1).json()["links"]["self"] == here
+
+
+def test_a_running_explanation_can_be_deleted_and_never_comes_back(
+    service: Service, http: httpx2.Client, star: bytes
+) -> None:
+    here = endless(http, star, 701)
+    with opened(http, f"{here}/events") as events:
+        assert any(event.event == "preview" for event in events)
+        answer = http.delete(here)
+        assert answer.status_code == 204
+        assert answer.content == b""
+        assert list(events)[-1].event == "cancelled"
+    assert explain(http, star, masks=256, until=1, seed=702).json()["status"] == "succeeded"  # the worker is free
+    assert http.get(here).status_code == 404
+    assert http.get(f"{here}/image").status_code == 404
+    assert http.delete(here).status_code == 404
+    assert here not in {item["links"]["self"] for item in http.get("/v1/explanations?limit=100").json()}
+    assert not (service.data / "blobs" / "explanations" / here.rsplit("/", 1)[1] / "image").exists()
+
+
+def test_a_queued_explanation_that_is_deleted_never_runs(http: httpx2.Client, star: bytes) -> None:
+    first, second = endless(http, star, 703), endless(http, star, 704)
+    assert http.delete(second).status_code == 204
+    assert http.delete(first).status_code == 204
+    assert explain(http, star, masks=256, until=1, seed=705).json()["status"] == "succeeded"
+    assert http.get(second).status_code == 404
+
+
+def test_a_reader_who_waits_for_what_is_deleted_is_told(http: httpx2.Client, star: bytes) -> None:
+    here = endless(http, star, 706)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(http.get, here, params={"wait": 30})
+        http.delete(here)  # before, or while it waits: the answer is the same
+        assert waiting.result().status_code == 404
