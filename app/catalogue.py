@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from app.contract.errors import FieldError, RiseError, unknown_name, wrong_field
-from app.contract.schemas import Announcement, JsonObject, MethodCard, ModelCard, Question, TargetRequest
+from app.contract.schemas import Announcement, JsonObject, MethodCard, ModelCard, ModelRef, Question, TargetRequest
 
 _FRESH_SECONDS = 0.5
 
@@ -56,6 +56,11 @@ class Catalogue:
         if found.state == "failed":
             raise RiseError("model-failed", f"model {model_id!r} does not load: {found.reason}")
         return found
+
+    def labels_of(self, model: ModelRef) -> list[str]:
+        """Return the names of a model's classes, by index; empty where no live worker has these very weights."""
+        cards = (card for worker in self.announcements for card in worker.models)
+        return next((card.labels for card in cards if (card.id, card.digest) == (model.id, model.digest)), [])
 
     def queue_of(self, model_id: str) -> str:
         """Return the queue of the workers that serve a model."""

@@ -1,29 +1,145 @@
-"""One map of an explanation, drawn from its stored effects and encoded: what the maps route and the CLI do."""
+"""One map of an explanation, drawn from its stored effects: what the maps route and the CLI do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from app.contract.blobs import Blobs, image_blob
-from app.contract.drawing import draw
-from app.contract.errors import RiseError
+from app.contract.drawing import DrawnMap, draw
+from app.contract.errors import FieldError, RiseError, wrong_field
 from app.contract.geometry import frame_of_image
 from app.contract.images import decode
-from app.contract.schemas import Record
+from app.contract.schemas import Record, State, TargetResult
 from app.formats import Sheet
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a map shows.
+
+    Attributes:
+        target: what is explained.
+        row: where its effects are.
+    """
+
+    target: TargetResult
+    row: int
+
+
+def target_at(record: Record, index: int) -> Subject:
+    """Return a target of an explanation.
+
+    Raises:
+        RiseError: `not-found` for a target that does not exist, `not-ready` before the first block.
+    """
+    state = _ready(record)
+    if not 0 <= index < len(record.targets):
+        raise RiseError("not-found", f"there is no target {index}; this explanation has {len(record.targets)}")
+    return Subject(record.targets[index], state.target_rows[index])
+
+
+def class_called(record: Record, label: str, names: Sequence[str]) -> Subject:
+    """Return a class of the explained model, also one that nobody asked for when the explanation was made.
+
+    Args:
+        record: the explanation of a classifier.
+        label: the name or the index of the class.
+        names: of all classes of the model; empty where no live worker tells them.
+
+    Raises:
+        RiseError: `not-found` for a class that does not exist, `not-kept` for one whose effects were not kept,
+            `not-ready` before the first block.
+    """
+    state = _ready(record)
+    if not state.rows:
+        raise RiseError("not-kept", "the effects of a detector belong to boxes, not to classes: see its targets")
+    index = _class_index(record, label, names)
+    asked = [target for target in record.targets if target.label == index]
+    if asked:
+        return target_at(record, asked[0].index)
+    if index not in state.rows:
+        raise RiseError("not-kept", _why_not_kept(state))
+    target = TargetResult(index=-1, label=index, name=names[index] if names else None, score=None)
+    return Subject(target, state.rows.index(index))
+
+
+def _class_index(record: Record, label: str, names: Sequence[str]) -> int:
+    known = {name: index for index, name in reversed(list(enumerate(names)))}
+    known = known or {
+        target.name: target.label for target in record.targets if target.name and target.label is not None
+    }
+    if label in known:
+        return known[label]
+    if label.isdecimal() and len(label) < 10 and (not names or int(label) < len(names)):
+        return int(label)
+    choices = list(names or known)
+    more = f" and {len(choices) - 20} more" if len(choices) > 20 else ""
+    detail = f"there is no class {label!r}; choose an index or a name: {', '.join(choices[:20])}{more}"
+    raise RiseError("not-found", detail, errors=[FieldError("/label", detail)])
+
+
+def _why_not_kept(state: State) -> str:
+    if state.kind == "moments":
+        return "the published estimator keeps the classes that were asked for, and no others; name it in `targets`"
+    return "with so many classes only the effects of those that were asked for are kept; name it in `targets`"
 
 
 def sheet_of(record: Record, blobs: Blobs, index: int, *, max_side: int | None) -> Sheet:
     """Draw one target's map at the size of the uploaded image, or smaller.
 
     Raises:
-        RiseError: `not-found` for a target that does not exist, `not-ready` before the first block.
+        RiseError: as `target_at`.
     """
-    state = record.state
-    if state is None or not state.checkpoints:
-        raise RiseError("not-ready", _why_not(record), retry_after_seconds=None if record.status.ended else 1)
-    if not 0 <= index < len(record.targets):
-        raise RiseError("not-found", f"there is no target {index}; this explanation has {len(record.targets)}")
+    return draw_sheet(record, blobs, target_at(record, index), max_side=max_side)
+
+
+def draw_sheet(
+    record: Record, blobs: Blobs, subject: Subject, *, max_side: int | None, fill: str | None = None
+) -> Sheet:
+    """Draw a map at the size of the uploaded image, or smaller; of all fills, or of one.
+
+    A class that was not asked for gets its reliability and its peak from the map that is drawn here.
+
+    Raises:
+        RiseError: `invalid-parameters` for a fill that the explanation does not have.
+    """
+    state = _ready(record)
     frame = frame_of_image(record.image.width, record.image.height, max_side=max_side)
     arrays = (blobs.get_array(checkpoint.blob) for checkpoint in state.checkpoints)
-    drawn = draw(state, arrays, state.target_rows[index], frame)
-    return Sheet(drawn, state.fills, record.targets[index], record, lambda: decode(blobs.get(image_blob(record.id))))
+    drawn = draw(state, arrays, subject.row, frame)
+    target = subject.target
+    if target.index < 0:
+        target = target.model_copy(update={"reliability": drawn.reliability, "peak": _peak(drawn, record)})
+    sheet = Sheet(drawn, state.fills, target, record, lambda: decode(blobs.get(image_blob(record.id))))
+    return sheet if fill is None else _of_fill(sheet, fill)
+
+
+def _of_fill(sheet: Sheet, fill: str) -> Sheet:
+    if fill not in sheet.fills:
+        raise wrong_field("/fill", f"this explanation has {', '.join(sheet.fills)}")
+    place = sheet.fills.index(fill)
+    error = sheet.drawn.standard_error
+    drawn = replace(
+        sheet.drawn,
+        values=sheet.drawn.values[place : place + 1],
+        standard_error=None if error is None else error[place : place + 1],
+    )
+    return replace(sheet, drawn=drawn, fills=[fill])
+
+
+def _peak(drawn: DrawnMap, record: Record) -> tuple[float, float]:
+    """Return x, y of the largest value, of several fills the strongest, in pixels of the image."""
+    values = drawn.values if len(drawn.values) == 1 else np.abs(drawn.values)
+    _, row, column = np.unravel_index(int(values.argmax()), values.shape)
+    height, width = values.shape[1:]
+    return (float(column) + 0.5) * record.image.width / width, (float(row) + 0.5) * record.image.height / height
+
+
+def _ready(record: Record) -> State:
+    if record.state is None or not record.state.checkpoints:
+        raise RiseError("not-ready", _why_not(record), retry_after_seconds=None if record.status.ended else 1)
+    return record.state
 
 
 def _why_not(record: Record) -> str:

@@ -10,6 +10,20 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     "5XX": {"description": "It failed here.", "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
 }
 
+
+def header(description: str, example: str) -> dict[str, Any]:
+    """Return the description of a header of an answer."""
+    return {"description": description, "schema": {"type": "string"}, "example": example}
+
+
+FRESHNESS = {
+    "ETag": header("Names exactly these bytes; send it back as `If-None-Match`.", '"0f343b0931126a20f133d67c2b018a3b"'),
+    "Cache-Control": header("How long the answer stays right.", "private, max-age=86000, immutable"),
+}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The client's copy is still right.", "headers": FRESHNESS}
+}
+
 _FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, BMP, GIF or TIFF."}
 _BASE64 = {
     "type": "object",

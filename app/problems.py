@@ -36,6 +36,7 @@ STATUS = {
     "unauthorized": 401,
     "forbidden": 403,
     "not-found": 404,
+    "not-kept": 404,
     "method-not-allowed": 405,
     "not-ready": 409,
     "expired": 410,
@@ -82,6 +83,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_http_error)
     app.add_exception_handler(RedisError, _of_lost_service)
     app.add_exception_handler(StorageError, _of_lost_service)
+    app.add_exception_handler(FileNotFoundError, _of_lost_service)  # a blob: deleted meanwhile, or lost
     app.add_exception_handler(Exception, _of_anything)
 
 

@@ -103,7 +103,9 @@ class Failure(Value):
 class TargetResult(Value):
     """One target of an explanation."""
 
-    index: int = Field(description="Place in this list, and in the map's address.")
+    index: int = Field(
+        ge=-1, description="Place in this list, and in the map's address; -1: a class that was not asked for."
+    )
     label: int | None = Field(description="Class index.")
     name: str | None = Field(description="Class name.")
     score: float | None = Field(description="The model's score on the unmasked image.")

@@ -4,6 +4,7 @@ To add one, write `app/formats/NAME.py` with
 
     ENDING = "npy"                    what stands behind the index in the map's address
     MEDIA_TYPE = "application/x-npy"  what a client names in `Accept`; the first in the alphabet of files wins a tie
+    MAX_SIDE = 512                    only where larger maps make no sense in this format
     def encode(sheet: Sheet, style: Style) -> bytes
 
 Nothing else has to be registered: the address, the links and the tests find it.
@@ -12,22 +13,40 @@ Nothing else has to be registered: the address, the links and the tests find it.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from types import ModuleType
 
+import numpy as np
 from PIL import Image
 from pydantic import Field
 
 from app.contract.drawing import DrawnMap
+from app.contract.errors import wrong_field
+from app.contract.geometry import Array
 from app.contract.plugins import plugin, plugin_names
 from app.contract.schemas import Record, TargetResult, Value
 
 
+class Bits(IntEnum):
+    """Depths of a grey picture."""
+
+    EIGHT = 8
+    SIXTEEN = 16
+
+
 class Style(Value):
-    """How pictures look; arrays ignore it."""
+    """How pictures look and where regions end; arrays ignore it."""
 
     alpha: float = Field(0.7, ge=0, le=1, description="Opacity of the strongest colour of an overlay.")
     cmap: str | None = Field(None, max_length=100, description="A colour map's name, e.g. viridis.")
     signed: bool = Field(False, description="Show effects below 0 too.")
+    bits: Bits | None = Field(None, description="`png`: grey for tools instead of colours, so many bits deep.")
+    level: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="`mask` and `coco`: share of the positive saliency that the region holds; it is the smallest one.",
+    )
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,17 @@ class Sheet:
     target: TargetResult
     record: Record
     image: Callable[[], Image.Image]
+
+
+def of_one_fill(sheet: Sheet) -> Array:
+    """Return the map `[H, W]` for a format that shows one fill.
+
+    Raises:
+        RiseError: `invalid-parameters` where there are several to choose from.
+    """
+    if len(sheet.fills) > 1:
+        raise wrong_field("/fill", f"this format shows one of them: {', '.join(sheet.fills)}")
+    return np.asarray(sheet.drawn.values[0])
 
 
 def formats() -> dict[str, ModuleType]:

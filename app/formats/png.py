@@ -1,9 +1,18 @@
-"""The map in colours, as a PNG; K > 1 fills side by side on one scale."""
+"""The map in colours, as a PNG; K > 1 fills side by side on one scale.
+
+`?bits=16` (or 8) gives grey for tools instead, linear in the value: black is `Saliency-Low`, white `Saliency-High`,
+both in units of the score and written into the PNG as text and into the headers of the answer.
+"""
 
 import io
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
 from app.colors import colored, shares
-from app.formats import Sheet, Style
+from app.formats import Sheet, Style, of_one_fill
 from app.panels import side_by_side
 
 ENDING = "png"
@@ -12,8 +21,22 @@ MEDIA_TYPE = "image/png"
 
 def encode(sheet: Sheet, style: Style) -> bytes:
     """Return the bytes of a PNG."""
+    if style.bits is not None:
+        return _grey(of_one_fill(sheet), style.bits)
     signed = style.signed or len(sheet.fills) > 1
     share = shares(sheet.drawn.values, signed=signed)
     buffer = io.BytesIO()
     side_by_side(list(colored(share, name=style.cmap, signed=signed)), sheet.fills).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _grey(values: NDArray[np.float32], bits: int) -> bytes:
+    low, high = float(values.min()), float(values.max())
+    share = (values.astype(np.float64) - low) / (high - low) if high > low else np.zeros(values.shape)
+    pixels = np.rint(share * (2**bits - 1)).astype(np.uint16 if bits == 16 else np.uint8)
+    text = PngInfo()
+    text.add_text("Saliency-Low", repr(low))
+    text.add_text("Saliency-High", repr(high))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()

@@ -13,8 +13,9 @@ from app.contract.blobs import folder_of
 from app.contract.errors import RiseError
 from app.contract.schemas import Record, Status
 from app.dependencies import Explainer, Reader, Service, Services, existing_record
+from app.freshness import etag, is_fresh
 from app.intake import check_image
-from app.openapi import CREATE_BODY, PROBLEMS
+from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
 from app.submission import Submitted, build_request, read_question
 from app.views import Explanation, explanation_path, view
 
@@ -90,13 +91,30 @@ def _queue_position(services: Services, record: Record) -> int | None:
     return services.jobs.position(queue, record.id)
 
 
-@router.get("/{explanation_id}", operation_id="getExplanation")
-async def read(explanation_id: str, services: Service, caller: Reader, wait: Wait = None) -> Explanation:
+@router.get(
+    "/{explanation_id}",
+    operation_id="getExplanation",
+    response_model=Explanation,
+    responses={200: {"headers": FRESHNESS}, **NOT_MODIFIED},
+)
+async def read(
+    explanation_id: str,
+    response: Response,
+    services: Service,
+    caller: Reader,
+    wait: Wait = None,
+    if_none_match: Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")] = None,
+) -> Explanation | Response:
     """Return an explanation: its status, its progress, its targets and the addresses of their maps."""
     record = await run_in_threadpool(existing_record, services, caller, explanation_id)
     if wait is not None:
         record = await _wait(services, caller, record, wait)
-    return await run_in_threadpool(_view, services, record)
+    shown = await run_in_threadpool(_view, services, record)
+    headers = {"ETag": etag(shown.model_dump(mode="json")), "Cache-Control": "private, no-cache"}
+    if is_fresh(headers["ETag"], if_none_match):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return shown
 
 
 @router.post("/{explanation_id}/cancel", status_code=202, operation_id="cancelExplanation")

@@ -1,7 +1,7 @@
 """Fetch what an explanation shows: its maps in any format, and its image."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import Field
@@ -9,71 +9,133 @@ from pydantic import Field
 from app.contract.blobs import image_blob
 from app.contract.errors import RiseError
 from app.contract.images import upright_bytes
-from app.dependencies import Reader, Service, existing_record
-from app.formats import Style, formats
-from app.maps import sheet_of
-from app.openapi import PROBLEMS
+from app.contract.schemas import Record
+from app.dependencies import Reader, Service, Services, existing_record
+from app.formats import Sheet, Style, formats
+from app.freshness import etag, is_fresh, of_map, until_expiry
+from app.maps import Subject, class_called, draw_sheet, target_at
+from app.negotiation import accepted, media_types, split_name
+from app.openapi import FRESHNESS, NOT_MODIFIED, PROBLEMS, header
 
 router = APIRouter(prefix="/v1/explanations", tags=["maps"], responses=PROBLEMS)
 
+IfNoneMatch = Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")]
+
+_MAPS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The map.",
+        "content": {media_type: {} for media_type in media_types()},
+        "headers": {
+            **FRESHNESS,
+            "Saliency-Low": header("The map's smallest value, in units of the score: black of a grey PNG.", "-0.0021"),
+            "Saliency-High": header("The map's largest value: white of a grey PNG.", "0.0187"),
+            "Saliency-Reliability": header("Expected correlation with the fully converged map, 0..1.", "0.967"),
+            "Saliency-Peak": header("x, y of the map's maximum, in pixels of the image.", "120.5,88.5"),
+        },
+    },
+    **NOT_MODIFIED,
+}
+
 
 class MapStyle(Style):
-    """How a map is drawn: its style, and its size."""
+    """How a map is drawn: its style, its size, and which part of it."""
 
     max_side: int | None = Field(None, ge=1, le=100_000, description="Longest side in pixels; default: the image's.")
+    fill: str | None = Field(None, max_length=50, description="Which of several fills (`mc-rise`); default: all.")
 
 
-@router.get("/{explanation_id}/image", operation_id="getImage", response_class=Response)
-def image(explanation_id: str, services: Service, caller: Reader) -> Response:
-    """Return the uploaded image, upright: as it came, or where its EXIF says that it lies, rotated as a PNG."""
-    record = existing_record(services, caller, explanation_id)
-    content, media_type = upright_bytes(services.blobs.get(image_blob(record.id)))
-    return Response(content, media_type=media_type, headers={"ETag": f'"{record.image.sha256}"'})
+Drawn = Annotated[MapStyle, Query()]
 
 
 @router.get(
-    "/{explanation_id}/maps/{name}",
-    operation_id="getMap",
+    "/{explanation_id}/image",
+    operation_id="getImage",
     response_class=Response,
-    responses={200: {"content": {module.MEDIA_TYPE.partition(";")[0]: {} for module in formats().values()}}},
+    responses={200: {"content": {"image/*": {}}, "headers": FRESHNESS}, **NOT_MODIFIED},
 )
+def image(explanation_id: str, services: Service, caller: Reader, if_none_match: IfNoneMatch = None) -> Response:
+    """Return the uploaded image, upright: as it came, or where its EXIF says that it lies, rotated as a PNG."""
+    record = existing_record(services, caller, explanation_id)
+    headers = {"ETag": etag("image", record.image.sha256), "Cache-Control": until_expiry(record)}
+    if is_fresh(headers["ETag"], if_none_match):
+        return Response(status_code=304, headers=headers)
+    content, media_type = upright_bytes(services.blobs.get(image_blob(record.id)))
+    return Response(content, media_type=media_type, headers=headers)
+
+
+@router.get("/{explanation_id}/maps/{name}", operation_id="getMap", response_class=Response, responses=_MAPS)
 def saliency_map(
     explanation_id: str,
     name: str,
     services: Service,
     caller: Reader,
-    style: Annotated[MapStyle, Query()],
+    style: Drawn,
     accept: Annotated[str | None, Header()] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Return the map of one target: `0.npy`, `0.npz`, `0.png`, `0.overlay.png`, or `0` by `Accept`.
+    """Return the map of one target: `0.npy`, `0.npz`, `0.json`, `0.png`, `0.overlay.png`, `0.mask.png`, `0.coco.json`.
 
-    A map has the size of the uploaded image and the unit of the score: how the score changes when a pixel becomes
-    visible. While the explanation runs, this is the running map.
+    Without an ending it comes by `Accept`. A map has the size of the uploaded image and the unit of the score: how the
+    score changes when a pixel becomes visible. While the explanation runs, this is the running map.
     """
-    index, ending = _parse_map_name(name, accept)
-    record = existing_record(services, caller, explanation_id)
-    module = formats()[ending]
-    sheet = sheet_of(record, services.blobs, index, max_side=style.max_side)
-    content: bytes = module.encode(sheet, style)
-    return Response(content, media_type=module.MEDIA_TYPE.partition(";")[0])
-
-
-def _parse_map_name(name: str, accept: str | None) -> tuple[int, str]:
-    found = re.fullmatch(r"(\d{1,6})(?:\.([a-z0-9.]+))?", name)
-    if found is None or (found[2] is not None and found[2] not in formats()):
+    index, ending = split_name(name)
+    if re.fullmatch(r"\d{1,6}", index) is None:
         raise RiseError("not-found", f"a map is called INDEX.ENDING, with an ending of {', '.join(formats())}")
-    return int(found[1]), found[2] or _accepted(accept)
+    record = existing_record(services, caller, explanation_id)
+    subject = target_at(record, int(index))
+    return _answer(services, record, subject, ending or accepted(accept), style, if_none_match)
 
 
-def _accepted(accept: str | None) -> str:
-    wanted = [part.partition(";")[0].strip() for part in (accept or "*/*").split(",")]
-    for media_type in wanted:
-        if media_type in {"*/*", "application/*"}:
-            return "npy"
-        if media_type == "image/*":
-            return "png"
-        for ending, module in formats().items():
-            if media_type == module.MEDIA_TYPE:
-                return ending
-    types = sorted({module.MEDIA_TYPE.partition(";")[0] for module in formats().values()})
-    raise RiseError("not-acceptable", f"a map comes as {', '.join(types)}")
+@router.get(
+    "/{explanation_id}/maps/label/{name:path}", operation_id="getMapOfClass", response_class=Response, responses=_MAPS
+)
+def map_of_class(
+    explanation_id: str,
+    name: str,
+    services: Service,
+    caller: Reader,
+    style: Drawn,
+    accept: Annotated[str | None, Header()] = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Return the map of any class of a classifier, by name or index and with the endings of a target's map: `ring.png`.
+
+    The class need not have been asked for: where effects of all classes were kept, its map is drawn from them, with
+    its own reliability. Where they were not (detectors, the published estimator, very many classes), this is
+    `not-kept`.
+    """
+    label, ending = split_name(name)
+    record = existing_record(services, caller, explanation_id)
+    subject = class_called(record, label, services.catalogue.now().labels_of(record.request.model))
+    return _answer(services, record, subject, ending or accepted(accept), style, if_none_match)
+
+
+def _answer(
+    services: Services, record: Record, subject: Subject, ending: str, style: MapStyle, if_none_match: str | None
+) -> Response:
+    headers = {"ETag": _map_etag(record, subject, ending, style), "Cache-Control": of_map(record), "Vary": "Accept"}
+    if is_fresh(headers["ETag"], if_none_match):
+        return Response(status_code=304, headers=headers)
+    module = formats()[ending]
+    sides = [side for side in (style.max_side, getattr(module, "MAX_SIDE", None)) if side is not None]
+    sheet = draw_sheet(record, services.blobs, subject, max_side=min(sides, default=None), fill=style.fill)
+    content: bytes = module.encode(sheet, style)
+    return Response(content, media_type=module.MEDIA_TYPE.partition(";")[0], headers=headers | _said(sheet))
+
+
+def _map_etag(record: Record, subject: Subject, ending: str, style: MapStyle) -> str:
+    """Return the tag of a map's bytes: whose, how far it was, of what, and how it is shown."""
+    blocks = 0 if record.state is None else record.state.blocks
+    target = subject.target.model_dump(mode="json")
+    born = record.created_at.isoformat()
+    return etag(record.id, born, record.status, blocks, subject.row, target, ending, style.model_dump(mode="json"))
+
+
+def _said(sheet: Sheet) -> dict[str, str]:
+    values, target = sheet.drawn.values, sheet.target
+    said = {"Saliency-Low": repr(float(values.min())), "Saliency-High": repr(float(values.max()))}
+    if target.reliability is not None:
+        said["Saliency-Reliability"] = f"{target.reliability:.4f}"
+    if target.peak is not None:
+        said["Saliency-Peak"] = ",".join(f"{side:.1f}" for side in target.peak)
+    return said
