@@ -38,13 +38,16 @@ class Style(Value):
     """How pictures look and where regions end; arrays ignore it."""
 
     alpha: float = Field(0.7, ge=0, le=1, description="Opacity of the strongest colour of an overlay.")
-    cmap: str | None = Field(None, max_length=100, description="A colour map's name, e.g. viridis.")
+    cmap: str | None = Field(None, max_length=100, description="A colour map's name.", examples=["viridis"])
     signed: bool = Field(False, description="Show effects below 0 too.")
-    bits: Bits | None = Field(None, description="`png`: grey for tools instead of colours, so many bits deep.")
+    bits: Bits | None = Field(
+        None, description="`png`: grey for tools instead of colours, so many bits deep.", examples=[16]
+    )
     level: float = Field(
         0.5,
         gt=0,
         le=1,
+        examples=[0.5],
         description="`mask` and `coco`: share of the positive saliency that the region holds; it is the smallest one.",
     )
 

@@ -43,7 +43,7 @@ async def create(
     body = await read_body(request)
     submitted = await run_in_threadpool(_submit, services, caller, body)
     record = submitted.record
-    seconds = _preferred_wait(prefer)
+    seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
     if seconds is not None:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
         record = await _wait(services, caller, record, seconds)
@@ -62,9 +62,9 @@ def _submit(services: Services, caller: Caller, body: Body) -> Submitted:
     return services.submission.submit(catalogue, asked, check_image(body.image, services.settings), caller.tenant)
 
 
-def _preferred_wait(prefer: str | None) -> float | None:
+def _preferred_wait(prefer: str | None, *, longest: float) -> float | None:
     found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", prefer or "")
-    return float(found[1]) if found else None
+    return min(float(found[1]), longest) if found else None
 
 
 async def _wait(services: Services, caller: Caller, record: Record, seconds: float) -> Record:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import Field
 
 from app.contract.blobs import image_blob
@@ -45,6 +45,8 @@ class MapStyle(Style):
 
 
 Drawn = Annotated[MapStyle, Query()]
+MapName = Annotated[str, Path(description="Index of the target and ending.", examples=["0.overlay.png"])]
+ClassName = Annotated[str, Path(description="Name or index of the class, and ending.", examples=["ring.npy"])]
 
 
 @router.get(
@@ -66,7 +68,7 @@ def image(explanation_id: str, services: Service, caller: Reader, if_none_match:
 @router.get("/{explanation_id}/maps/{name}", operation_id="getMap", response_class=Response, responses=_MAPS)
 def saliency_map(
     explanation_id: str,
-    name: str,
+    name: MapName,
     services: Service,
     caller: Reader,
     style: Drawn,
@@ -91,7 +93,7 @@ def saliency_map(
 )
 def map_of_class(
     explanation_id: str,
-    name: str,
+    name: ClassName,
     services: Service,
     caller: Reader,
     style: Drawn,
