@@ -1,7 +1,6 @@
 """Composition root of the front end: settings -> services -> routes. Nothing else."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial

@@ -15,7 +15,7 @@ from redis import Redis
 
 from app.contract.connection import connect_async
 from app.contract.events import Events
-from app.contract.keys import events_key
+from app.contract.names import events_key
 from app.contract.store import Store
 from tests.conftest import Service, start_service, stop_service
 from tests.hostile import encoded

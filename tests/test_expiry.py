@@ -15,8 +15,8 @@ from app.caller import EVERYBODY, Caller
 from app.contract.blobs import Blobs, effects_blob, folder_of, image_blob
 from app.contract.errors import RiseError
 from app.contract.expiry import Expiry
-from app.contract.keys import record_key
 from app.contract.listing import Listing
+from app.contract.names import record_key
 from app.dependencies import Services, existing_record
 from app.sweeper import Sweeper
 from tests.conftest import Service, start_service, stop_service

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from app.contract.keys import record_key
 from app.contract.listing import Listing, read_cursor
+from app.contract.names import record_key
 from app.contract.schemas import Record, Status
 from tests.test_service import explain
 from tests.test_store import a_record, a_store

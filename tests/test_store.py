@@ -3,7 +3,7 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.keys import events_key, record_key, tombstone_key
+from app.contract.names import events_key, record_key, tombstone_key
 from app.contract.schemas import (
     CanvasInfo,
     Failure,

@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from app.contract.bells import Bells
-from app.contract.keys import events_key
+from app.contract.names import events_key
 from app.contract.schemas import JsonObject
 
 _ENDS = {"succeeded", "failed", "cancelled"}

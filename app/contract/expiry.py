@@ -9,7 +9,7 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.keys import DUE, events_key, index_key, record_key, tombstone_key, turn_key
+from app.contract.names import DUE, events_key, index_key, record_key, tombstone_key, turn_key
 
 # Blobs of a deleted explanation are due later than its end, because its worker may be writing one more.
 _LATE_WRITES_SECONDS = 60.0

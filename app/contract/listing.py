@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.keys import index_key
+from app.contract.names import index_key
 from app.contract.schemas import Record, Status
 from app.contract.store import Store
 

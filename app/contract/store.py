@@ -14,7 +14,7 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.keys import DUE, events_key, index_key, record_key, tombstone_key
+from app.contract.names import DUE, events_key, index_key, record_key, tombstone_key
 from app.contract.schemas import Checkpoint, Failure, Progress, Provenance, Record, State, Status, TargetResult
 from app.contract.statistics import Statistics
 
