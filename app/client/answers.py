@@ -1,0 +1,54 @@
+"""What the service answers, as values. Fields that a newer service adds are left out."""
+
+import io
+import json
+from typing import Any, TypeVar
+
+import httpx2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from app.client.problems import ServiceError
+from app.contract.schemas import Progress, Status
+from app.views import Explanation as View
+
+Value = TypeVar("Value")
+Arrays = dict[str, NDArray[Any]]
+
+ENDS = {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
+
+
+def view_in(response: httpx2.Response) -> View:
+    """Return the explanation in a response."""
+    return View.model_validate(response.json(), extra="ignore")
+
+
+def values_in(response: httpx2.Response, kind: type[Value]) -> list[Value]:
+    """Return the list of values in a response."""
+    return TypeAdapter(list[kind]).validate_python(response.json(), extra="ignore")  # type: ignore[valid-type]
+
+
+def arrays_in(response: httpx2.Response) -> Arrays:
+    """Return the arrays of the `.npz` archive in a response."""
+    with np.load(io.BytesIO(response.content), allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def progress_in(event: httpx2.ServerSentEvent) -> Progress | None:
+    """Return the progress that an event tells of; None where it tells of something else."""
+    told = json.loads(event.data).get("progress") if event.data else None
+    return None if told is None else Progress.model_validate(told, extra="ignore")
+
+
+def check_success(view: View) -> None:
+    """Check that an explanation that has ended has a result.
+
+    Raises:
+        ServiceError: with the reason why not.
+    """
+    if view.status is Status.SUCCEEDED:
+        return
+    if view.error is not None:
+        raise ServiceError(view.error.code, view.error.detail)
+    raise ServiceError(view.status.value, f"explanation {view.id} was {view.status.value}")

@@ -1,0 +1,203 @@
+"""The client for programs with an event loop; the other one is made of it."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Self
+
+import anyio
+import httpx2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.client import calls
+from app.client.answers import ENDS, Arrays, arrays_in, check_success, progress_in, values_in, view_in
+from app.client.calls import HELD_SECONDS, Call, Picture, Target
+from app.client.problems import pause_before_retry, refuse
+from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
+from app.views import Explanation as View
+
+Map = NDArray[np.float32]
+
+
+class AsyncClient:
+    """Talks to a service.
+
+    Args:
+        url: where it is, such as `http://127.0.0.1:8000`.
+        key: an API key, where it asks for one.
+        patience_seconds: how long a request is tried again while the service is busy or away.
+    """
+
+    def __init__(self, url: str, key: str | None = None, *, patience_seconds: float = 60.0) -> None:
+        self._http = httpx2.AsyncClient(base_url=url, headers=calls.headers(key), timeout=30.0)
+        self._patience_seconds = patience_seconds
+
+    async def explain(
+        self,
+        image: Picture,
+        *,
+        model: str,
+        targets: str | Target | Sequence[Target] | None = None,
+        **fields: Any,
+    ) -> "AsyncExplanation":
+        """Ask for an explanation; returns at once.
+
+        Args:
+            image: a path, encoded bytes, a Pillow image, or pixels `[H, W, 3]`, 0..255.
+            model: a model's id.
+            targets: a class by index or name, a box, several of them, or `top:5`; None takes what the model sees.
+            fields: any other field of the request, such as `method="mc-rise"`, `masks=8000`, `fill="blur"`.
+
+        Raises:
+            ServiceError: if the service refuses it.
+        """
+        call = calls.creation(image, targets, {"model": model, **fields})
+        return AsyncExplanation(self, view_in(await self.send(call)))
+
+    async def explanation(self, explanation_id: str) -> "AsyncExplanation":
+        """Return an explanation that exists."""
+        return AsyncExplanation(self, view_in(await self.send(calls.reading(explanation_id))))
+
+    async def predict(self, image: Picture, *, model: str, limit: int = 10) -> list[Prediction]:
+        """Return what a model sees in an image, the strongest first."""
+        return values_in(await self.send(calls.prediction(image, model, limit)), Prediction)
+
+    async def models(self) -> list[ModelCard]:
+        """Return every model."""
+        return values_in(await self.send(Call("GET", "/v1/models")), ModelCard)
+
+    async def methods(self) -> list[MethodCard]:
+        """Return every method with the schema of its parameters."""
+        return values_in(await self.send(Call("GET", "/v1/methods")), MethodCard)
+
+    async def send(self, call: Call) -> httpx2.Response:
+        """Send a request, again while the service is busy or away.
+
+        Raises:
+            ServiceError: what the service refuses.
+            httpx2.TransportError: if it does not answer for longer than the client's patience.
+        """
+        deadline, attempt = time.monotonic() + self._patience_seconds, 0
+        while True:
+            outcome = await self._attempt(call)
+            pause = pause_before_retry(outcome, attempt)
+            if pause is None or time.monotonic() + pause > deadline:
+                break
+            await anyio.sleep(pause)
+            attempt += 1
+        if isinstance(outcome, httpx2.TransportError):
+            raise outcome
+        refuse(outcome)
+        return outcome
+
+    async def _attempt(self, call: Call) -> httpx2.Response | httpx2.TransportError:
+        try:
+            return await self._http.request(call.method, call.path, **call.options)
+        except httpx2.TransportError as error:
+            return error
+
+    async def events(self, explanation_id: str, after: str | None) -> AsyncGenerator[httpx2.ServerSentEvent]:
+        """Yield the events of an explanation while one connection lasts."""
+        call = calls.following(explanation_id, after)
+        async with self._http.sse(call.path, **call.options) as source:
+            if source.response.status_code >= 400:
+                await source.response.aread()
+            refuse(source.response)
+            async for event in source:
+                yield event
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class AsyncExplanation:
+    """An explanation on the service.
+
+    Attributes:
+        view: what was last read of it.
+    """
+
+    def __init__(self, client: AsyncClient, view: View) -> None:
+        self._client = client
+        self._archives: dict[int | str, Arrays] = {}
+        self.view = view
+
+    async def map(self, target: int | str = 0) -> Map:
+        """Return a map, `[H, W]`, or `[K, H, W]` for several fills: change of the score, signed.
+
+        Args:
+            target: index of a target, or the name of any class.
+        """
+        return (await self._archive(target))["map"]
+
+    async def standard_error(self, target: int | str = 0) -> Map:
+        """Return the standard error of a map, of its shape."""
+        return (await self._archive(target))["standard_error"]
+
+    async def _archive(self, target: int | str) -> Arrays:
+        if target in self._archives:
+            return self._archives[target]
+        found = arrays_in(await self._client.send(calls.map_archive(self.view.id, target)))
+        if self.view.status.ended:
+            self._archives[target] = found
+        return found
+
+    async def overlay(self, index: int = 0, **style: Any) -> bytes:
+        """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""
+        return (await self._client.send(calls.overlay(self.view.id, index, style))).content
+
+    async def refresh(self) -> Self:
+        """Read it again."""
+        self.view = view_in(await self._client.send(calls.reading(self.view.id)))
+        return self
+
+    async def wait(self, seconds: float = float("inf")) -> Self:
+        """Wait until it has succeeded.
+
+        Raises:
+            ServiceError: if it failed or was cancelled.
+            TimeoutError: if it has not ended after so many seconds.
+        """
+        deadline = time.monotonic() + seconds
+        while not self.view.status.ended:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"explanation {self.view.id} has not ended after {seconds:g} seconds")
+            call = calls.reading(self.view.id, held=min(left, HELD_SECONDS))
+            self.view = view_in(await self._client.send(call))
+        check_success(self.view)
+        return self
+
+    async def progress(self) -> AsyncGenerator[Progress]:
+        """Yield its progress as it comes, until it has ended; goes on where a connection was lost."""
+        last: str | None = None
+        while not self.view.status.ended:
+            try:
+                async with aclosing(self._client.events(self.view.id, last)) as events:
+                    async for event in events:
+                        last = event.id or last
+                        told = progress_in(event)
+                        if told is not None:
+                            yield told
+                        if event.event in ENDS:
+                            break
+            except httpx2.TransportError:
+                await anyio.sleep(1.0)
+            await self.refresh()
+
+    async def cancel(self) -> Self:
+        """Stop it."""
+        self.view = view_in(await self._client.send(Call("POST", f"{calls.here(self.view.id)}/cancel")))
+        return self
+
+    async def delete(self) -> None:
+        """Remove it with everything that belongs to it."""
+        await self._client.send(Call("DELETE", calls.here(self.view.id)))

@@ -1,0 +1,126 @@
+"""The client for programs without an event loop: the asynchronous one, run in a thread of its own."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, ParamSpec, Self, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from app.client.asynchronous import AsyncClient, AsyncExplanation, Map
+from app.client.calls import Picture
+from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
+from app.views import Explanation as View
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class Client:
+    """Talks to a service; see `AsyncClient` for arguments and errors.
+
+    Use it as a context, or close it.
+    """
+
+    def __init__(self, url: str, key: str | None = None, **options: Any) -> None:
+        self._open = ExitStack()
+        self._portal = self._open.enter_context(start_blocking_portal())
+        self._client = AsyncClient(url, key, **options)
+        self._open.callback(self._portal.call, self._client.close)
+
+    def explain(self, image: Picture, *, model: str, **fields: Any) -> "Explanation":
+        """Ask for an explanation; returns at once. See `AsyncClient.explain`."""
+        return Explanation(self._portal, self._run(self._client.explain, image, model=model, **fields))
+
+    def explanation(self, explanation_id: str) -> "Explanation":
+        """Return an explanation that exists."""
+        return Explanation(self._portal, self._run(self._client.explanation, explanation_id))
+
+    def predict(self, image: Picture, *, model: str, limit: int = 10) -> list[Prediction]:
+        """Return what a model sees in an image, the strongest first."""
+        return self._run(self._client.predict, image, model=model, limit=limit)
+
+    def models(self) -> list[ModelCard]:
+        """Return every model."""
+        return self._run(self._client.models)
+
+    def methods(self) -> list[MethodCard]:
+        """Return every method with the schema of its parameters."""
+        return self._run(self._client.methods)
+
+    def _run(
+        self,
+        function: Callable[Parameters, Awaitable[Result]],
+        *arguments: Parameters.args,
+        **options: Parameters.kwargs,
+    ) -> Result:
+        return self._portal.call(partial(function, *arguments, **options))
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Explanation:
+    """An explanation on the service; see `AsyncExplanation`."""
+
+    def __init__(self, portal: BlockingPortal, explanation: AsyncExplanation) -> None:
+        self._portal = portal
+        self._explanation = explanation
+
+    @property
+    def view(self) -> View:
+        """What was last read of it."""
+        return self._explanation.view
+
+    @property
+    def map(self) -> Map:
+        """The first target's map, `[H, W]`, or `[K, H, W]` for several fills: change of the score, signed."""
+        return self.map_of(0)
+
+    @property
+    def standard_error(self) -> Map:
+        """The standard error of the first target's map, of its shape."""
+        return self._portal.call(self._explanation.standard_error, 0)
+
+    def map_of(self, target: int | str) -> Map:
+        """Return the map of a target by its index, or of any class by its name."""
+        return self._portal.call(self._explanation.map, target)
+
+    def overlay(self, index: int = 0, **style: Any) -> bytes:
+        """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""
+        return self._portal.call(partial(self._explanation.overlay, index, **style))
+
+    def wait(self, seconds: float = float("inf")) -> Self:
+        """Wait until it has succeeded; see `AsyncExplanation.wait`."""
+        self._portal.call(self._explanation.wait, seconds)
+        return self
+
+    def progress(self) -> Iterator[Progress]:
+        """Yield its progress as it comes, until it has ended."""
+        reports = self._explanation.progress()
+        try:
+            while (report := self._portal.call(partial(anext, reports, None))) is not None:
+                yield report
+        finally:
+            self._portal.call(reports.aclose)
+
+    def refresh(self) -> Self:
+        """Read it again."""
+        self._portal.call(self._explanation.refresh)
+        return self
+
+    def cancel(self) -> Self:
+        """Stop it."""
+        self._portal.call(self._explanation.cancel)
+        return self
+
+    def delete(self) -> None:
+        """Remove it with everything that belongs to it."""
+        self._portal.call(self._explanation.delete)

@@ -1,0 +1,99 @@
+"""The client turns the service into a few lines of Python."""
+
+import asyncio
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.client import AsyncClient, Client, ServiceError
+from app.client.calls import Picture
+from app.contract.schemas import Status
+from tests.conftest import SAMPLES, Service
+
+STAR = SAMPLES / "star.jpg"
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[Client]:
+    with Client(service.url) as client:
+        yield client
+
+
+def test_a_photograph_becomes_a_map_in_one_line(client: Client) -> None:
+    explanation = client.explain(STAR, model="shapes", masks=512).wait()
+    width, height = Image.open(STAR).size
+    assert explanation.map.shape == explanation.standard_error.shape == (height, width)
+    assert explanation.view.status is Status.SUCCEEDED
+    assert explanation.view.targets[0].name == "star"
+    assert Image.open(io.BytesIO(explanation.overlay(max_side=100))).width == 100
+
+
+def test_paths_bytes_pictures_and_pixels_are_the_same_image(client: Client) -> None:
+    pixels = np.asarray(Image.open(STAR).convert("RGB"))
+    images: list[Picture] = [str(STAR), STAR.read_bytes(), Image.fromarray(pixels), pixels]
+    found = [client.predict(image, model="shapes", limit=1)[0] for image in images]
+    assert {one.name for one in found} == {"star"}
+    assert all(one.score == pytest.approx(found[0].score, abs=1e-3) for one in found)
+
+
+def test_targets_are_labels_names_or_the_top_ones(client: Client) -> None:
+    for targets, names in (("ring", ["ring"]), ([3, "ring"], ["star", "ring"])):
+        view = client.explain(STAR, model="shapes", targets=targets, masks=256).wait().view
+        assert [target.name for target in view.targets] == names
+    assert len(client.explain(STAR, model="shapes", targets="top:3", masks=256).wait().view.targets) == 3
+
+
+def test_a_class_that_nobody_asked_for_has_a_map_too(client: Client) -> None:
+    explanation = client.explain(STAR, model="shapes", masks=512).wait()
+    assert explanation.map_of("ring").shape == explanation.map.shape
+    assert not np.allclose(explanation.map_of("ring"), explanation.map)
+
+
+def test_progress_comes_until_the_end(client: Client) -> None:
+    explanation = client.explain(STAR, model="shapes", masks=20_000, until=1, seed=5)
+    masks = [report.masks for report in explanation.progress()]
+    assert len(masks) >= 2
+    assert masks == sorted(masks)
+    assert explanation.view.status is Status.SUCCEEDED
+
+
+def test_what_is_wrong_is_an_error_with_the_problem_s_code_and_field(client: Client) -> None:
+    with pytest.raises(ServiceError, match="unknown-name") as caught:
+        client.explain(STAR, model="shapez")
+    assert caught.value.status == 422
+    assert caught.value.errors[0]["field"] == "/model"
+
+
+def test_waiting_for_what_was_cancelled_says_so(client: Client) -> None:
+    explanation = client.explain(STAR, model="shapes", masks=1_000_000, until=1, seed=6)
+    assert client.explanation(explanation.view.id).cancel().view.status is Status.CANCELLED
+    with pytest.raises(ServiceError, match="cancelled"):
+        explanation.wait()
+    explanation.delete()
+    with pytest.raises(ServiceError, match="not-found"):
+        explanation.refresh()
+
+
+def test_waiting_ends_when_the_time_is_up(client: Client) -> None:
+    explanation = client.explain(STAR, model="shapes", masks=1_000_000, until=1, seed=7)
+    with pytest.raises(TimeoutError, match=r"0\.2 seconds"):
+        explanation.wait(0.2)
+    explanation.cancel()
+
+
+def test_several_explanations_at_once_with_await(service: Service) -> None:
+    async def explain_all() -> list[tuple[int, ...]]:
+        async with AsyncClient(service.url) as client:
+            asked = [await client.explain(STAR, model="shapes", masks=256, seed=seed) for seed in range(3)]
+            await asyncio.gather(*(one.wait() for one in asked))
+            return [(await one.map()).shape for one in asked]
+
+    assert len(set(asyncio.run(explain_all()))) == 1
+
+
+def test_what_there_is(client: Client) -> None:
+    assert {"shapes", "shapes-detector"} <= {card.id for card in client.models()}
+    assert {"rise", "drise", "mc-rise"} <= {card.id for card in client.methods()}
