@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.conftest import SAMPLES
+from tests.conftest import SAMPLES, Service
 
 COMMAND = str(Path(sys.executable).with_name("rise-serve"))
 STAR = str(SAMPLES / "star.jpg")
@@ -25,6 +25,29 @@ def test_explain_needs_no_server_and_writes_the_map_and_the_overlay(tmp_path: Pa
     assert archive["map"].shape == (height, width)
     assert Image.open(tmp_path / "r" / "0.overlay.png").size == (width, height)
     assert "640/640 masks" in found.stderr
+
+
+def test_a_service_gives_the_same_answer_as_this_machine(service: Service, tmp_path: Path) -> None:
+    options = ["--model", "shapes", "--masks", "512", "--until", "1"]
+    here = run("explain", STAR, *options, "--out", str(tmp_path / "here"))
+    there = run("explain", STAR, *options, "--server", service.url, "--out", str(tmp_path / "there"))
+    assert here.returncode == there.returncode == 0, there.stderr
+    ours, theirs = (np.load(tmp_path / name / "0.npz")["map"] for name in ("here", "there"))
+    assert np.allclose(ours, theirs, atol=1e-6)
+    assert (tmp_path / "there" / "0.overlay.png").exists()
+
+
+def test_what_a_service_refuses_is_said_in_a_sentence(service: Service) -> None:
+    refused = run("explain", STAR, "--model", "nothing", "--server", service.url)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("rise-serve: ")
+    assert "shapes" in refused.stderr
+
+
+def test_predict_says_what_can_be_explained() -> None:
+    found = run("predict", STAR, "--model", "shapes", "--json")
+    assert json.loads(found.stdout)[0]["name"] == "star"
+    assert "star" in run("predict", STAR, "--model", "shapes").stdout
 
 
 def test_json_is_for_machines(tmp_path: Path) -> None:

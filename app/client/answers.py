@@ -29,9 +29,9 @@ def values_in(response: httpx2.Response, kind: type[Value]) -> list[Value]:
     return TypeAdapter(list[kind]).validate_python(response.json(), extra="ignore")  # type: ignore[valid-type]
 
 
-def arrays_in(response: httpx2.Response) -> Arrays:
-    """Return the arrays of the `.npz` archive in a response."""
-    with np.load(io.BytesIO(response.content), allow_pickle=False) as archive:
+def arrays_in(content: bytes) -> Arrays:
+    """Return the arrays of a `.npz` archive."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return dict(archive)
 
 

@@ -145,10 +145,14 @@ class AsyncExplanation:
     async def _archive(self, target: int | str) -> Arrays:
         if target in self._archives:
             return self._archives[target]
-        found = arrays_in(await self._client.send(calls.map_archive(self.view.id, target)))
+        found = arrays_in(await self.archive(target))
         if self.view.status.ended:
             self._archives[target] = found
         return found
+
+    async def archive(self, target: int | str = 0) -> bytes:
+        """Return a map with its error bars and all that belongs to it, as the bytes of a `.npz` file."""
+        return (await self._client.send(calls.map_archive(self.view.id, target))).content
 
     async def overlay(self, index: int = 0, **style: Any) -> bytes:
         """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""

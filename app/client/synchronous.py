@@ -93,6 +93,10 @@ class Explanation:
         """Return the map of a target by its index, or of any class by its name."""
         return self._portal.call(self._explanation.map, target)
 
+    def archive(self, target: int | str = 0) -> bytes:
+        """Return a map with its error bars and all that belongs to it, as the bytes of a `.npz` file."""
+        return self._portal.call(self._explanation.archive, target)
+
     def overlay(self, index: int = 0, **style: Any) -> bytes:
         """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""
         return self._portal.call(partial(self._explanation.overlay, index, **style))

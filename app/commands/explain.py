@@ -1,25 +1,21 @@
-"""`rise-serve explain`: an image explained on this machine, without a server."""
+"""`rise-serve explain`: an image explained on this machine, or by a service."""
 
 import json
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx2
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from app.contract.blobs import Blobs
-from app.contract.schemas import Record
-from app.formats import Style, formats
-from app.maps import sheet_of
+from app.client import ServiceError
+from app.commands.answers import Answer, explain_here, explain_there
+from app.commands.tables import print_answer
 
 
 def explain(  # noqa: PLR0913, PLR0917 - these are options of a command
     image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
-    model: Annotated[str, typer.Option(help="Id of a model in the models file.")],
+    model: Annotated[str, typer.Option(help="Id of a model in the models file, or of the service.")],
     out: Annotated[Path, typer.Option(help="Folder for the maps.")] = Path("result"),
     method: Annotated[str | None, typer.Option(help="rise, ...; the default fits the model.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="A label, or top:N; may be repeated.")] = None,
@@ -28,20 +24,29 @@ def explain(  # noqa: PLR0913, PLR0917 - these are options of a command
     parameter: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other parameter; may be repeated.")
     ] = None,
+    server: Annotated[
+        str | None, typer.Option(envvar="RISE_SERVER", help="Ask this service instead of computing here.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(envvar="RISE_KEY", help="API key for the service.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Explain an image on this machine, without a server; write the map as .npz and the overlay."""
+    """Explain an image, on this machine or by a service; write the map as .npz and the overlay."""
     fields = {"model": model, "method": method, "targets": _targets(target), "masks": masks, "until": until}
     fields |= {name: _value(value) for name, _, value in (text.partition("=") for text in parameter or [])}
     given = {name: value for name, value in fields.items() if value is not None}
-    with tempfile.TemporaryDirectory(prefix="rise-") as folder:
-        command = [sys.executable, "-m", "workers", "explain", str(image), "--into", folder]
-        code = subprocess.run([*command, "--fields", json.dumps(given)], check=False).returncode
-        if code:
-            raise typer.Exit(code)
-        record = Record.model_validate_json((Path(folder) / "record.json").read_text())
-        files = _write_maps(record, Blobs(Path(folder).as_uri()), out)
-    _print_json(record, files) if as_json else _print_table(record, files)
+    answer = explain_here(image, given) if server is None else _ask(server, key, image, given)
+    files = _write_maps(answer, out)
+    print_answer(answer, files, as_json=as_json)
+
+
+def _ask(server: str, key: str | None, image: Path, fields: dict[str, Any]) -> Answer:
+    """Ask a service; end with code 2 and a sentence where it refuses or does not answer."""
+    try:
+        return explain_there(server, key, image, fields)
+    except (ServiceError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+        words = error.detail if isinstance(error, ServiceError) else f"{server} does not answer: {error}"
+        sys.stderr.write(f"rise-serve: {words}\n")
+        raise typer.Exit(2) from error
 
 
 def _targets(given: list[str] | None) -> Any:
@@ -59,32 +64,13 @@ def _value(text: str) -> Any:
         return text
 
 
-def _write_maps(record: Record, blobs: Blobs, out: Path) -> list[dict[str, str]]:
+def _write_maps(answer: Answer, out: Path) -> list[dict[str, str]]:
     """Write the archive and the overlay of every target; return their paths."""
     out.mkdir(parents=True, exist_ok=True)
     files = []
-    for target in record.targets:
-        sheet = sheet_of(record, blobs, target.index, max_side=None)
+    for target in answer.targets:
         paths = {ending: out / f"{target.index}.{ending}" for ending in ("npz", "overlay.png")}
         for ending, path in paths.items():
-            path.write_bytes(formats()[ending].encode(sheet, Style()))
+            path.write_bytes(answer.map_as(target.index, ending))
         files.append({ending.partition(".")[0]: str(path) for ending, path in paths.items()})
     return files
-
-
-def _print_json(record: Record, files: list[dict[str, str]]) -> None:
-    targets = [
-        {**target.model_dump(mode="json"), "files": paths} for target, paths in zip(record.targets, files, strict=True)
-    ]
-    summary = record.model_dump(mode="json", include={"request", "provenance", "progress", "image"})
-    sys.stdout.write(json.dumps({**summary, "targets": targets}) + "\n")
-
-
-def _print_table(record: Record, files: list[dict[str, str]]) -> None:
-    table = Table("target", "score", "reliability", "peak (x, y)", "overlay")
-    for target, paths in zip(record.targets, files, strict=True):
-        peak = "-" if target.peak is None else "{:.0f}, {:.0f}".format(*target.peak)
-        reliability = "-" if target.reliability is None else f"{target.reliability:.3f}"
-        score = "-" if target.score is None else f"{target.score:.3f}"
-        table.add_row(target.name or "-", score, reliability, peak, paths["overlay"])
-    Console().print(table)

@@ -1,0 +1,79 @@
+"""Explanations for the command line: computed by a worker's code on this machine, or asked of a service."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from app.client import Client, Explanation
+from app.contract.blobs import Blobs
+from app.contract.schemas import JsonObject, Record, TargetResult
+from app.formats import Style, formats
+from app.maps import sheet_of
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished explanation.
+
+    Attributes:
+        targets: what was explained.
+        summary: everything else that is worth printing, as JSON.
+        map_as: a target's index and a format's ending -> the bytes of its map.
+    """
+
+    targets: list[TargetResult]
+    summary: JsonObject
+    map_as: Callable[[int, str], bytes]
+
+
+def explain_here(image: Path, fields: dict[str, Any]) -> Answer:
+    """Explain an image on this machine; end with the worker's code where it refuses."""
+    with tempfile.TemporaryDirectory(prefix="rise-") as folder:
+        command = [sys.executable, "-m", "workers", "explain", str(image), "--into", folder]
+        code = subprocess.run([*command, "--fields", json.dumps(fields)], check=False).returncode
+        if code:
+            raise typer.Exit(code)
+        record = Record.model_validate_json((Path(folder) / "record.json").read_text())
+        blobs = Blobs(Path(folder).as_uri())
+        maps = {
+            (target.index, ending): formats()[ending].encode(
+                sheet_of(record, blobs, target.index, max_side=None), Style()
+            )
+            for target in record.targets
+            for ending in ("npz", "overlay.png")
+        }
+    summary = record.model_dump(mode="json", include={"request", "provenance", "progress", "image"})
+    return Answer(record.targets, summary, lambda index, ending: maps[index, ending])
+
+
+def explain_there(server: str, key: str | None, image: Path, fields: dict[str, Any]) -> Answer:
+    """Ask a service for an explanation and wait for it.
+
+    Raises:
+        ServiceError: if it refuses, or the explanation fails.
+    """
+    with Client(server, key) as client:
+        explanation = client.explain(image, **fields)
+        _show_progress(explanation)
+        view = explanation.wait().view
+        maps = {(target.index, "npz"): explanation.archive(target.index) for target in view.targets}
+        maps |= {(target.index, "overlay.png"): explanation.overlay(target.index) for target in view.targets}
+    summary = view.model_dump(mode="json", include={"id", "method", "parameters", "provenance", "progress", "image"})
+    return Answer(list(view.targets), summary, lambda index, ending: maps[index, ending])
+
+
+def _show_progress(explanation: Explanation) -> None:
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} masks")
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(explanation.view.model.id, total=None)
+        for report in explanation.progress():
+            bar.update(task, total=report.total, completed=report.masks)
