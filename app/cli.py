@@ -6,6 +6,9 @@ Commands that compute are handed over to `python -m workers`; this process never
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -14,18 +17,21 @@ import uvicorn
 from app.caller import PUBLIC
 from app.catalogue import Catalogue
 from app.commands.explain import explain
+from app.commands.keys import keys_cli
 from app.commands.models import models, predict
 from app.contract.announcements import announcements
 from app.contract.connection import connect
 from app.contract.errors import RiseError
 from app.contract.schemas import Question
 from app.contract.settings import Settings
+from app.exposure import check_exposure
 from app.main import create_app
 from app.submission import build_request, fingerprint
 from app.up import STREAMS_END_SECONDS, CannotStart
 from app.up import up as run_everything
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+cli.add_typer(keys_cli, name="keys")
 
 SAMPLE = Path("workers/demo/samples/star.jpg")
 
@@ -38,18 +44,27 @@ def main() -> None:
 @cli.command()
 def up() -> None:
     """Start everything on this machine: a Redis server (or REDIS_URL), the front end, workers."""
+    settings = Settings()
+    with _told():
+        check_exposure(settings, _say)
+        run_everything(settings, say=_say, when_ready=partial(_greet, keys=settings.keys == "on"))
 
-    def say(message: str) -> None:
-        sys.stderr.write(f"rise-serve: {message}\n")
 
+def _say(message: str) -> None:
+    sys.stderr.write(f"rise-serve: {message}\n")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End with a sentence where something on this machine is in the way."""
     try:
-        run_everything(Settings(), say=say, when_ready=_greet)
+        yield
     except CannotStart as reason:
-        say(str(reason))
+        _say(str(reason))
         raise typer.Exit(1) from reason
 
 
-def _greet(address: str, redis_url: str) -> None:
+def _greet(address: str, redis_url: str, *, keys: bool) -> None:
     """Print the address and two commands that show what the service does."""
     sample = Path(__file__).resolve().parents[1] / SAMPLE
     shown = sample.relative_to(Path.cwd()) if sample.is_relative_to(Path.cwd()) else sample
@@ -58,12 +73,15 @@ def _greet(address: str, redis_url: str) -> None:
         catalogue = Catalogue(tuple(announcements(connect(redis_url))))
         request = build_request(catalogue, Question(model="shapes"), {})
         explanation_id = fingerprint(request, hashlib.sha256(sample.read_bytes()).hexdigest(), PUBLIC)
+        explanation_id = "ID" if keys else explanation_id  # because a key's tenant is part of it
+        curl = 'curl -H "Authorization: Bearer $KEY"' if keys else "curl"
+        lines += ["", "Make a key: KEY=$(rise-serve keys add NAME)"] if keys else []
         lines += [
             "",
             "Explain a sample photograph, then look at what the model looked at:",
             "",
-            f"  curl -F image=@{shown} -F model=shapes -H 'Prefer: wait=60' {address}/v1/explanations",
-            f"  curl -o overlay.png {address}/v1/explanations/{explanation_id}/maps/0.overlay.png",
+            f"  {curl} -F image=@{shown} -F model=shapes -H 'Prefer: wait=60' {address}/v1/explanations",
+            f"  {curl} -o overlay.png {address}/v1/explanations/{explanation_id}/maps/0.overlay.png",
             "",
         ]
     except (RiseError, OSError):
@@ -76,6 +94,8 @@ def _greet(address: str, redis_url: str) -> None:
 def api() -> None:
     """Run the front end alone, against REDIS_URL."""
     settings = Settings()
+    with _told():
+        check_exposure(settings, _say)
     uvicorn.run(
         create_app(settings),
         host=settings.host,

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.caller import EVERYBODY, Caller, Scope
+from app.caller import EVERYBODY, Caller, caller_of
 from app.catalogue import CatalogueReader
 from app.contract.blobs import Blobs
 from app.contract.errors import RiseError
 from app.contract.events import Events
 from app.contract.expiry import Expiry
+from app.contract.keys import Keys, Scope
 from app.contract.listing import Listing
 from app.contract.queue import Jobs
 from app.contract.schemas import Record
@@ -35,6 +37,7 @@ class Services:
     jobs: Jobs
     statistics: Statistics
     events: Events
+    keys: Keys
     catalogue: CatalogueReader
     submission: Submission
 
@@ -47,17 +50,31 @@ def _services(request: Request) -> Services:
 Service = Annotated[Services, Depends(_services)]
 
 
-def caller_who_may(scope: Scope) -> Callable[[], Caller]:
+_BEARER = HTTPBearer(
+    scheme_name="apiKey",
+    description="A key from `rise-serve keys add`, where the operator asks for one.",
+    auto_error=False,
+)
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+
+
+def _caller(services: Service, credentials: Credentials) -> Caller:
+    if services.settings.keys != "on":
+        return EVERYBODY
+    return caller_of(services.keys, credentials.credentials if credentials else None)
+
+
+def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
     """Return a dependency: the caller of a request, who must have a scope.
 
     Raises:
-        RiseError: `forbidden`.
+        RiseError: `unauthorized` or `forbidden`.
     """
 
-    def caller() -> Caller:
-        if scope not in EVERYBODY.scopes:
-            raise RiseError("forbidden", f"this needs the scope {scope!r}")
-        return EVERYBODY
+    def caller(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+        if scope not in caller.scopes:
+            raise RiseError("forbidden", f"this needs a key with the scope {scope!r}")
+        return caller
 
     return caller
 

@@ -15,6 +15,7 @@ from app.contract.blobs import Blobs
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
 from app.contract.expiry import Expiry
+from app.contract.keys import Keys
 from app.contract.listing import Listing
 from app.contract.logs import configure_logs
 from app.contract.queue import Jobs
@@ -69,6 +70,7 @@ def _services(settings: Settings) -> Services:
         jobs=jobs,
         statistics=Statistics(redis),
         events=Events(connect_async(settings.redis_url)),
+        keys=Keys(redis),
         catalogue=CatalogueReader(partial(announcements, redis)),
         submission=Submission(store, blobs, jobs),
     )

@@ -120,7 +120,7 @@ def problem(request: Request, error: RiseError) -> JSONResponse:
         code=error.code,
         errors=[ProblemField(field=field.field, detail=field.detail) for field in error.errors],
     )
-    headers = {}
+    headers = {"WWW-Authenticate": 'Bearer realm="rise-serve"'} if error.code == "unauthorized" else {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)

@@ -17,8 +17,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -31,6 +31,7 @@ from app.contract.settings import Settings
 
 _PR_SET_PDEATHSIG = 1
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
+_ADDRESS = "redis.url"
 _GRACE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _HEALTHY_SECONDS = 10.0  # a child that lived this long was not started in vain
@@ -129,6 +130,7 @@ def up(settings: Settings, *, say: Callable[[str], None], when_ready: Callable[[
         redis_url = os.environ.get("REDIS_URL") or os.environ.get("RISE_REDIS_URL") or ""
         if not redis_url:
             redis_url = _start_server(children, data, sockets / "redis.sock", stopping)
+            cleanup.enter_context(_published(data, redis_url))
         children += _services(settings, port, data, redis_url)
         for child in children:
             if child.process is None:
@@ -138,6 +140,23 @@ def up(settings: Settings, *, say: Callable[[str], None], when_ready: Callable[[
             children, stopping, say, ready=lambda: _is_ready(address), when_ready=lambda: when_ready(address, redis_url)
         )
         say("stopping")
+
+
+@contextmanager
+def _published(data: Path, redis_url: str) -> Iterator[None]:
+    """Leave the embedded server's address in the data folder, for other commands of this machine."""
+    address = data / _ADDRESS
+    address.write_text(redis_url)
+    try:
+        yield
+    finally:
+        address.unlink(missing_ok=True)
+
+
+def published_redis_url(settings: Settings) -> str | None:
+    """Return the address of the embedded server that runs in the data folder; None if there is none or REDIS_URL is."""
+    address = settings.data.expanduser() / _ADDRESS
+    return address.read_text() if "redis_url" not in settings.model_fields_set and address.exists() else None
 
 
 def _locked(data: Path) -> IO[str]:

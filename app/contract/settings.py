@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +27,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the front end listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port that the front end listens on.")
+    keys: Literal["on", "off"] | None = Field(
+        None, description="Whether requests need an API key; unset: no, and only this machine is served."
+    )
     data: Path = Field(default_factory=user_data_folder, description="Folder for the embedded server and local blobs.")
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
