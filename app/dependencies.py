@@ -13,6 +13,7 @@ from app.contract.blobs import Blobs
 from app.contract.errors import RiseError
 from app.contract.events import Events
 from app.contract.expiry import Expiry
+from app.contract.idempotency import IdempotencyKeys
 from app.contract.keys import Keys, Scope
 from app.contract.listing import Listing
 from app.contract.queue import Jobs
@@ -38,6 +39,7 @@ class Services:
     statistics: Statistics
     events: Events
     keys: Keys
+    idempotency: IdempotencyKeys
     catalogue: CatalogueReader
     submission: Submission
 

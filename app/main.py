@@ -15,6 +15,7 @@ from app.contract.blobs import Blobs
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
 from app.contract.expiry import Expiry
+from app.contract.idempotency import IdempotencyKeys
 from app.contract.keys import Keys
 from app.contract.listing import Listing
 from app.contract.logs import configure_logs
@@ -72,7 +73,8 @@ def _services(settings: Settings) -> Services:
         events=Events(connect_async(settings.redis_url)),
         keys=Keys(redis),
         catalogue=CatalogueReader(partial(announcements, redis)),
-        submission=Submission(store, blobs, jobs),
+        idempotency=IdempotencyKeys(redis),
+        submission=Submission(settings, store, blobs, jobs),
     )
 
 

@@ -28,6 +28,7 @@ STATUS = {
     "unknown-name": 422,
     "invalid-parameters": 422,
     "no-target": 422,
+    "idempotency-key-reused": 422,
     "malformed-request": 400,
     "image-too-large": 413,
     "request-too-large": 413,

@@ -1,4 +1,4 @@
-"""The one use case: a checked image and a question become an explanation, once. Check, fingerprint, store, enqueue."""
+"""The one use case: an image and a question become an explanation, once. Fingerprint, check, store, enqueue."""
 
 import hashlib
 import json
@@ -7,15 +7,17 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from app.caller import Caller
 from app.catalogue import Catalogue, check_labels, complete_parameters, within_limits
 from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import FieldError, RiseError
 from app.contract.logs import belongings
 from app.contract.queue import Jobs
 from app.contract.schemas import JsonObject, ModelRef, Question, Record, Request, Status
+from app.contract.settings import Settings
 from app.contract.store import Store
 from app.contract.tracing import carried
-from app.intake import CheckedImage
+from app.intake import check_image
 
 
 class Submitted(NamedTuple):
@@ -75,26 +77,33 @@ def fingerprint(request: Request, image_sha256: str, tenant: str) -> str:
 class Submission:
     """Stores and enqueues requests."""
 
-    def __init__(self, store: Store, blobs: Blobs, jobs: Jobs) -> None:
+    def __init__(self, settings: Settings, store: Store, blobs: Blobs, jobs: Jobs) -> None:
+        self._settings = settings
         self._store = store
         self._blobs = blobs
         self._jobs = jobs
 
-    def submit(self, catalogue: Catalogue, request: Request, image: CheckedImage, tenant: str) -> Submitted:
+    def submit(self, catalogue: Catalogue, request: Request, content: bytes, caller: Caller) -> Submitted:
         """Return the explanation of a request: the one that exists already, or a new one on the queue.
 
         The image is stored first and the job enqueued last, so that a job always finds what it needs. A crash between
         the two leaves an explanation without a job; the next same request enqueues it, which is idempotent.
+
+        Raises:
+            RiseError: what is wrong with the image, decoded only where there is something to do.
         """
-        explanation_id = fingerprint(request, image.info.sha256, tenant)
+        explanation_id = fingerprint(request, hashlib.sha256(content).hexdigest(), caller.tenant)
         queue = catalogue.queue_of(request.model.id)
         existing = self._store.read(explanation_id)
-        if existing is not None and existing.status in {Status.RUNNING, Status.SUCCEEDED}:
+        if existing is not None and existing.status in {Status.QUEUED, Status.RUNNING, Status.SUCCEEDED}:
+            if existing.status is Status.QUEUED:
+                self._jobs.enqueue_explanation(queue, explanation_id, again=False)
             return Submitted(existing, created=False)
+        image = check_image(content, self._settings)
         self._blobs.put(image_blob(explanation_id), image.content)
         record = Record(
             id=explanation_id,
-            tenant=tenant,
+            tenant=caller.tenant,
             request=request,
             image=image.info,
             status=Status.QUEUED,

@@ -14,7 +14,7 @@ from app.contract.errors import RiseError
 from app.contract.schemas import Record, Status
 from app.dependencies import Explainer, Reader, Service, Services, existing_record
 from app.freshness import etag, is_fresh
-from app.intake import check_image
+from app.idempotency import submit_once
 from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
 from app.submission import Submitted, build_request, read_question
 from app.views import Explanation, explanation_path, view
@@ -38,10 +38,13 @@ async def create(
     services: Service,
     caller: Explainer,
     prefer: Annotated[str | None, Header(description="`wait=N`: hold for N seconds until it has ended.")] = None,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=255, description="Same key and same request, same answer (24 h).")
+    ] = None,
 ) -> Explanation:
     """Explain an image: send it with a model's id; poll, wait for or fetch the result by the id that comes back."""
     body = await read_body(request)
-    submitted = await run_in_threadpool(_submit, services, caller, body)
+    submitted = await run_in_threadpool(_submit, services, caller, body, idempotency_key)
     record = submitted.record
     seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
     if seconds is not None:
@@ -55,11 +58,16 @@ async def create(
     return await run_in_threadpool(_view, services, record)
 
 
-def _submit(services: Services, caller: Caller, body: Body) -> Submitted:
-    question, parameters = read_question(body.fields)
-    catalogue = services.catalogue.now()
-    asked = build_request(catalogue, question, parameters)
-    return services.submission.submit(catalogue, asked, check_image(body.image, services.settings), caller.tenant)
+def _submit(services: Services, caller: Caller, body: Body, key: str | None) -> Submitted:
+    def submit() -> Submitted:
+        question, parameters = read_question(body.fields)
+        catalogue = services.catalogue.now()
+        asked = build_request(catalogue, question, parameters)
+        return services.submission.submit(catalogue, asked, body.image, caller)
+
+    if key is None:
+        return submit()
+    return submit_once(services.idempotency, services.store, caller.tenant, key, body, submit=submit)
 
 
 def _preferred_wait(prefer: str | None, *, longest: float) -> float | None:
