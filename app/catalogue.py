@@ -69,6 +69,10 @@ class Catalogue:
                 return worker.queue
         raise RiseError("no-worker", f"no worker serves model {model_id!r} any more", retry_after_seconds=5)
 
+    def workers_of(self, queue: str) -> int:
+        """Return how many live workers take from a queue; at least 1, because one may be starting."""
+        return max(1, sum(worker.queue == queue for worker in self.announcements))
+
     def method_for(self, question: Question, model: ModelCard) -> MethodCard:
         """Return the method that was asked for, or the default for the model's task."""
         suited = [card for card in self.methods if model.task in card.tasks]

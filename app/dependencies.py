@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.admission import Admission
 from app.caller import EVERYBODY, Caller, caller_of
 from app.catalogue import CatalogueReader
 from app.contract.blobs import Blobs
@@ -15,12 +16,14 @@ from app.contract.events import Events
 from app.contract.expiry import Expiry
 from app.contract.idempotency import IdempotencyKeys
 from app.contract.keys import Keys, Scope
+from app.contract.limits import RequestRates
 from app.contract.listing import Listing
 from app.contract.queue import Jobs
 from app.contract.schemas import Record
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.rate import count_request
 from app.submission import Submission
 
 _CALL_SECONDS = 30.0
@@ -40,6 +43,8 @@ class Services:
     events: Events
     keys: Keys
     idempotency: IdempotencyKeys
+    rates: RequestRates
+    admission: Admission
     catalogue: CatalogueReader
     submission: Submission
 
@@ -60,17 +65,19 @@ _BEARER = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-def _caller(services: Service, credentials: Credentials) -> Caller:
+def _caller(request: Request, services: Service, credentials: Credentials) -> Caller:
     if services.settings.keys != "on":
         return EVERYBODY
-    return caller_of(services.keys, credentials.credentials if credentials else None)
+    caller = caller_of(services.keys, credentials.credentials if credentials else None)
+    count_request(services.rates, caller, request.scope["state"])
+    return caller
 
 
 def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
     """Return a dependency: the caller of a request, who must have a scope.
 
     Raises:
-        RiseError: `unauthorized` or `forbidden`.
+        RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
     """
 
     def caller(caller: Annotated[Caller, Depends(_caller)]) -> Caller:

@@ -9,16 +9,20 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
+from app.admission import Admission
 from app.catalogue import CatalogueReader
 from app.contract.announcements import announcements
+from app.contract.backlog import Backlogs
 from app.contract.blobs import Blobs
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
 from app.contract.expiry import Expiry
 from app.contract.idempotency import IdempotencyKeys
 from app.contract.keys import Keys
+from app.contract.limits import Pending, RequestRates
 from app.contract.listing import Listing
 from app.contract.logs import configure_logs
+from app.contract.pace import Pace
 from app.contract.queue import Jobs
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
@@ -26,6 +30,7 @@ from app.contract.store import Store
 from app.contract.tracing import configure_tracing
 from app.dependencies import Services
 from app.problems import DeclaredTooLarge, install
+from app.rate import RateLimitFields
 from app.requests import Requests
 from app.routes import catalogue, events, explanations, health, listing, maps, metrics, monitoring
 from app.submission import Submission
@@ -49,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=max_body_size)
     app.add_middleware(DeclaredTooLarge, max_body_size=max_body_size)
+    app.add_middleware(RateLimitFields)
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)
@@ -62,6 +68,7 @@ def _services(settings: Settings) -> Services:
     store = Store(redis, keep_seconds=settings.keep_seconds)
     blobs = Blobs(settings.storage_url)
     jobs = Jobs(redis, timeout_seconds=settings.job_timeout_seconds)
+    admission = Admission(settings, Backlogs(redis, Pace(redis)), Pending(redis))
     return Services(
         settings=settings,
         store=store,
@@ -74,7 +81,9 @@ def _services(settings: Settings) -> Services:
         keys=Keys(redis),
         catalogue=CatalogueReader(partial(announcements, redis)),
         idempotency=IdempotencyKeys(redis),
-        submission=Submission(settings, store, blobs, jobs),
+        admission=admission,
+        rates=RequestRates(redis),
+        submission=Submission(settings, store, blobs, jobs, admission),
     )
 
 

@@ -41,6 +41,7 @@ STATUS = {
     "method-not-allowed": 405,
     "not-ready": 409,
     "expired": 410,
+    "too-many-requests": 429,
     "busy": 503,
     "no-worker": 503,
     "unavailable": 503,

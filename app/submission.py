@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from app.admission import Admission
 from app.caller import Caller
 from app.catalogue import Catalogue, check_labels, complete_parameters, within_limits
 from app.contract.blobs import Blobs, image_blob
@@ -17,6 +18,7 @@ from app.contract.schemas import JsonObject, ModelRef, Question, Record, Request
 from app.contract.settings import Settings
 from app.contract.store import Store
 from app.contract.tracing import carried
+from app.contract.turns import Priority
 from app.intake import check_image
 
 
@@ -77,31 +79,47 @@ def fingerprint(request: Request, image_sha256: str, tenant: str) -> str:
 class Submission:
     """Stores and enqueues requests."""
 
-    def __init__(self, settings: Settings, store: Store, blobs: Blobs, jobs: Jobs) -> None:
+    def __init__(self, settings: Settings, store: Store, blobs: Blobs, jobs: Jobs, admission: Admission) -> None:
         self._settings = settings
+        self._admission = admission
         self._store = store
         self._blobs = blobs
         self._jobs = jobs
 
-    def submit(self, catalogue: Catalogue, request: Request, content: bytes, caller: Caller) -> Submitted:
+    def submit(
+        self,
+        catalogue: Catalogue,
+        request: Request,
+        content: bytes,
+        caller: Caller,
+        priority: Priority = "interactive",
+    ) -> Submitted:
         """Return the explanation of a request: the one that exists already, or a new one on the queue.
 
         The image is stored first and the job enqueued last, so that a job always finds what it needs. A crash between
         the two leaves an explanation without a job; the next same request enqueues it, which is idempotent.
 
         Raises:
-            RiseError: what is wrong with the image, decoded only where there is something to do.
+            RiseError: `busy` or `too-many-requests`, before the image is decoded; then what is wrong with the image.
         """
         explanation_id = fingerprint(request, hashlib.sha256(content).hexdigest(), caller.tenant)
-        queue = catalogue.queue_of(request.model.id)
+        queue, turn = self._admission.turn(catalogue, request, caller, priority)
         existing = self._store.read(explanation_id)
         if existing is not None and existing.status in {Status.QUEUED, Status.RUNNING, Status.SUCCEEDED}:
             if existing.status is Status.QUEUED:
-                self._jobs.enqueue_explanation(queue, explanation_id, again=False)
+                self._jobs.enqueue_explanation(queue, explanation_id, again=False, turn=turn)
             return Submitted(existing, created=False)
+        with self._admission.place(queue, catalogue.workers_of(queue), caller, explanation_id):
+            record = self._record(explanation_id, request, content, caller)
+            created = self._store.create(record)
+            self._jobs.enqueue_explanation(queue, explanation_id, again=created, turn=turn)
+        return Submitted(record if created else self._store.read(explanation_id) or record, created)
+
+    def _record(self, explanation_id: str, request: Request, content: bytes, caller: Caller) -> Record:
+        """Check and store an image; return the explanation of it that is to be made."""
         image = check_image(content, self._settings)
         self._blobs.put(image_blob(explanation_id), image.content)
-        record = Record(
+        return Record(
             id=explanation_id,
             tenant=caller.tenant,
             request=request,
@@ -111,6 +129,3 @@ class Submission:
             origin={**belongings(), **carried()},
             expires_at=self._store.expiry(),
         )
-        created = self._store.create(record)
-        self._jobs.enqueue_explanation(queue, explanation_id, again=created)
-        return Submitted(record if created else self._store.read(explanation_id) or record, created)

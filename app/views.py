@@ -41,6 +41,7 @@ class Explanation(Value):
     finished_at: datetime | None
     expires_at: datetime
     queue_position: int | None = Field(description="Jobs that stand before this one; null where it does not wait.")
+    eta_seconds: float | None = Field(description="Estimated seconds until it has ended; null where nothing is known.")
     error: Failure | None
     provenance: Provenance | None
     links: dict[str, str]
@@ -67,8 +68,16 @@ def explanation_path(explanation_id: str) -> str:
     return f"/v1/explanations/{explanation_id}"
 
 
-def view(record: Record, queue_position: int | None) -> Explanation:
-    """Return what a client sees of an explanation."""
+def view(record: Record, queue_position: int | None, eta_seconds: float | None = None) -> Explanation:
+    """Return what a client sees of an explanation.
+
+    Args:
+        record: what is stored.
+        queue_position: jobs that stand before it; None where it does not wait.
+        eta_seconds: estimated time until it has ended, while it waits; a running one tells its own.
+    """
+    if record.status is Status.RUNNING and record.progress is not None:
+        eta_seconds = record.progress.eta_seconds
     return Explanation(
         id=record.id,
         status=record.status,
@@ -83,6 +92,7 @@ def view(record: Record, queue_position: int | None) -> Explanation:
         finished_at=record.finished_at,
         expires_at=record.expires_at,
         queue_position=queue_position,
+        eta_seconds=eta_seconds,
         error=record.error,
         provenance=record.provenance,
         links=_links(record),

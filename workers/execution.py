@@ -15,6 +15,7 @@ from rq.timeouts import JobTimeoutException
 from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import RiseError
 from app.contract.images import decode
+from app.contract.pace import Pace
 from app.contract.schemas import Progress, Record, State, TargetResult
 from app.contract.statistics import Statistics
 from app.contract.store import Store
@@ -40,6 +41,7 @@ class Context:
     models: Collection
     statistics: Statistics
     checkpoint_seconds: float
+    pace: Pace
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
@@ -65,6 +67,7 @@ class Execution:
     """One execution of one explanation."""
 
     def __init__(self, context: Context, record: Record, execution: str) -> None:
+        self._began = time.monotonic()
         self._context = context
         self._record = record
         self._execution = execution
@@ -156,6 +159,9 @@ class Execution:
         )
         if not published:
             raise Superseded
+        if self._resumed_blocks == 0:  # because of a resumed one this worker knows only the rest
+            masks, seconds = study.blocks * study.block_size, time.monotonic() - self._began
+            self._context.pace.record(self._record.request, masks=masks, seconds=seconds)
 
     def _checkpoint(self) -> State:
         return scaled(self._recorder.checkpoint(), self._study, self._convergence)

@@ -14,6 +14,7 @@ from rq.serializers import JSONSerializer
 from app.contract.blobs import Blobs
 from app.contract.connection import connect
 from app.contract.logs import configure_logs
+from app.contract.pace import Pace
 from app.contract.queue import EXPLAIN, MEASURE, PREDICT, job_class, open_queue
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
@@ -36,7 +37,8 @@ def run_worker(settings: Settings) -> None:
     device = choose_device(settings.device)
     models = Collection(settings.models, device)
     tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, PREDICT: predict, MEASURE: measure}
-    context = Context(store, Blobs(settings.storage_url), models, Statistics(redis), settings.checkpoint_seconds)
+    blobs, statistics, pace = Blobs(settings.storage_url), Statistics(redis), Pace(redis)
+    context = Context(store, blobs, models, statistics, settings.checkpoint_seconds, pace)
     jobs = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, settings.queue, jobs)
     worker = WarmWorker(

@@ -6,21 +6,26 @@ might carry are ignored for the same reason.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from redis import Redis
+from redis.exceptions import WatchError
 from rq import Queue, Retry
-from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
+
+from app.contract.turns import Turn, place
 
 EXPLAIN = "explain"
 PREDICT = "predict"
 MEASURE = "measure"
 RETRIES = 2  # after the first attempt
 _FAILED_KEPT_SECONDS = 600
+_SOMEBODYS_TURN = Turn("public")
 
 
 class AllowedJob(Job):
@@ -71,29 +76,42 @@ class Jobs:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
 
-    def enqueue_explanation(self, queue_name: str, explanation_id: str, *, again: bool) -> None:
-        """Put an explanation on a queue, once however often it is called.
+    def enqueue_explanation(
+        self, queue_name: str, explanation_id: str, *, again: bool, turn: Turn = _SOMEBODYS_TURN
+    ) -> None:
+        """Put an explanation on a queue where its turn is, once however often it is called.
+
+        One that waits already moves only to a better lane. One that comes back from a lost worker goes to the front:
+        it has had its turn.
 
         Args:
             queue_name: of the workers that serve its model.
             explanation_id: also the job's id.
             again: an earlier attempt has ended; what is left of its job is removed first.
+            turn: decides where it waits.
         """
         if again:
             self.remove(explanation_id)
-        try:
-            open_queue(self._redis, queue_name).enqueue_call(
-                EXPLAIN,
-                args=(explanation_id,),
-                job_id=explanation_id,
-                unique=True,
-                timeout=self._timeout_seconds,
-                result_ttl=0,
-                failure_ttl=_FAILED_KEPT_SECONDS,
-                retry=Retry(max=RETRIES),
-            )
-        except DuplicateJobError:
-            return
+        queue = open_queue(self._redis, queue_name)
+        job = queue.create_job(
+            EXPLAIN,
+            args=(explanation_id,),
+            job_id=explanation_id,
+            timeout=self._timeout_seconds,
+            result_ttl=0,
+            failure_ttl=_FAILED_KEPT_SECONDS,
+            retry=Retry(max=RETRIES, enqueue_at_front=True),
+        )
+        with self._redis.pipeline() as pipeline:
+            pipeline.watch(job.key)  # type: ignore[no-untyped-call] # because redis-py has not typed it
+            if pipeline.exists(job.key):
+                place(self._redis, queue.key, job.id, turn)
+                return
+            pipeline.multi()
+            queue.enqueue_job(job, pipeline=pipeline)
+            place(pipeline, queue.key, job.id, turn)
+            with suppress(WatchError):  # because then somebody else has just enqueued it
+                pipeline.execute()
 
     def remove(self, explanation_id: str) -> None:
         """Take an explanation off its queue, or forget its ended job."""

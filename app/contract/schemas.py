@@ -39,6 +39,9 @@ class Question(Value):
         description="What to explain: `top:N`, or a list of labels or boxes. "
         "Default: the top class (classifier), all detections (detector).",
     )
+    priority: Literal["interactive", "batch"] = Field(
+        "interactive", description="`batch` waits until nothing interactive does; it changes nothing about the result."
+    )
 
 
 class ModelRef(Value):

@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(20_000_000, ge=1, description="Largest upload.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
     max_wait_seconds: float = Field(60.0, ge=0, description="Longest time that a request is held.")
+    max_queued: int = Field(1000, ge=1, description="Explanations that may wait on one queue; more are refused.")
+    max_queued_seconds: float = Field(
+        86_400, gt=0, description="Estimated work that may wait for each worker; more is refused."
+    )
     job_timeout_seconds: int = Field(3600, ge=1, description="Longest time that one explanation may run.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker is lost after four heartbeats without a sign.")
     checkpoint_seconds: float = Field(1.0, ge=0, description="Longest time between two checkpoints.")

@@ -1,7 +1,9 @@
 """Create, read, wait for and cancel explanations."""
 
 import asyncio
+import math
 import re
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -20,6 +22,8 @@ from app.submission import Submitted, build_request, read_question
 from app.views import Explanation, explanation_path, view
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"], responses=PROBLEMS)
+
+_LONGEST_RETRY_SECONDS = 60  # because estimates err, and looking is cheap
 
 Wait = Annotated[float | None, Query(ge=0, description="Seconds to hold the request until the explanation has ended.")]
 
@@ -53,9 +57,10 @@ async def create(
     response.headers["Location"] = explanation_path(record.id)
     if record.status.ended or not submitted.created:
         response.status_code = 200
-    else:
-        response.headers["Retry-After"] = "1"
-    return await run_in_threadpool(_view, services, record)
+    seen = await run_in_threadpool(_view, services, record)
+    if response.status_code != HTTPStatus.OK:
+        response.headers["Retry-After"] = str(math.ceil(min(max(seen.eta_seconds or 0, 1), _LONGEST_RETRY_SECONDS)))
+    return seen
 
 
 def _submit(services: Services, caller: Caller, body: Body, key: str | None) -> Submitted:
@@ -63,7 +68,7 @@ def _submit(services: Services, caller: Caller, body: Body, key: str | None) -> 
         question, parameters = read_question(body.fields)
         catalogue = services.catalogue.now()
         asked = build_request(catalogue, question, parameters)
-        return services.submission.submit(catalogue, asked, body.image, caller)
+        return services.submission.submit(catalogue, asked, body.image, caller, question.priority)
 
     if key is None:
         return submit()
@@ -87,16 +92,17 @@ async def _wait(services: Services, caller: Caller, record: Record, seconds: flo
 
 
 def _view(services: Services, record: Record) -> Explanation:
-    waits = record.status is Status.QUEUED
-    return view(record, _queue_position(services, record) if waits else None)
-
-
-def _queue_position(services: Services, record: Record) -> int | None:
+    if record.status is not Status.QUEUED:
+        return view(record, None)
+    catalogue = services.catalogue.now()
     try:
-        queue = services.catalogue.now().queue_of(record.request.model.id)
+        queue = catalogue.queue_of(record.request.model.id)
     except RiseError:
-        return None
-    return services.jobs.position(queue, record.id)
+        return view(record, None)
+    eta_seconds = services.admission.eta_seconds(catalogue, record.request, record.id)
+    return view(
+        record, services.jobs.position(queue, record.id), None if eta_seconds is None else round(eta_seconds, 1)
+    )
 
 
 @router.get(

@@ -1,0 +1,66 @@
+"""How fast explanations have been lately, per model and method: what every estimate of waiting is made of.
+
+Kept per mask that was asked for, not per mask that was evaluated: an explanation that may stop early mostly does, and
+then the masks that it did not need cost nothing. Sums that fade make long explanations count more than short ones,
+whose seconds are mostly not spent on masks.
+"""
+
+from typing import Any
+
+from redis import Redis
+
+from app.contract.schemas import Request
+
+_PACE = "rise:pace"  # one hash; per work: faded sums of seconds and of masks asked for
+_FADING = 0.9
+_GUESS_SECONDS = 0.001  # per mask, until anything has been measured
+
+_RECORD = """
+for place, what in ipairs({'seconds', 'masks'}) do
+  local name = ARGV[1] .. ' ' .. what
+  local faded = (redis.call('HGET', KEYS[1], name) or 0) * ARGV[4] + ARGV[1 + place]
+  redis.call('HSET', KEYS[1], name, string.format('%.17g', faded))
+end
+"""
+
+
+def work_of(request: Request) -> str:
+    """Return the name of what is measured together: model, method, and whether it may stop early."""
+    early = "early" if request.parameters.get("until", 1) < 1 else "all"
+    return f"{request.model.id}/{request.method}/{early}"
+
+
+def masks_of(request: Request) -> int:
+    """Return how many masks a request asks for at most."""
+    return int(request.parameters.get("masks", 1))
+
+
+class Pace:
+    """Gathers and gives the seconds per mask of each work."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._record = redis.register_script(_RECORD)
+
+    def record(self, request: Request, *, masks: int, seconds: float) -> None:
+        """Take in one explanation that has come to its end: how many masks it might have used, and what it took."""
+        self._record(keys=[_PACE], args=[work_of(request), seconds, masks, _FADING])
+
+    def seconds_per_mask(self) -> "SecondsPerMask":
+        """Return what has been measured."""
+        found: Any = self._redis.hgetall(_PACE)
+        sums = {name.decode(): float(value) for name, value in found.items()}
+        works = {name.removesuffix(" masks") for name in sums if name.endswith(" masks")}
+        return SecondsPerMask({work: sums[f"{work} seconds"] / sums[f"{work} masks"] for work in works})
+
+
+class SecondsPerMask:
+    """Seconds per mask by work; the mean of all for one that has not been seen, a guess where nothing has."""
+
+    def __init__(self, measured: dict[str, float]) -> None:
+        self._measured = measured
+        self._otherwise = sum(measured.values()) / len(measured) if measured else _GUESS_SECONDS
+
+    def of(self, work: str) -> float:
+        """Return the seconds per mask of one work."""
+        return self._measured.get(work, self._otherwise)

@@ -1,0 +1,145 @@
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import Redis
+
+from app.admission import Admission
+from app.caller import EVERYBODY, Caller
+from app.contract.backlog import Backlogs
+from app.contract.errors import RiseError
+from app.contract.keys import Limits
+from app.contract.limits import Pending, RequestRates
+from app.contract.pace import Pace
+from app.contract.queue import Jobs
+from app.contract.schemas import Failure, ModelRef, Progress, Request
+from app.contract.settings import Settings
+from app.contract.store import Store
+from app.contract.turns import Turn
+from tests.test_store import a_record
+
+WORK = "m/rise/all"
+
+
+def a_request(until: float = 1.0, masks: int = 1000) -> Request:
+    model = ModelRef(id="m", digest="d")
+    return Request(model=model, method="rise", targets=None, parameters={"until": until, "masks": masks})
+
+
+def an_admission(redis: Redis, **settings: object) -> Admission:
+    return Admission(Settings(**settings), Backlogs(redis, Pace(redis)), Pending(redis))  # type: ignore[arg-type]
+
+
+def enqueue(redis: Redis, *names: str, masks: int = 1000) -> None:
+    jobs = Jobs(redis, timeout_seconds=60)
+    for name in names:
+        jobs.enqueue_explanation("q", name, again=False, turn=Turn("t", work=WORK, masks=masks))
+
+
+def test_a_minute_s_requests_may_come_at_once_and_no_more(redis: Redis) -> None:
+    rates = RequestRates(redis)
+    taken = [rates.take("k", 6) for _ in range(8)]
+    assert [one.allowed for one in taken] == [True] * 6 + [False] * 2
+    assert [one.remaining for one in taken] == [5, 4, 3, 2, 1, 0, 0, 0]
+    assert 0 < taken[-1].seconds <= 10
+    assert rates.take("other", 6).allowed
+
+
+def test_who_waits_as_long_as_was_said_is_let_in_and_not_before(redis: Redis) -> None:
+    rates = RequestRates(redis)
+    while (refused := rates.take("k", 60)).allowed:
+        pass
+    assert 0 < refused.seconds <= 1
+    time.sleep(refused.seconds)
+    assert rates.take("k", 60).allowed
+    assert not rates.take("k", 60).allowed
+
+
+def test_of_many_requests_at_once_no_more_than_the_limit_get_a_place(redis: Redis) -> None:
+    pending = Pending(redis)
+    with ThreadPoolExecutor(16) as threads:
+        places = list(threads.map(lambda number: pending.reserve("k", f"e{number}", 5), range(40)))
+    assert sum(places) == 5
+
+
+def test_an_explanation_takes_one_place_however_often_it_is_asked_for_until_it_has_ended(redis: Redis) -> None:
+    store, pending = Store(redis, keep_seconds=600), Pending(redis)
+    assert all(pending.reserve("k", "one", 1) for _ in range(3))
+    store.create(a_record("one"))
+    assert not pending.reserve("k", "two", 1)
+    store.start("one", "a")
+    assert not pending.reserve("k", "two", 1)
+    store.fail("one", Failure(code="x", detail="y"))
+    assert pending.reserve("k", "two", 1)
+
+
+def test_a_place_that_was_not_used_is_free_again(redis: Redis) -> None:
+    admission, caller = an_admission(redis), Caller("t", frozenset(), "k", Limits(max_pending=1))
+    with pytest.raises(ValueError, match="broken image"), admission.place("q", 1, caller, "one"):
+        raise ValueError("broken image")
+    with admission.place("q", 1, caller, "two"):
+        pass
+    with pytest.raises(RiseError, match="1 explanations") as refused, admission.place("q", 1, caller, "three"):
+        pass
+    assert refused.value.code == "too-many-requests"
+    assert (refused.value.retry_after_seconds or 0) >= 1
+
+
+def test_a_queue_is_bounded_by_how_many_wait(redis: Redis) -> None:
+    Pace(redis).record(a_request(), masks=1000, seconds=10)
+    enqueue(redis, "a", "b")
+    admission = an_admission(redis, max_queued=3)
+    with admission.place("q", 1, EVERYBODY, "c"):
+        enqueue(redis, "c")
+    with pytest.raises(RiseError) as refused, admission.place("q", 2, EVERYBODY, "d"):
+        pass
+    assert refused.value.code == "busy"
+    assert refused.value.retry_after_seconds == pytest.approx(10 * 3 / 5 / 2)  # a place is free when the next one ends
+
+
+def test_a_queue_is_bounded_by_the_work_that_waits_for_each_worker(redis: Redis) -> None:
+    Pace(redis).record(a_request(), masks=1000, seconds=10)
+    enqueue(redis, "a", "b", masks=4000)
+    admission = an_admission(redis, max_queued_seconds=50)
+    with admission.place("q", 2, EVERYBODY, "c"):
+        pass
+    with pytest.raises(RiseError, match="80 seconds") as refused, admission.place("q", 1, EVERYBODY, "c"):
+        pass
+    assert refused.value.retry_after_seconds == pytest.approx(30)
+
+
+def test_the_end_is_estimated_from_what_runs_and_what_stands_before(redis: Redis) -> None:
+    Pace(redis).record(a_request(), masks=1000, seconds=10)
+    enqueue(redis, "running", "first", "second")
+    redis.lrem("rq:queue:q", 1, "running")
+    redis.zadd("rq:wip:q", {"running:execution": time.time() + 60, "lost:execution": time.time() - 60})
+    backlogs = Backlogs(redis, Pace(redis))
+    assert backlogs.read("q").seconds_until_end("second") == pytest.approx(30)
+    store = Store(redis, keep_seconds=600)
+    store.create(a_record("running"))
+    store.start("running", "x")
+    store.advance("running", "x", progress=Progress(masks=900, total=1000, eta_seconds=1.0))
+    backlog = backlogs.read("q")
+    assert backlog.seconds_until_end("first") == pytest.approx(11)
+    assert backlog.seconds_until_end("second") == pytest.approx(21)
+    assert backlog.seconds_until_end("running") is None
+    assert list(backlog.waiting) == ["first", "second"]
+
+
+def test_the_pace_follows_what_is_measured_and_knows_that_explanations_may_stop_early(redis: Redis) -> None:
+    pace = Pace(redis)
+    assert pace.seconds_per_mask().of(WORK) > 0
+    for _ in range(60):
+        pace.record(a_request(), masks=4000, seconds=4)
+        pace.record(a_request(until=0.95), masks=4000, seconds=1)
+    found = pace.seconds_per_mask()
+    assert found.of(WORK) == pytest.approx(0.001)
+    assert found.of("m/rise/early") == pytest.approx(0.00025)
+    assert min(0.00025, 0.001) < found.of("other/rise/all") < 0.001
+    pace.record(a_request(masks=1), masks=128, seconds=1)  # mostly not masks
+    assert found.of(WORK) <= pace.seconds_per_mask().of(WORK) < 0.0015
+    for _ in range(60):
+        pace.record(a_request(), masks=4000, seconds=40)
+    assert pace.seconds_per_mask().of(WORK) == pytest.approx(0.01, rel=0.05)
+    assert math.isfinite(pace.seconds_per_mask().of("never"))
