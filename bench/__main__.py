@@ -53,13 +53,14 @@ def memory_rows() -> list[Row]:
 
 
 def service_rows(rounds: int) -> list[Row]:
-    from bench import service  # noqa: PLC0415
+    from bench import refusals, service  # noqa: PLC0415
     from tests.conftest import SAMPLES, start_service, stop_service  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         running = start_service(Path(folder) / "data", OMP_NUM_THREADS="2")
         try:
-            return service.rows(running.url, (SAMPLES / "star.jpg").read_bytes(), rounds)
+            image = (SAMPLES / "star.jpg").read_bytes()
+            return [*service.rows(running.url, image, rounds), *refusals.rows(running.url, image)]
         finally:
             stop_service(running)
 

@@ -77,9 +77,9 @@ def test_what_waits_as_batch_moves_up_when_it_is_asked_for_interactively_and_nev
         enqueue(redis, job_id, tenant, "batch")
     enqueue(redis, "two", "a")
     assert waiting(redis) == ["two", "one", "three"]
-    enqueue(redis, "two", "a", "batch")
-    enqueue(redis, "two", "a")
-    assert waiting(redis) == ["two", "one", "three"]
+    for priority in ("batch", "interactive"):
+        enqueue(redis, "two", "a", priority)
+        assert waiting(redis) == ["two", "one", "three"]
 
 
 def test_who_takes_work_back_is_not_made_to_wait_for_it(redis: Redis) -> None:

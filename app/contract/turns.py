@@ -4,7 +4,9 @@ Workers take from one end of one RQ list, because only that is atomic; so the or
 Each waiting explanation carries a start tag, as in start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): the
 work, in seconds, that its tenant has waiting before it, counted from where the queue is now. The list is sorted by
 lane (interactive before batch), then by tag: tenants take turns in proportion to work, and whoever comes with one
-explanation waits for at most one of everybody else's, however many those have.
+explanation waits for at most one of everybody else's, however many those have. Batch work waits for as long as anything
+interactive does. A tenant of whom nothing waits any more starts anew where the queue is: what it had before is not
+held against it, nor what it took back.
 
 Nothing is kept beside the queue: tags stand in the job's own hash and go with it, and where the queue is now is the
 smallest tag that waits. There is no counter that a crash could leave wrong, and no second step that could be missed:
