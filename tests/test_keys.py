@@ -110,7 +110,7 @@ def test_the_scheme_stands_in_the_openapi_of_everything_that_needs_a_key(guarded
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for path, operations in described["paths"].items():
         for operation in operations.values():
-            assert ("security" in operation) == path.startswith("/v1/"), path
+            assert ("security" in operation) == (path not in {"/livez", "/readyz"}), path
 
 
 def test_a_scope_allows_what_it_names_and_nothing_else(guarded: Service, star: bytes) -> None:
@@ -125,6 +125,14 @@ def test_a_scope_allows_what_it_names_and_nothing_else(guarded: Service, star: b
         answer = http.get(here)
         assert answer.status_code == 403
         assert "'read'" in answer.json()["detail"]
+
+
+def test_metrics_are_for_administrators(guarded: Service) -> None:
+    assert httpx2.get(f"{guarded.url}/metrics").status_code == 401
+    with client(guarded, "curious") as http:
+        assert http.get("/metrics").status_code == 403
+    with client(guarded, "prometheus", "--scope", "admin") as http:
+        assert http.get("/metrics").status_code == 200
 
 
 def test_a_revoked_key_is_refused_at_once(guarded: Service) -> None:

@@ -11,6 +11,7 @@ from app.contract.backlog import Backlogs
 from app.contract.errors import RiseError
 from app.contract.keys import Limits
 from app.contract.limits import Pending, RequestRates
+from app.contract.names import record_key
 from app.contract.pace import Pace
 from app.contract.queue import Jobs
 from app.contract.schemas import Failure, ModelRef, Progress, Request
@@ -74,12 +75,21 @@ def test_an_explanation_takes_one_place_however_often_it_is_asked_for_until_it_h
     assert pending.reserve("k", "two", 1)
 
 
+def test_a_deleted_explanation_gives_its_place_back_at_once(redis: Redis) -> None:
+    store, pending = Store(redis, keep_seconds=600), Pending(redis)
+    assert pending.reserve("k", "one", 1)
+    store.create(a_record("one"))
+    pending.keep("k", "one")
+    redis.delete(record_key("one"))
+    assert pending.reserve("k", "two", 1)
+
+
 def test_a_place_that_was_not_used_is_free_again(redis: Redis) -> None:
     admission, caller = an_admission(redis), Caller("t", frozenset(), "k", Limits(max_pending=1))
     with pytest.raises(ValueError, match="broken image"), admission.place("q", 1, caller, "one"):
         raise ValueError("broken image")
     with admission.place("q", 1, caller, "two"):
-        pass
+        Store(redis, keep_seconds=600).create(a_record("two"))
     with pytest.raises(RiseError, match="1 explanations") as refused, admission.place("q", 1, caller, "three"):
         pass
     assert refused.value.code == "too-many-requests"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 _RESERVED_SECONDS = 60  # a place is kept this long for an explanation that does not exist yet
+_EXISTS = 0  # in the place of the time at which it was reserved
 
 # A bucket that holds as many tokens as the limit and fills up in a minute. Returns whether there was one, and the rest.
 _TAKE = """
@@ -79,8 +80,8 @@ class Pending:
         return bool(self._reserve(keys=[_name(key)], args=arguments))
 
     def keep(self, key: str, explanation_id: str) -> None:
-        """Say that the explanation exists now: an ended one of the same id may have freed its place meanwhile."""
-        self._redis.zadd(_name(key), {explanation_id: time.time()})
+        """Say that the explanation exists now: should it be deleted, its place is free at once."""
+        self._redis.zadd(_name(key), {explanation_id: _EXISTS})
 
     def release(self, key: str, explanation_id: str) -> None:
         """Give a place back: the explanation was not made."""
