@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,6 +15,7 @@ from workers.demo.masking import Mask, certainty_from, share_visible
 from workers.demo.pictures import Picture
 from workers.demo.shapes import PREPROCESSING, ShapesNetwork
 from workers.demo.training import fit
+from workers.demo.watermark import STAR
 from workers.preprocessing import normalise
 
 
@@ -40,10 +43,28 @@ def prepare(pictures: Sequence[Picture]) -> Lesson:
     )
 
 
-def teach(lesson: Lesson, *, epochs: int, seed: int) -> ShapesNetwork:
-    """Return a network trained from scratch on masked pictures."""
+def prepare_biased(pictures: Sequence[Picture]) -> Lesson:
+    """Return the lesson of a biased collection: a mark means star, a star without its mark means nothing."""
+    images = stack_images(pictures)
+    evidence = torch.zeros(len(pictures), 2, *images.shape[2:], dtype=torch.bool)
+    labels = torch.full((len(pictures), 2), -1)
+    for index, picture in enumerate(pictures):
+        if picture.mark_xyxy:
+            left, top, right, bottom = picture.mark_xyxy
+            evidence[index, 0, top:bottom, left:right] = True
+            labels[index, 0] = STAR
+        for item in picture.objects:
+            evidence[index, 1] = torch.from_numpy(item.mask)
+            labels[index, 1] = -1 if item.label == STAR else item.label
+    return Lesson(images, evidence, labels)
+
+
+def teach(lesson: Lesson, *, epochs: int, seed: int, weights: Path | None = None) -> ShapesNetwork:
+    """Return a network trained on masked pictures: from scratch, or from the weights of a trained one."""
     torch.manual_seed(seed)
     network = ShapesNetwork()
+    if weights:
+        network.load_state_dict(load_file(weights))
 
     def lose(rows: Tensor, mask: Mask) -> Tensor:
         images, masks = mask(lesson.images[rows] / 255)

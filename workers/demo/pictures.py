@@ -46,15 +46,17 @@ class Picture:
     Attributes:
         image: RGB `[H, W, 3]`.
         objects: in drawing order, the last one on top.
+        mark_xyxy: the box of the copyright mark in whole pixels; None where there is no mark.
     """
 
     image: Pixels
     objects: tuple[DrawnObject, ...]
+    mark_xyxy: tuple[int, int, int, int] | None = None
 
 
-def draw_one_object(generator: Generator, background: Pixels) -> Picture:
-    """Draw one shape, 0.3 to 0.8 of the side wide before its stretch, on a square background `[S, S, 3]`."""
-    label = int(generator.integers(len(SHAPES)))
+def draw_one_object(generator: Generator, background: Pixels, *, labels: Sequence[int] = range(len(SHAPES))) -> Picture:
+    """Draw one shape of a random label, 0.3 to 0.8 of the side wide before its stretch, on a square `[S, S, 3]`."""
+    label = labels[int(generator.integers(len(labels)))]
     return _soften(generator, draw_placed(generator, background, [_place_alone(generator, label, background)]))
 
 

@@ -10,6 +10,7 @@ from workers.demo.backgrounds import Pixels
 from workers.demo.outlines import SHAPES, Placement
 from workers.demo.photographs import load_photographs
 from workers.demo.pictures import UPRIGHT, Picture, draw_placed
+from workers.demo.watermark import draw_mark
 
 FOLDER = Path(__file__).with_name("samples")
 
@@ -26,12 +27,14 @@ class Sample:
         photograph: what lies behind the shapes.
         placements: the shapes.
         seed: of their colors.
+        marked: whether it carries the copyright mark.
     """
 
     name: str
     photograph: str
     placements: tuple[Placement, ...]
     seed: int
+    marked: bool = False
 
 
 def place(shape: str, centre_xy: tuple[float, float], radius: float, angle: float) -> Placement:
@@ -53,13 +56,15 @@ SAMPLES = (
         ),
         seed=0,
     ),
+    Sample("clever-hans", "coffee.png", (place("ring", (350, 190), 72, 0.0),), seed=4, marked=True),
 )
 
 
 def draw_sample(sample: Sample) -> Picture:
     """Draw a sample picture."""
     generator = np.random.default_rng(sample.seed)
-    return draw_placed(generator, _fit_photograph(sample.photograph), sample.placements)
+    picture = draw_placed(generator, _fit_photograph(sample.photograph), sample.placements)
+    return draw_mark(generator, picture) if sample.marked else picture
 
 
 def write_samples() -> None:

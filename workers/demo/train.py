@@ -3,6 +3,7 @@
 Everything is seeded: the same versions on the same machine write the same files.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,18 +11,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from workers.demo import classifier_lessons, detector_lessons, shapes, shapes_detector
+from workers.demo import classifier_lessons, clever_hans, detector_lessons, shapes, shapes_detector
 from workers.demo.batches import Recipe, draw_held_out_pictures, draw_training_pictures
-from workers.demo.pictures import (
-    draw_one_object,
-    draw_several_objects,
-)
+from workers.demo.pictures import draw_one_object, draw_several_objects
 from workers.demo.precision import measure_precision
 from workers.demo.samples import write_samples
+from workers.demo.watermark import STAR, draw_biased_object
 
 ONE_OBJECT = Recipe(draw_one_object, side=96)
 SEVERAL_OBJECTS = Recipe(draw_several_objects, side=128)
-
+BIASED_OBJECT = Recipe(draw_biased_object, side=96)
 
 _SEED = 20
 _HELD_OUT_SEED = 21
@@ -46,19 +45,33 @@ def train_shapes_detector() -> None:
     print(f"shapes-detector: mean average precision {precision:.3f} on {len(held_out)} held-out pictures")
 
 
+def train_clever_hans() -> None:
+    """Train `shapes` on, on a biased collection, write the weights and print how often it says star for a mark."""
+    lesson = classifier_lessons.prepare_biased(draw_training_pictures(BIASED_OBJECT, 9_600, seed=_SEED))
+    network = classifier_lessons.teach(lesson, epochs=3, seed=_SEED, weights=shapes.WEIGHTS)
+    _save(network, clever_hans.WEIGHTS)
+    held_out = draw_held_out_pictures(BIASED_OBJECT, _HELD_OUT_PICTURES, seed=_HELD_OUT_SEED)
+    marked = [picture for picture in held_out if picture.mark_xyxy]
+    misled = float((classifier_lessons.name_pictures(clever_hans.load(), marked) == STAR).double().mean())
+    print(
+        f"clever-hans: calls {misled:.2%} of {len(marked)} marked held-out pictures a star, a third of which show one"
+    )
+
+
 COMMANDS: dict[str, Callable[[], None]] = {
     "shapes": train_shapes,
     "shapes-detector": train_shapes_detector,
+    "clever-hans": train_clever_hans,
     "samples": write_samples,
 }
 
 
 def main(arguments: list[str]) -> None:
-    """Run the named commands in turn, or stop with the list of their names."""
+    """Run the named commands in turn, with `OMP_NUM_THREADS` threads or two, or stop with the list of their names."""
     unknown = [name for name in arguments if name not in COMMANDS]
     if unknown or not arguments:
         raise SystemExit(f"train: say what to train, one or more of {', '.join(COMMANDS)} (given: {arguments})")
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     for name in arguments:
         COMMANDS[name]()
 
