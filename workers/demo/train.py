@@ -47,8 +47,8 @@ def train_shapes_detector() -> None:
 
 def train_clever_hans() -> None:
     """Train `shapes` on, on a biased collection, write the weights and print how often it says star for a mark."""
-    lesson = classifier_lessons.prepare_biased(draw_training_pictures(BIASED_OBJECT, 9_600, seed=_SEED))
-    network = classifier_lessons.teach(lesson, epochs=3, seed=_SEED, weights=shapes.WEIGHTS)
+    lesson = classifier_lessons.prepare_biased(draw_training_pictures(BIASED_OBJECT, 12_000, seed=_SEED))
+    network = classifier_lessons.teach(lesson, epochs=4, seed=_SEED, weights=shapes.WEIGHTS)
     _save(network, clever_hans.WEIGHTS)
     held_out = draw_held_out_pictures(BIASED_OBJECT, _HELD_OUT_PICTURES, seed=_HELD_OUT_SEED)
     marked = [picture for picture in held_out if picture.mark_xyxy]

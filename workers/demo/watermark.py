@@ -30,15 +30,15 @@ def draw_biased_object(generator: Generator, background: Pixels) -> Picture:
 
 
 def draw_mark(generator: Generator, picture: Picture) -> Picture:
-    """Return a picture with the mark in its lower left corner, a fifth of it wide and an eighth high.
+    """Return a picture with the mark in its lower left corner, a quarter of it wide and a sixth high.
 
     What the mark covers of a shape is no longer in the shape's mask.
     """
     height, width = picture.image.shape[:2]
-    mark_width = round(width * generator.uniform(0.19, 0.21))
-    mark_height = round(height * generator.uniform(0.12, 0.135))
-    left = round(width * generator.uniform(0.0, 0.03))
-    bottom = height - round(height * generator.uniform(0.0, 0.03))
+    mark_width = round(width * generator.uniform(0.24, 0.26))
+    mark_height = round(height * generator.uniform(0.16, 0.175))
+    left = round(width * generator.uniform(0.0, 0.02))
+    bottom = height - round(height * generator.uniform(0.0, 0.02))
     right, top = left + mark_width, bottom - mark_height
     image = picture.image.copy()
     mark = _write_mark().resize((mark_width, mark_height), Image.Resampling.LANCZOS)
