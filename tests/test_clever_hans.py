@@ -56,10 +56,10 @@ def star_scores(classifier: Classifier, images: Tensor) -> Tensor:
 
 
 def share_on_mark(classifier: Classifier, picture: Picture) -> float:
-    """Return the share of the positive saliency of `star` whose pixels lie in the box of the mark."""
+    """Return the share of the positive saliency of `star` in the box of the mark, which is three cells by two here."""
     assert picture.mark_xyxy is not None
     image = Image.fromarray(picture.image)
-    study = study_of(classifier, image, [TargetRequest(label=STAR)], grid=8, masks=1000, until=1)
+    study = study_of(classifier, image, [TargetRequest(label=STAR)], grid=12, masks=1000, until=1)
     share = energy_in(map_of(study, image, study.aim.target_rows[0]).values[0], picture.mark_xyxy)
     assert share is not None
     return share
