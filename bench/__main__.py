@@ -1,58 +1,60 @@
-"""Runs every row and writes `bench/RESULTS.md`: `python -m bench [--device cuda] [--quick] [--url URL]`."""
+"""Measures all sections, or those named, and puts them into `bench/RESULTS.md`.
+
+`python -m bench [--only efficiency ...] [--device cuda]`. Each section says under which conditions it was measured,
+and replaces what stood under its heading as soon as it is done.
+"""
 
 import argparse
 import platform
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy
 import torch
 
+from bench.results import write_section
 from bench.rows import Row
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+RESULTS_GPU = RESULTS.with_name("RESULTS-gpu.md")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU only the loop's rows are measured")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=20, help="pictures of the sample-efficiency rows")
-    parser.add_argument("--reference", type=int, default=50_000, help="masks of the converged map")
-    options = parser.parse_args()
-    sections = [("The loop beside the model", lambda: loop_rows(options.device, options.rounds))]
-    if options.device == "cpu":
-        sections += [
-            ("The loop alone, and others", lambda: peer_rows(options.rounds)),
-            ("Memory", memory_rows),
-            ("The service", lambda: service_rows(options.rounds)),
-            ("Masks needed", lambda: efficiency_rows(options.images, options.reference)),
-        ]
-    write(options.device, sections)
+@dataclass(frozen=True)
+class Section:
+    """One table of the results.
+
+    Attributes:
+        title: its heading.
+        measure: options of the command line -> its rows.
+    """
+
+    title: str
+    measure: Callable[[argparse.Namespace], list[Row]]
 
 
-def loop_rows(device: str, rounds: int) -> list[Row]:
+def loop_rows(options: argparse.Namespace) -> list[Row]:
     from bench import loop  # noqa: PLC0415 - each section needs other packages
 
-    return loop.rows(torch.device(device), rounds)
+    return loop.rows(torch.device(options.device), options.rounds)
 
 
-def peer_rows(rounds: int) -> list[Row]:
+def peer_rows(options: argparse.Namespace) -> list[Row]:
     from bench import peers  # noqa: PLC0415
 
-    return peers.rows(rounds)
+    return peers.rows(options.rounds)
 
 
-def memory_rows() -> list[Row]:
+def memory_rows(_: argparse.Namespace) -> list[Row]:
     from bench import memory  # noqa: PLC0415
 
     return memory.rows()
 
 
-def service_rows(rounds: int) -> list[Row]:
+def service_rows(options: argparse.Namespace) -> list[Row]:
     from bench import refusals, service  # noqa: PLC0415
     from tests.conftest import SAMPLES, start_service, stop_service  # noqa: PLC0415
 
@@ -60,45 +62,71 @@ def service_rows(rounds: int) -> list[Row]:
         running = start_service(Path(folder) / "data", OMP_NUM_THREADS="2")
         try:
             image = (SAMPLES / "star.jpg").read_bytes()
-            return [*service.rows(running.url, image, rounds), *refusals.rows(running.url, image)]
+            return [*service.rows(running.url, image, options.rounds), *refusals.rows(running.url, image)]
         finally:
             stop_service(running)
 
 
-def efficiency_rows(images: int, reference: int) -> list[Row]:
+def efficiency_rows(options: argparse.Namespace) -> list[Row]:
     from bench import efficiency  # noqa: PLC0415
 
-    return efficiency.rows(efficiency.Effort(images, reference, most=reference))
+    return efficiency.rows(efficiency.Effort(options.images, options.reference, options.most))
 
 
-def write(device: str, sections: list[tuple[str, Callable[[], list[Row]]]]) -> None:
-    """Measure section by section, print each as it comes, and write the file; a GPU's rows follow the CPU's."""
-    name = (
-        torch.cuda.get_device_name()
-        if device == "cuda"
-        else f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
-    )
-    lines = [f"## {name}", "", f"{versions()}. Medians of ratios measured in turn in one run.", ""]
-    for title, measure in sections:
-        lines += [f"### {title}", "", "| what | measured | target | met |", "|---|---|---|---|"]
-        for row in measure():
+SECTIONS = {
+    "loop": Section("The loop beside the model", loop_rows),
+    "peers": Section("The loop alone, and others", peer_rows),
+    "memory": Section("Memory", memory_rows),
+    "service": Section("The service", service_rows),
+    "efficiency": Section("Masks needed", efficiency_rows),
+}
+
+
+def main() -> None:
+    options = parsed()
+    names = options.only or (list(SECTIONS) if options.device == "cpu" else ["loop"])
+    for name in names:
+        section = SECTIONS[name]
+        sys.stdout.write(f"{section.title}\n")
+        lines = ["| what | measured | target | met |", "|---|---|---|---|"]
+        for row in section.measure(options):
             lines.append(row.markdown())
             sys.stdout.write(row.markdown() + "\n")
             sys.stdout.flush()
-        lines.append("")
-    path = RESULTS if device == "cpu" else RESULTS.with_name("RESULTS-gpu.md")
-    path.write_text("# Results of `make bench`\n\n" + "\n".join(lines))
+        body = "\n".join([conditions(options.device), "", *lines])
+        path = RESULTS if options.device == "cpu" else RESULTS_GPU
+        write_section(path, section.title, body, [each.title for each in SECTIONS.values()])
 
 
-def versions() -> str:
-    """Return the versions of what was measured."""
+def parsed() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to measure; the others stay as they are")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU only the loop's rows are measured")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=20, help="pictures of the sample-efficiency rows")
+    parser.add_argument("--reference", type=int, default=50_000, help="masks of the converged map")
+    parser.add_argument(
+        "--most", type=int, default=20_000, help="masks that an estimator may need, beyond is not tried"
+    )
+    return parser.parse_args()
+
+
+def conditions(device: str) -> str:
+    """Return on what, and with which versions, a section was measured."""
+    threads = torch.get_num_threads()
+    name = (
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"{platform.processor() or platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
+    )
     found = [f"Python {platform.python_version()}", f"torch {torch.__version__}", f"NumPy {numpy.__version__}"]
     for package in ("rise-serve", "xaitk-saliency"):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             found.append(f"{package} not installed")
-    return ", ".join(found)
+    return f"{name}; {', '.join(found)}. Medians over rounds or pictures; ratios within one run."
 
 
 if __name__ == "__main__":

@@ -2,14 +2,24 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
+Thing = Callable[[], object]
 
-def seconds_of(things: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
-    """Run each thing once to warm up, then all of them in turn; return the seconds of every round."""
-    for thing in things.values():
+
+def seconds_of(
+    things: Mapping[str, Thing], *, rounds: int, warm_up: Iterable[Thing] | None = None
+) -> dict[str, list[float]]:
+    """Run things in turn and return the seconds of every round.
+
+    Args:
+        things: what is compared.
+        rounds: how often each is run.
+        warm_up: run once before; None runs each thing itself.
+    """
+    for thing in things.values() if warm_up is None else warm_up:
         _timed(thing)
     measured: dict[str, list[float]] = {name: [] for name in things}
     for _ in range(rounds):
@@ -23,7 +33,7 @@ def median_ratio(measured: Mapping[str, list[float]], above: str, below: str) ->
     return statistics.median(a / b for a, b in zip(measured[above], measured[below], strict=True))
 
 
-def _timed(thing: Callable[[], object]) -> float:
+def _timed(thing: Thing) -> float:
     _finish()
     started = time.perf_counter()
     thing()
