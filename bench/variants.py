@@ -96,16 +96,17 @@ def wiener(bank: Bank, masks: int) -> Maps:
 def shrunk(bank: Bank, masks: int) -> Maps:
     """Shrink each pixel towards zero by the share of noise in the power of two cells around it."""
     maps = product(bank, masks)
-    return maps if len(maps) < 2 else maps - maps.mean(axis=0) * _noise_nearby(bank, maps)
+    return maps if len(maps) < 2 else maps - maps.mean(axis=0) * noise_nearby(bank, maps)
 
 
 def shrunk_with_bars(bank: Bank, masks: int) -> Maps:
     """Do the same to block maps, so that error bars shrink too."""
     maps = product(bank, masks)
-    return maps if len(maps) < 2 else maps * (1 - _noise_nearby(bank, maps))
+    return maps if len(maps) < 2 else maps * (1 - noise_nearby(bank, maps))
 
 
-def _noise_nearby(bank: Bank, maps: Maps) -> Map:
+def noise_nearby(bank: Bank, maps: Maps) -> Map:
+    """Return the share of noise in the power of the two cells around each pixel, 0..1."""
     size = [2 * axis.cell for axis in bank.canvas.axes]
     noise = maps.var(axis=0, ddof=1).mean() / len(maps)
     power = ndimage.uniform_filter(maps.mean(axis=0) ** 2, size, mode="mirror")
