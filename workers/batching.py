@@ -16,8 +16,11 @@ _NUMBERS = 200_000_000  # pixel values of one batch, at most
 def best_batch(black_box: BlackBox) -> int:
     """Return the smallest batch with about the highest throughput that fits into memory.
 
-    Doubles the batch while that pays. A model that takes any size is not measured: 32, fewer for large pictures.
+    Doubles the batch while that pays. A model that takes any size is not measured: 32, fewer for large pictures. One
+    that takes a fixed number of pictures gets that number.
     """
+    if black_box.fixed_batch is not None:
+        return black_box.fixed_batch
     side = black_box.preprocessing.shortest_side
     size = black_box.preprocessing.size or (side and (side, side))
     if not size:

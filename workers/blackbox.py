@@ -95,6 +95,7 @@ class Classifier:
         device: where `forward` wants its input.
         dtype: in which precision.
         randomised: makes the same model with random weights from a seed, for sanity checks; None where it cannot.
+        fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -106,6 +107,7 @@ class Classifier:
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     randomised: "Callable[[int], Classifier] | None" = None
+    fixed_batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Detector:
         identity: what else is part of it, such as the version that a remote model names.
         device: where `forward` wants its input.
         dtype: in which precision.
+        fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
     """
 
     forward: Callable[[Tensor], Detections]
@@ -129,6 +132,7 @@ class Detector:
     identity: str = ""
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
+    fixed_batch: int | None = None
 
 
 BlackBox = Classifier | Detector

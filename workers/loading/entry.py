@@ -35,7 +35,7 @@ class OutputsEntry(Value):
     boxes: str | None = Field(None, description="Output with boxes.")
     labels: str | None = Field(None, description="Output with the class index of each proposal.")
     objectness: str | None = Field(None, description="Output with the objectness of each proposal.")
-    packed: Literal["boxes-scores", "boxes-objectness-scores"] | None = Field(
+    packed: Literal["boxes-scores", "boxes-objectness-scores", "boxes-score-label"] | None = Field(
         None, description="One output holds all of it, side by side."
     )
     box_format: Literal["xyxy", "xywh", "cxcywh"] | None = None

@@ -71,7 +71,7 @@ def detections(outputs: Outputs, layout: DetectorLayout, size: tuple[int, int]) 
 
     Args:
         outputs: raw outputs by name; boxes `[B, P, 4]`, scores `[B, P, C]` (with a background C + 1) or `[B, P]` with
-            labels `[B, P]`; or one packed output `[B, P, 4 (+ 1) + C]`, or `[B, 4 (+ 1) + C, P]`.
+            labels `[B, P]`; or one packed output `[B, P, 4 (+ 1) + C]`, or `[B, 4 (+ 1) + C, P]`, or `[B, P, 4 + 2]`.
         layout: what they mean.
         size: height and width of the model's input.
 
@@ -79,8 +79,10 @@ def detections(outputs: Outputs, layout: DetectorLayout, size: tuple[int, int]) 
         ValueError: if an output is missing or its shape makes no sense.
     """
     labels = named(outputs, "labels", layout.entry)
+    if layout.entry.packed == "boxes-score-label":
+        return _labelled(_unpacked(class_output(outputs, layout)), layout, size)
     if labels is not None and not layout.entry.packed:
-        return _labelled(outputs, labels, layout, size)
+        return _labelled(_labelled_parts(outputs, labels, layout), layout, size)
     boxes, scores, objectness = _packed(outputs, layout) if layout.entry.packed else _separate(outputs, layout)
     classes, likely = _probable(scores, layout)
     if objectness is not None:
@@ -121,11 +123,23 @@ def _separate(outputs: Outputs, layout: DetectorLayout) -> tuple[Tensor, Tensor,
     return boxes, scores, None if objectness is None else objectness.flatten(1)
 
 
-def _labelled(outputs: Outputs, labels: Tensor, layout: DetectorLayout, size: tuple[int, int]) -> Detections:
-    """Return the proposals of a model that gives one label and one probability each."""
+def _unpacked(whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return boxes, scores and labels of an output that has them side by side."""
+    if whole.dim() != 3 or whole.shape[2] != 6:
+        raise ValueError(f"the packed output has shape {tuple(whole.shape)}; its last side should be 6 long")
+    return whole[..., :4], whole[..., 4], whole[..., 5]
+
+
+def _labelled_parts(outputs: Outputs, labels: Tensor, layout: DetectorLayout) -> tuple[Tensor, Tensor, Tensor]:
     boxes, scores = (named(outputs, role, layout.entry) for role in ("boxes", "scores"))
     if boxes is None or scores is None or scores.shape != labels.shape:
         raise ValueError(f"labels need boxes, and scores of the same shape; the model gives {', '.join(outputs)}")
+    return boxes, scores, labels
+
+
+def _labelled(parts: tuple[Tensor, Tensor, Tensor], layout: DetectorLayout, size: tuple[int, int]) -> Detections:
+    """Return the proposals of a model that gives one label and one probability each."""
+    boxes, scores, labels = parts
     corners = _corners(boxes.float(), layout.entry, size)
     return Detections(corners, _one_hot(labels, layout), scores.float().clamp(0, 1))
 

@@ -1,0 +1,58 @@
+"""From the text of a models file to a drawn map, through everything but Redis."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.contract.blobs import Blobs
+from app.contract.schemas import ModelCard, Record
+from app.maps import sheet_of
+from tests.conftest import SAMPLES
+from workers.collection import Collection, LoadedModel
+from workers.local import explain_locally
+
+NUMBERS = {"masks": 512, "until": 1, "seed": 3}
+
+
+def entry(loader: str, source: str | Path, more: str = "") -> str:
+    return f'[it]\nloader = "{loader}"\nsource = "{source}"\n{more}'
+
+
+def collection(folder: Path, text: str) -> Collection:
+    path = folder / "models.toml"
+    path.write_text(text)
+    models = Collection(path, torch.device("cpu"))
+    models.load_all()
+    return models
+
+
+def loaded(folder: Path, text: str) -> LoadedModel:
+    models = collection(folder, text)
+    (card,) = models.cards()
+    assert card.state == "ready", card.reason
+    return models.get("it")
+
+
+def refusal(folder: Path, text: str) -> str:
+    """Return why a model does not load, in the words of the catalogue."""
+    card: ModelCard = collection(folder, text).cards()[0]
+    assert card.state == "failed"
+    assert card.reason
+    return card.reason
+
+
+def explain(folder: Path, text: str, sample: str = "star") -> tuple[Record, NDArray[np.float32]]:
+    """Return the record of an explanation and the map of its first target."""
+    blobs = folder / "blobs"
+    blobs.mkdir(exist_ok=True)
+    content = (SAMPLES / f"{sample}.jpg").read_bytes()
+    record = explain_locally(loaded(folder, text), content, {"model": "it", **NUMBERS}, blobs, lambda _: None)
+    drawn = sheet_of(record, Blobs(blobs.as_uri()), 0, max_side=None).drawn
+    return record, drawn.values[0]
+
+
+def apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return how far two maps lie apart, as a share of the range of the first."""
+    return float(np.abs(one - other).max() / (one.max() - one.min()))

@@ -1,0 +1,112 @@
+"""What a model file says about itself in text, read into an entry: the operator's word comes first.
+
+Read are `task` (`classification` or `detection`), `labels` (a JSON list), `preprocessing` and `outputs` (JSON objects
+with the fields of the models file), and what Ultralytics writes: `task` (`classify`, `detect`), `names`, `imgsz`, and
+`end2end` where the model drops doubles itself.
+"""
+
+import ast
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from app.contract.schemas import JsonObject, Task, Value
+from workers.loading.entry import ModelEntry
+
+Metadata = Mapping[str, str]
+Part = TypeVar("Part", bound=Value)
+
+_TASKS: dict[str, Task] = {"classification": "classification", "detection": "detection"}
+_ULTRALYTICS_TASKS: dict[str, Task] = {"classify": "classification", "detect": "detection"}
+
+
+def completed(entry: ModelEntry, metadata: Metadata) -> ModelEntry:
+    """Return the entry with what it leaves open taken from the file's own words.
+
+    Args:
+        entry: what the models file says.
+        metadata: texts of the model file by their keys; unknown keys are ignored.
+
+    Raises:
+        ValueError: naming the key whose text cannot be read.
+    """
+    pictures, outputs = _ultralytics(metadata)
+    return entry.model_copy(
+        update={
+            "task": entry.task or _task(metadata),
+            "labels": entry.labels or _labels(metadata),
+            "preprocessing": _merged(entry.preprocessing, {**pictures, **_object(metadata, "preprocessing")}),
+            "outputs": _merged(entry.outputs, {**outputs, **_object(metadata, "outputs")}),
+        }
+    )
+
+
+def _task(metadata: Metadata) -> Task | None:
+    said = metadata.get("task")
+    if said is None:
+        return None
+    known = _TASKS | _ULTRALYTICS_TASKS
+    if said not in known:
+        raise ValueError(f"task: the file says {said!r}, which cannot be explained; known are {', '.join(known)}")
+    return known[said]
+
+
+def _labels(metadata: Metadata) -> list[str] | None:
+    for key in ("labels", "names"):
+        if key in metadata:
+            return _names(_literal(metadata, key), key)
+    return None
+
+
+def _names(value: Any, key: str) -> list[str]:
+    """Return names from a list, or from a dictionary with all numbers from 0 on."""
+    if isinstance(value, dict) and set(value) == set(range(len(value))):
+        value = [value[index] for index in range(len(value))]
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"labels: what the file says as {key} is no list of names")
+    return value
+
+
+def _ultralytics(metadata: Metadata) -> tuple[JsonObject, JsonObject]:
+    """Return preprocessing and outputs of a model with the metadata that Ultralytics writes; else nothing."""
+    if metadata.get("task") not in _ULTRALYTICS_TASKS or "imgsz" not in metadata:
+        return {}, {}
+    size = _literal(metadata, "imgsz")
+    if metadata["task"] == "classify":
+        return {"size": size, "resize": "crop"}, {}
+    if metadata.get("end2end", "").lower() == "true":
+        outputs = {"packed": "boxes-score-label", "box_format": "xyxy"}
+    else:
+        outputs = {"packed": "boxes-scores", "box_format": "cxcywh"}
+    return {"size": size, "resize": "letterbox"}, {**outputs, "activation": "probabilities"}
+
+
+def _literal(metadata: Metadata, key: str) -> Any:
+    """Return numbers, names, lists and dictionaries as JSON or Python writes them."""
+    try:
+        return ast.literal_eval(metadata[key])
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as cause:
+        raise ValueError(f"what the file says as {key} cannot be read: {metadata[key][:80]!r}") from cause
+
+
+def _object(metadata: Metadata, key: str) -> JsonObject:
+    if key not in metadata:
+        return {}
+    try:
+        value = json.loads(metadata[key])
+    except ValueError as cause:
+        raise ValueError(f"what the file says as {key} is no JSON: {cause}") from cause
+    if not isinstance(value, dict):
+        raise ValueError(f"what the file says as {key} is no JSON object")
+    return value
+
+
+def _merged(said: Part, found: JsonObject) -> Part:
+    """Return part of an entry: what the operator says, else what the file says."""
+    try:
+        return type(said).model_validate({**found, **said.model_dump(exclude_none=True)})
+    except ValidationError as cause:
+        words = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in cause.errors())
+        raise ValueError(f"what the file says about itself: {words}") from cause
