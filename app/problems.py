@@ -28,6 +28,8 @@ STATUS = {
     "unknown-name": 422,
     "invalid-parameters": 422,
     "no-target": 422,
+    "url-not-allowed": 422,
+    "image-not-fetched": 422,
     "malformed-request": 400,
     "image-too-large": 413,
     "request-too-large": 413,

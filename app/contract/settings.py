@@ -45,6 +45,15 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker is lost after four heartbeats without a sign.")
     checkpoint_seconds: float = Field(1.0, ge=0, description="Longest time between two checkpoints.")
     log_format: LogFormat = Field("text", description="Log lines as text for people, or as JSON for machines.")
+    allowed_hosts: str = Field(
+        "", description="Hosts that images may be fetched from and callbacks sent to: `example.com, *.example.org`."
+    )
+    trusted_hosts: str = Field(
+        "",
+        description="Hosts that may also be reached over http and at inside addresses, without the guard's check of "
+        "their address: `receiver.internal:8080`. Whoever may name an address reaches every path on them.",
+    )
+    fetch_seconds: float = Field(10.0, gt=0, description="Longest time that fetching an image by URL may take.")
     device: str = Field("auto", description="Where workers compute: auto, cpu, cuda, cuda:1, ...")
 
     @property
