@@ -1,9 +1,6 @@
-"""Request bodies to plain fields: a form with a file, or JSON with base64. Both mean the same request."""
+"""Request bodies to plain fields: a form with a file, or JSON. Both mean the same request."""
 
-import base64
-import binascii
 import json
-from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from starlette.datastructures import FormData, UploadFile
@@ -11,16 +8,18 @@ from starlette.requests import Request
 
 from app.contract.errors import RiseError, wrong_field
 from app.contract.schemas import JsonObject
+from app.sources import ByUrl, Source, read_source
 
-_PLAIN_TEXT = {"model", "method", "callback"}  # never read as JSON: a model may be called "1"
+_PLAIN_TEXT = {"model", "method", "callback", "image_url"}  # never read as JSON: a model may be called "1"
+_IMAGE_FIELDS = ("image", "image_url")
 _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
 
 
 class Body(NamedTuple):
-    """The bytes of the image, and all other fields."""
+    """Where the image comes from, and all other fields."""
 
-    image: bytes
+    image: Source
     fields: JsonObject
 
 
@@ -46,11 +45,17 @@ async def _from_form(form: FormData) -> Body:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise wrong_field(f"/{repeated}", "given more than once")
-    image = form.get("image")
-    if not isinstance(image, UploadFile):
-        raise wrong_field("/image", "a file is required")
-    fields = {name: _value(name, value) for name, value in form.items() if name != "image"}
-    return Body(await image.read(), fields)
+    fields = {name: _value(name, value) for name, value in form.items() if name not in _IMAGE_FIELDS}
+    return Body(await _form_image(form), fields)
+
+
+async def _form_image(form: FormData) -> Source:
+    image, url = (form.get(name) for name in _IMAGE_FIELDS)
+    if image is None and isinstance(url, str):
+        return ByUrl(url, "/image_url")
+    if not isinstance(image, UploadFile) or url is not None:
+        raise wrong_field("/image", "send one file, or else image_url")
+    return await image.read()
 
 
 def _value(name: str, value: UploadFile | str) -> Any:
@@ -71,17 +76,8 @@ def _from_json(content: bytes) -> Body:
         raise RiseError("malformed-request", "the body is not JSON") from cause
     if not isinstance(fields, dict):
         raise RiseError("malformed-request", "the body is not a JSON object")
-    return Body(_image_bytes(fields.pop("image", None)), fields)
+    return Body(read_source(fields.pop("image", None)), fields)
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _image_bytes(given: Any) -> bytes:
-    if not isinstance(given, Mapping) or set(given) != {"base64"} or not isinstance(given["base64"], str):
-        raise wrong_field("/image", 'write it as {"base64": "..."}')
-    try:
-        return base64.b64decode(given["base64"], validate=True)
-    except (binascii.Error, ValueError) as cause:
-        raise wrong_field("/image/base64", "this is not base64") from cause

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from app.caller import EVERYBODY, Caller, Scope
 from app.catalogue import CatalogueReader
@@ -18,6 +19,9 @@ from app.contract.schemas import Record
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.intake import CheckedImage, check_image
+from app.outbound.pictures import Pictures
+from app.sources import ByUrl, Source
 from app.submission import Submission
 
 _CALL_SECONDS = 30.0
@@ -37,6 +41,7 @@ class Services:
     events: Events
     catalogue: CatalogueReader
     submission: Submission
+    pictures: Pictures
 
 
 def _services(request: Request) -> Services:
@@ -94,3 +99,13 @@ def existing_record(services: Services, caller: Caller, explanation_id: str) -> 
     if record is None or record.tenant != caller.tenant:
         raise RiseError("not-found", f"there is no explanation {explanation_id!r}")
     return record
+
+
+async def chosen_image(services: Services, source: Source) -> CheckedImage:
+    """Return the image of a request, fetched where it is named by an address, and checked off the event loop.
+
+    Raises:
+        RiseError: what `Pictures.fetch` and `check_image` raise.
+    """
+    content = await services.pictures.fetch(source.url, field=source.field) if isinstance(source, ByUrl) else source
+    return await run_in_threadpool(check_image, content, services.settings)

@@ -23,6 +23,9 @@ from app.contract.statistics import Statistics
 from app.contract.store import Store
 from app.contract.tracing import configure_tracing
 from app.dependencies import Services
+from app.outbound.guard import guarded_client
+from app.outbound.hosts import read_permissions
+from app.outbound.pictures import Pictures
 from app.problems import DeclaredTooLarge, install
 from app.requests import Requests
 from app.routes import catalogue, events, explanations, health, listing, maps, metrics, monitoring
@@ -71,7 +74,14 @@ def _services(settings: Settings) -> Services:
         events=Events(connect_async(settings.redis_url)),
         catalogue=CatalogueReader(partial(announcements, redis)),
         submission=Submission(store, blobs, jobs),
+        pictures=_pictures(settings),
     )
+
+
+def _pictures(settings: Settings) -> Pictures:
+    hosts = read_permissions(settings)
+    client = guarded_client(hosts, seconds=settings.fetch_seconds)
+    return Pictures(client, hosts, settings.max_image_bytes, settings.fetch_seconds)
 
 
 @asynccontextmanager
@@ -81,6 +91,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     sweeping.cancel()
     await services.events.close()
+    await services.pictures.client.aclose()
 
 
 def _sweeper(services: Services) -> Sweeper:

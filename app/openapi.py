@@ -25,29 +25,36 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 _FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, BMP, GIF or TIFF."}
-_BASE64 = {
-    "type": "object",
-    "properties": {"base64": {"type": "string", "format": "byte"}},
-    "required": ["base64"],
-    "additionalProperties": False,
+_NAMED: dict[str, dict[str, Any]] = {
+    "base64": {"type": "string", "format": "byte", "description": "The bytes of the file."},
+    "url": {
+        "type": "string",
+        "format": "uri",
+        "description": "Fetched from there, where the operator allows the host.",
+        "examples": ["https://images.example.com/star.jpg"],
+    },
+}
+IMAGE = {
+    "oneOf": [
+        {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
+        for name, schema in _NAMED.items()
+    ]
 }
 
 
-def _body(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
-    def schema(image: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "schema": {
-                "type": "object",
-                "properties": {"image": image, **properties},
-                "required": ["image", *required],
-                "additionalProperties": more,
-            }
-        }
+def _object(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
+    return {"schema": {"type": "object", "properties": properties, "required": required, "additionalProperties": more}}
 
+
+def _body(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
+    image_or_address = {"image": _FILE, "image_url": {**_NAMED["url"], "description": "Instead of `image`."}}
     return {
         "requestBody": {
             "required": True,
-            "content": {"multipart/form-data": schema(_FILE), "application/json": schema(_BASE64)},
+            "content": {
+                "multipart/form-data": _object(image_or_address | properties, required, more=more),
+                "application/json": _object({"image": IMAGE, **properties}, ["image", *required], more=more),
+            },
         }
     }
 

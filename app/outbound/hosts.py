@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import httpx2
 
+from app.contract.settings import Settings
+
 _ENTRY = re.compile(r"(?P<name>\*|(?:\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _PORTS = {"https": 443, "http": 80}
 _MAX_URL_LENGTH = 2048
@@ -101,6 +103,15 @@ def read_hosts(text: str) -> tuple[Host, ...]:
         ValueError: for an entry that is none of these.
     """
     return tuple(_read_host(entry) for entry in text.lower().replace(",", " ").split())
+
+
+def read_permissions(settings: Settings) -> Hosts:
+    """Return whom the operator's settings allow and trust.
+
+    Raises:
+        ValueError: for an entry that is no host.
+    """
+    return Hosts(read_hosts(settings.allowed_hosts), read_hosts(settings.trusted_hosts))
 
 
 def _read_host(entry: str) -> Host:

@@ -12,8 +12,8 @@ from app.contract.blobs import PREDICTIONS
 from app.contract.errors import unknown_name
 from app.contract.queue import PREDICT
 from app.contract.schemas import MethodCard, ModelCard, Prediction
-from app.dependencies import Explainer, Reader, Service, Services, call_worker
-from app.intake import check_image
+from app.dependencies import Explainer, Reader, Service, Services, call_worker, chosen_image
+from app.intake import CheckedImage
 from app.openapi import PREDICT_BODY, PROBLEMS
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], responses=PROBLEMS)
@@ -51,13 +51,13 @@ async def predict(
     body = await read_body(request)
     if body.fields:
         raise unknown_name(f"/{next(iter(body.fields))}", next(iter(body.fields)), ["image"])
-    return await run_in_threadpool(_predict, services, model_id, body.image, limit)
+    image = await chosen_image(services, body.image)
+    return await run_in_threadpool(_predict, services, model_id, image, limit)
 
 
-def _predict(services: Services, model_id: str, content: bytes, limit: int) -> list[Prediction]:
+def _predict(services: Services, model_id: str, image: CheckedImage, limit: int) -> list[Prediction]:
     catalogue = services.catalogue.now()
     model = catalogue.ready_model(model_id)
-    image = check_image(content, services.settings)
     folder = f"{PREDICTIONS}/{uuid.uuid4().hex}"
     services.blobs.put(f"{folder}/image", image.content)
     try:

@@ -7,14 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.bodies import Body, read_body
+from app.bodies import read_body
 from app.caller import Caller
 from app.contract.blobs import folder_of
 from app.contract.errors import RiseError
-from app.contract.schemas import Record, Status
-from app.dependencies import Explainer, Reader, Service, Services, existing_record
+from app.contract.schemas import JsonObject, Record, Status
+from app.contract.schemas import Request as Asked
+from app.dependencies import Explainer, Reader, Service, Services, chosen_image, existing_record
 from app.freshness import etag, is_fresh
-from app.intake import check_image
+from app.intake import CheckedImage
 from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
 from app.submission import Submitted, build_request, read_question
 from app.views import Explanation, explanation_path, view
@@ -41,7 +42,9 @@ async def create(
 ) -> Explanation:
     """Explain an image: send it with a model's id; poll, wait for or fetch the result by the id that comes back."""
     body = await read_body(request)
-    submitted = await run_in_threadpool(_submit, services, caller, body)
+    asked = await run_in_threadpool(_asked, services, body.fields)
+    image = await chosen_image(services, body.image)
+    submitted = await run_in_threadpool(_submit, services, caller, asked, image)
     record = submitted.record
     seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
     if seconds is not None:
@@ -55,11 +58,13 @@ async def create(
     return await run_in_threadpool(_view, services, record)
 
 
-def _submit(services: Services, caller: Caller, body: Body) -> Submitted:
-    question, parameters = read_question(body.fields)
-    catalogue = services.catalogue.now()
-    asked = build_request(catalogue, question, parameters)
-    return services.submission.submit(catalogue, asked, check_image(body.image, services.settings), caller.tenant)
+def _asked(services: Services, fields: JsonObject) -> Asked:
+    question, parameters = read_question(fields)
+    return build_request(services.catalogue.now(), question, parameters)
+
+
+def _submit(services: Services, caller: Caller, asked: Asked, image: CheckedImage) -> Submitted:
+    return services.submission.submit(services.catalogue.now(), asked, image, caller.tenant)
 
 
 def _preferred_wait(prefer: str | None, *, longest: float) -> float | None:
