@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from app.caller import EVERYBODY, Caller, Scope
 from app.catalogue import CatalogueReader
 from app.contract.blobs import Blobs
+from app.contract.callbacks import Callbacks
 from app.contract.errors import RiseError
 from app.contract.events import Events
 from app.contract.expiry import Expiry
@@ -42,6 +43,12 @@ class Services:
     catalogue: CatalogueReader
     submission: Submission
     pictures: Pictures
+    callbacks: Callbacks
+
+    @property
+    def signs_callbacks(self) -> bool:
+        """Whether there is a secret to sign callbacks with."""
+        return bool(self.settings.webhook_secret.get_secret_value())
 
 
 def _services(request: Request) -> Services:

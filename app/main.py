@@ -12,6 +12,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from app.catalogue import CatalogueReader
 from app.contract.announcements import announcements
 from app.contract.blobs import Blobs
+from app.contract.callbacks import Callbacks
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
 from app.contract.expiry import Expiry
@@ -28,7 +29,7 @@ from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
 from app.problems import DeclaredTooLarge, install
 from app.requests import Requests
-from app.routes import catalogue, events, explanations, health, listing, maps, metrics, monitoring
+from app.routes import callbacks, catalogue, events, explanations, health, listing, maps, metrics, monitoring
 from app.submission import Submission
 from app.sweeper import Sweeper
 
@@ -47,13 +48,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Why did the model say so? Saliency maps for any image model, with error bars.",
         version=version("rise-serve"),
         lifespan=_lifespan,
+        webhooks=callbacks.webhooks,
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=max_body_size)
     app.add_middleware(DeclaredTooLarge, max_body_size=max_body_size)
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)
-    for module in (explanations, listing, events, maps, metrics, catalogue, health, monitoring):
+    for module in (explanations, listing, events, callbacks, maps, metrics, catalogue, health, monitoring):
         app.include_router(module.router)
     return app
 
@@ -75,6 +77,7 @@ def _services(settings: Settings) -> Services:
         catalogue=CatalogueReader(partial(announcements, redis)),
         submission=Submission(store, blobs, jobs),
         pictures=_pictures(settings),
+        callbacks=Callbacks(redis, keep_seconds=settings.keep_seconds),
     )
 
 

@@ -75,5 +75,12 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 # `more`: the parameters of the method, described by `GET /v1/methods`; unknown ones are refused when a request is made.
-CREATE_BODY = _body(_inlined(Question.model_json_schema()), ["model"], more=True)
+_CALLBACK = {
+    "type": "string",
+    "format": "uri",
+    "description": "Told when the explanation has ended, by a signed POST: see `onExplanationEnded` below webhooks.",
+    "examples": ["https://hooks.example.com/rise"],
+}
+QUESTION = {**_inlined(Question.model_json_schema()), "callback": _CALLBACK}
+CREATE_BODY = _body(QUESTION, ["model"], more=True)
 PREDICT_BODY = _body({}, [], more=False)

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.contract.callbacks import GIVE_UP_SECONDS
 from app.contract.logs import LogFormat
 
 
@@ -54,6 +55,14 @@ class Settings(BaseSettings):
         "their address: `receiver.internal:8080`. Whoever may name an address reaches every path on them.",
     )
     fetch_seconds: float = Field(10.0, gt=0, description="Longest time that fetching an image by URL may take.")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signs callbacks: text, or base64 after `whsec_`; several with commas between."
+    )
+    callback_pause_seconds: float = Field(5.0, gt=0, description="Pause after the first failed callback; it doubles.")
+    callback_give_up_seconds: float = Field(
+        GIVE_UP_SECONDS, ge=0, le=GIVE_UP_SECONDS, description="When a callback that fails is not tried any more."
+    )
+    public_url: str = Field("", description="Where clients find the service: makes the links in callbacks absolute.")
     device: str = Field("auto", description="Where workers compute: auto, cpu, cuda, cuda:1, ...")
 
     @property

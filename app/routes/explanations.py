@@ -11,12 +11,14 @@ from app.bodies import read_body
 from app.caller import Caller
 from app.contract.blobs import folder_of
 from app.contract.errors import RiseError
+from app.contract.names import record_key
 from app.contract.schemas import JsonObject, Record, Status
 from app.contract.schemas import Request as Asked
 from app.dependencies import Explainer, Reader, Service, Services, chosen_image, existing_record
 from app.freshness import etag, is_fresh
 from app.intake import CheckedImage
 from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
+from app.outbound.callbacks import take_callback
 from app.submission import Submitted, build_request, read_question
 from app.views import Explanation, explanation_path, view
 
@@ -42,10 +44,13 @@ async def create(
 ) -> Explanation:
     """Explain an image: send it with a model's id; poll, wait for or fetch the result by the id that comes back."""
     body = await read_body(request)
+    callback = take_callback(body.fields, services.pictures.hosts, signed=services.signs_callbacks)
     asked = await run_in_threadpool(_asked, services, body.fields)
     image = await chosen_image(services, body.image)
     submitted = await run_in_threadpool(_submit, services, caller, asked, image)
     record = submitted.record
+    if callback is not None:
+        await run_in_threadpool(services.callbacks.register, record_key(record.id), record.id, callback)
     seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
     if seconds is not None:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
