@@ -8,10 +8,10 @@ from starlette.requests import Request
 
 from app.contract.errors import RiseError, wrong_field
 from app.contract.schemas import JsonObject
-from app.sources import ByUrl, Source, read_source
+from app.sources import ById, ByUrl, Source, read_source
 
-_PLAIN_TEXT = {"model", "method", "callback", "image_url"}  # never read as JSON: a model may be called "1"
-_IMAGE_FIELDS = ("image", "image_url")
+_PLAIN_TEXT = {"model", "method", "callback", "image_url", "image_id"}  # never read as JSON: a model may be called "1"
+_IMAGE_FIELDS = ("image", "image_url", "image_id")
 _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
 
@@ -29,15 +29,24 @@ async def read_body(request: Request) -> Body:
     Raises:
         RiseError: `unsupported-media-type`, `malformed-request` or `invalid-parameters`.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type == "multipart/form-data":
         async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
             return await _from_form(form)
     if media_type == "application/json":
         return _from_json(await request.body())
-    raise RiseError(
-        "unsupported-media-type", f"send multipart/form-data or application/json, not {media_type or 'nothing'!r}"
-    )
+    raise unsupported(media_type)
+
+
+def media_type_of(request: Request) -> str:
+    """Return the type of a request's body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def unsupported(media_type: str) -> RiseError:
+    """Return the error for a body that is neither a form nor JSON."""
+    given = media_type or "nothing"
+    return RiseError("unsupported-media-type", f"send multipart/form-data or application/json, not {given!r}")
 
 
 async def _from_form(form: FormData) -> Body:
@@ -50,12 +59,13 @@ async def _from_form(form: FormData) -> Body:
 
 
 async def _form_image(form: FormData) -> Source:
-    image, url = (form.get(name) for name in _IMAGE_FIELDS)
-    if image is None and isinstance(url, str):
-        return ByUrl(url, "/image_url")
-    if not isinstance(image, UploadFile) or url is not None:
-        raise wrong_field("/image", "send one file, or else image_url")
-    return await image.read()
+    given = [name for name in _IMAGE_FIELDS if name in form]
+    content = form[given[0]] if len(given) == 1 else None
+    if given == ["image"] and isinstance(content, UploadFile):
+        return await content.read()
+    if given != ["image"] and isinstance(content, str):
+        return ByUrl(content, "/image_url") if given == ["image_url"] else ById(content, "/image_id")
+    raise wrong_field("/image", "send one file, or else image_url or image_id")
 
 
 def _value(name: str, value: UploadFile | str) -> Any:
@@ -70,13 +80,23 @@ def _value(name: str, value: UploadFile | str) -> Any:
 
 
 def _from_json(content: bytes) -> Body:
+    fields = read_object(content)
+    return Body(read_source(fields.pop("image", None)), fields)
+
+
+def read_object(content: bytes) -> JsonObject:
+    """Return the fields of a JSON body.
+
+    Raises:
+        RiseError: `malformed-request`.
+    """
     try:
         fields = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as cause:
         raise RiseError("malformed-request", "the body is not JSON") from cause
     if not isinstance(fields, dict):
         raise RiseError("malformed-request", "the body is not a JSON object")
-    return Body(read_source(fields.pop("image", None)), fields)
+    return fields
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -20,10 +20,10 @@ from app.contract.schemas import Record
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
-from app.intake import CheckedImage, check_image
 from app.outbound.pictures import Pictures
-from app.sources import ByUrl, Source
+from app.sources import ById, ByUrl, Source
 from app.submission import Submission
+from app.uploads import Uploads
 
 _CALL_SECONDS = 30.0
 
@@ -44,6 +44,7 @@ class Services:
     submission: Submission
     pictures: Pictures
     callbacks: Callbacks
+    uploads: Uploads
 
     @property
     def signs_callbacks(self) -> bool:
@@ -108,11 +109,14 @@ def existing_record(services: Services, caller: Caller, explanation_id: str) -> 
     return record
 
 
-async def chosen_image(services: Services, source: Source) -> CheckedImage:
-    """Return the image of a request, fetched where it is named by an address, and checked off the event loop.
+async def chosen_image(services: Services, caller: Caller, source: Source) -> bytes:
+    """Return the bytes of the image that a request names, wherever they come from.
 
     Raises:
-        RiseError: what `Pictures.fetch` and `check_image` raise.
+        RiseError: what `Pictures.fetch` and `Uploads.content` raise.
     """
-    content = await services.pictures.fetch(source.url, field=source.field) if isinstance(source, ByUrl) else source
-    return await run_in_threadpool(check_image, content, services.settings)
+    if isinstance(source, ByUrl):
+        return await services.pictures.fetch(source.url, field=source.field)
+    if isinstance(source, ById):
+        return await run_in_threadpool(services.uploads.content, caller.tenant, source)
+    return source

@@ -7,7 +7,6 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from app.catalogue import CatalogueReader
 from app.contract.announcements import announcements
@@ -23,15 +22,17 @@ from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
 from app.contract.tracing import configure_tracing
+from app.contract.uploads import UploadRegister
 from app.dependencies import Services
 from app.outbound.guard import guarded_client
 from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
-from app.problems import DeclaredTooLarge, install
+from app.problems import BodyLimit, install
 from app.requests import Requests
-from app.routes import callbacks, catalogue, events, explanations, health, listing, maps, metrics, monitoring
+from app.routes import callbacks, catalogue, events, explanations, health, images, listing, maps, metrics, monitoring
 from app.submission import Submission
 from app.sweeper import Sweeper
+from app.uploads import Uploads
 
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000
@@ -42,7 +43,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     configure_logs(settings.log_format)
     configure_tracing("rise-serve-app")
-    max_body_size = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
+    limit = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
+    limits_of_many = dict.fromkeys(["/v1/images", "/v1/batches"], max(limit, settings.max_batch_bytes))
     app = FastAPI(
         title="rise-serve",
         summary="Why did the model say so? Saliency maps for any image model, with error bars.",
@@ -50,12 +52,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
         webhooks=callbacks.webhooks,
     )
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=max_body_size)
-    app.add_middleware(DeclaredTooLarge, max_body_size=max_body_size)
+    app.add_middleware(BodyLimit, max_body_size=limit, elsewhere=limits_of_many)
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)
-    for module in (explanations, listing, events, callbacks, maps, metrics, catalogue, health, monitoring):
+    for module in (explanations, listing, events, callbacks, images, maps, metrics, catalogue, health, monitoring):
         app.include_router(module.router)
     return app
 
@@ -77,6 +78,7 @@ def _services(settings: Settings) -> Services:
         catalogue=CatalogueReader(partial(announcements, redis)),
         submission=Submission(store, blobs, jobs),
         pictures=_pictures(settings),
+        uploads=Uploads(settings, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
         callbacks=Callbacks(redis, keep_seconds=settings.keep_seconds),
     )
 

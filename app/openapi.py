@@ -33,6 +33,7 @@ _NAMED: dict[str, dict[str, Any]] = {
         "description": "Fetched from there, where the operator allows the host.",
         "examples": ["https://images.example.com/star.jpg"],
     },
+    "id": {"type": "string", "description": "Of an earlier upload, as `POST /v1/images` returned it."},
 }
 IMAGE = {
     "oneOf": [
@@ -47,12 +48,16 @@ def _object(properties: dict[str, Any], required: list[str], *, more: bool) -> d
 
 
 def _body(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
-    image_or_address = {"image": _FILE, "image_url": {**_NAMED["url"], "description": "Instead of `image`."}}
+    image_or_name = {
+        "image": _FILE,
+        "image_url": {**_NAMED["url"], "description": "Instead of `image`."},
+        "image_id": {**_NAMED["id"], "description": "Instead of `image`: an earlier upload."},
+    }
     return {
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": _object(image_or_address | properties, required, more=more),
+                "multipart/form-data": _object(image_or_name | properties, required, more=more),
                 "application/json": _object({"image": IMAGE, **properties}, ["image", *required], more=more),
             },
         }
@@ -84,3 +89,14 @@ _CALLBACK = {
 QUESTION = {**_inlined(Question.model_json_schema()), "callback": _CALLBACK}
 CREATE_BODY = _body(QUESTION, ["model"], more=True)
 PREDICT_BODY = _body({}, [], more=False)
+IMAGES_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": _object({"image": {"type": "array", "items": _FILE}}, ["image"], more=False),
+            "application/json": _object(
+                {"image": IMAGE, "images": {"type": "array", "items": IMAGE, "maxItems": 100}}, [], more=False
+            ),
+        },
+    }
+}

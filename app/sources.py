@@ -1,4 +1,4 @@
-"""Where the image of a request comes from: its bytes, or an address to fetch it from."""
+"""Where the image of a request comes from: its bytes, an address to fetch it from, or an earlier upload."""
 
 import base64
 import binascii
@@ -22,7 +22,20 @@ class ByUrl:
     field: str
 
 
-Source = bytes | ByUrl
+@dataclass(frozen=True)
+class ById:
+    """An image that was uploaded before.
+
+    Attributes:
+        id: as `POST /v1/images` returned it.
+        field: where it stood in the request, as a JSON pointer.
+    """
+
+    id: str
+    field: str
+
+
+Source = bytes | ByUrl | ById
 
 
 def read_source(given: Any, *, field: str = "/image") -> Source:
@@ -32,9 +45,11 @@ def read_source(given: Any, *, field: str = "/image") -> Source:
         RiseError: `invalid-parameters`.
     """
     kind, content = next(iter(given.items())) if isinstance(given, Mapping) and len(given) == 1 else (None, None)
-    if kind not in {"base64", "url"} or not isinstance(content, str):
-        raise wrong_field(field, 'write it as {"base64": "..."} or {"url": "https://..."}')
-    return _decoded(content, f"{field}/base64") if kind == "base64" else ByUrl(content, f"{field}/url")
+    if not isinstance(content, str) or kind not in {"base64", "url", "id"}:
+        raise wrong_field(field, 'write it as {"base64": "..."}, {"url": "https://..."} or {"id": "..."}')
+    if kind == "base64":
+        return _decoded(content, f"{field}/base64")
+    return ByUrl(content, f"{field}/url") if kind == "url" else ById(content, f"{field}/id")
 
 
 def _decoded(text: str, field: str) -> bytes:

@@ -98,6 +98,16 @@ def image_blob(explanation_id: str) -> str:
     return f"{folder_of(explanation_id)}/image"
 
 
+def upload_blob(upload_id: str) -> str:
+    """Return the name of an image that was uploaded by itself."""
+    return f"{upload_folder(upload_id)}/image"
+
+
+def upload_folder(upload_id: str) -> str:
+    """Return the folder of an image that was uploaded by itself."""
+    return f"images/{upload_id}"
+
+
 def effects_blob(explanation_id: str, execution: str, first: int) -> str:
     """Return the name of a checkpoint; it carries the execution, so that a late writer spoils nothing."""
     return f"{folder_of(explanation_id)}/effects/{first:08d}-{execution}.npy"

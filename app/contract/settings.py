@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(60.0, gt=0, description="Time between two rounds of removing what has expired.")
     max_image_bytes: int = Field(20_000_000, ge=1, description="Largest upload.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
+    max_batch_bytes: int = Field(500_000_000, ge=1, description="Largest upload of many images, packed and unpacked.")
+    max_batch_images: int = Field(1000, ge=1, description="Most images of one batch.")
     max_wait_seconds: float = Field(60.0, ge=0, description="Longest time that a request is held.")
     job_timeout_seconds: int = Field(3600, ge=1, description="Longest time that one explanation may run.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker is lost after four heartbeats without a sign.")

@@ -13,7 +13,7 @@ from app.contract.errors import unknown_name
 from app.contract.queue import PREDICT
 from app.contract.schemas import MethodCard, ModelCard, Prediction
 from app.dependencies import Explainer, Reader, Service, Services, call_worker, chosen_image
-from app.intake import CheckedImage
+from app.intake import check_image
 from app.openapi import PREDICT_BODY, PROBLEMS
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], responses=PROBLEMS)
@@ -44,20 +44,21 @@ async def predict(
     model_id: str,
     request: Request,
     services: Service,
-    _: Explainer,
+    caller: Explainer,
     limit: Annotated[int, Query(ge=1, le=1000)] = 10,
 ) -> list[Prediction]:
     """Return what a model sees in an image, the strongest first: what can be explained."""
     body = await read_body(request)
     if body.fields:
         raise unknown_name(f"/{next(iter(body.fields))}", next(iter(body.fields)), ["image"])
-    image = await chosen_image(services, body.image)
-    return await run_in_threadpool(_predict, services, model_id, image, limit)
+    content = await chosen_image(services, caller, body.image)
+    return await run_in_threadpool(_predict, services, model_id, content, limit)
 
 
-def _predict(services: Services, model_id: str, image: CheckedImage, limit: int) -> list[Prediction]:
+def _predict(services: Services, model_id: str, content: bytes, limit: int) -> list[Prediction]:
     catalogue = services.catalogue.now()
     model = catalogue.ready_model(model_id)
+    image = check_image(content, services.settings)
     folder = f"{PREDICTIONS}/{uuid.uuid4().hex}"
     services.blobs.put(f"{folder}/image", image.content)
     try:

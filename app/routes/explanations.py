@@ -16,7 +16,7 @@ from app.contract.schemas import JsonObject, Record, Status
 from app.contract.schemas import Request as Asked
 from app.dependencies import Explainer, Reader, Service, Services, chosen_image, existing_record
 from app.freshness import etag, is_fresh
-from app.intake import CheckedImage
+from app.intake import check_image
 from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
 from app.outbound.callbacks import take_callback
 from app.submission import Submitted, build_request, read_question
@@ -46,8 +46,8 @@ async def create(
     body = await read_body(request)
     callback = take_callback(body.fields, services.pictures.hosts, signed=services.signs_callbacks)
     asked = await run_in_threadpool(_asked, services, body.fields)
-    image = await chosen_image(services, body.image)
-    submitted = await run_in_threadpool(_submit, services, caller, asked, image)
+    content = await chosen_image(services, caller, body.image)
+    submitted = await run_in_threadpool(_submit, services, caller, asked, content)
     record = submitted.record
     if callback is not None:
         await run_in_threadpool(services.callbacks.register, record_key(record.id), record.id, callback)
@@ -68,7 +68,8 @@ def _asked(services: Services, fields: JsonObject) -> Asked:
     return build_request(services.catalogue.now(), question, parameters)
 
 
-def _submit(services: Services, caller: Caller, asked: Asked, image: CheckedImage) -> Submitted:
+def _submit(services: Services, caller: Caller, asked: Asked, content: bytes) -> Submitted:
+    image = check_image(content, services.settings)
     return services.submission.submit(services.catalogue.now(), asked, image, caller.tenant)
 
 
