@@ -1,6 +1,7 @@
 """Request bodies to plain fields: a form with a file, or JSON. Both mean the same request."""
 
 import json
+from collections.abc import Collection
 from typing import Any, NamedTuple, NoReturn
 
 from starlette.datastructures import FormData, UploadFile
@@ -14,6 +15,7 @@ _PLAIN_TEXT = {"model", "method", "callback", "image_url", "image_id"}  # never 
 _IMAGE_FIELDS = ("image", "image_url", "image_id")
 _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
+_MAX_JSON_BYTES = 30_000_000
 
 
 class Body(NamedTuple):
@@ -50,12 +52,21 @@ def unsupported(media_type: str) -> RiseError:
 
 
 async def _from_form(form: FormData) -> Body:
+    fields = form_fields(form, files=_IMAGE_FIELDS)
+    return Body(await _form_image(form), fields)
+
+
+def form_fields(form: FormData, *, files: Collection[str]) -> JsonObject:
+    """Return the fields of a form that are not files; structured ones are JSON text.
+
+    Raises:
+        RiseError: `invalid-parameters` for one that comes twice, or a file that is not expected.
+    """
     names = [name for name, _ in form.multi_items()]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise wrong_field(f"/{repeated}", "given more than once")
-    fields = {name: _value(name, value) for name, value in form.items() if name not in _IMAGE_FIELDS}
-    return Body(await _form_image(form), fields)
+    return {name: _value(name, value) for name, value in form.items() if name not in files}
 
 
 async def _form_image(form: FormData) -> Source:
@@ -70,7 +81,7 @@ async def _form_image(form: FormData) -> Source:
 
 def _value(name: str, value: UploadFile | str) -> Any:
     if isinstance(value, UploadFile):
-        raise wrong_field(f"/{name}", "only the image is a file")
+        raise wrong_field(f"/{name}", "this is not a file")
     if name in _PLAIN_TEXT:
         return value
     try:
@@ -82,6 +93,20 @@ def _value(name: str, value: UploadFile | str) -> Any:
 def _from_json(content: bytes) -> Body:
     fields = read_object(content)
     return Body(read_source(fields.pop("image", None)), fields)
+
+
+async def read_json(request: Request) -> JsonObject:
+    """Return the fields of a JSON body whose bound is that of files, and far too much for JSON.
+
+    Raises:
+        RiseError: `request-too-large` or `malformed-request`.
+    """
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > _MAX_JSON_BYTES:
+            raise RiseError("request-too-large", f"a JSON body has at most {_MAX_JSON_BYTES} bytes here; send files")
+    return read_object(bytes(content))
 
 
 def read_object(content: bytes) -> JsonObject:

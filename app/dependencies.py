@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.caller import EVERYBODY, Caller, Scope
 from app.catalogue import CatalogueReader
+from app.contract.batches import Batches
 from app.contract.blobs import Blobs
 from app.contract.callbacks import Callbacks
 from app.contract.errors import RiseError
@@ -45,6 +46,7 @@ class Services:
     pictures: Pictures
     callbacks: Callbacks
     uploads: Uploads
+    batches: Batches
 
     @property
     def signs_callbacks(self) -> bool:

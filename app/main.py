@@ -8,8 +8,10 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from app.batches.filling import Filler
 from app.catalogue import CatalogueReader
 from app.contract.announcements import announcements
+from app.contract.batches import Batches
 from app.contract.blobs import Blobs
 from app.contract.callbacks import Callbacks
 from app.contract.connection import connect, connect_async
@@ -29,7 +31,19 @@ from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
 from app.problems import BodyLimit, install
 from app.requests import Requests
-from app.routes import callbacks, catalogue, events, explanations, health, images, listing, maps, metrics, monitoring
+from app.routes import (
+    batches,
+    callbacks,
+    catalogue,
+    events,
+    explanations,
+    health,
+    images,
+    listing,
+    maps,
+    metrics,
+    monitoring,
+)
 from app.submission import Submission
 from app.sweeper import Sweeper
 from app.uploads import Uploads
@@ -56,7 +70,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)
-    for module in (explanations, listing, events, callbacks, images, maps, metrics, catalogue, health, monitoring):
+    for module in (explanations, listing, events, callbacks, images, batches, maps, metrics):
+        app.include_router(module.router)
+    for module in (catalogue, health, monitoring):
         app.include_router(module.router)
     return app
 
@@ -79,6 +95,7 @@ def _services(settings: Settings) -> Services:
         submission=Submission(store, blobs, jobs),
         pictures=_pictures(settings),
         uploads=Uploads(settings, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
+        batches=Batches(redis, keep_seconds=settings.keep_seconds),
         callbacks=Callbacks(redis, keep_seconds=settings.keep_seconds),
     )
 
@@ -92,9 +109,13 @@ def _pictures(settings: Settings) -> Pictures:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
-    sweeping = asyncio.create_task(_sweeper(services).keep_sweeping())
+    tasks = [
+        asyncio.create_task(_sweeper(services).keep_sweeping()),
+        asyncio.create_task(Filler(services).keep_filling()),
+    ]
     yield
-    sweeping.cancel()
+    for task in tasks:
+        task.cancel()
     await services.events.close()
     await services.pictures.client.aclose()
 

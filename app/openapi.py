@@ -35,16 +35,17 @@ _NAMED: dict[str, dict[str, Any]] = {
     },
     "id": {"type": "string", "description": "Of an earlier upload, as `POST /v1/images` returned it."},
 }
-IMAGE = {
-    "oneOf": [
-        {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
-        for name, schema in _NAMED.items()
-    ]
-}
 
 
 def _object(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
     return {"schema": {"type": "object", "properties": properties, "required": required, "additionalProperties": more}}
+
+
+def _image(*kinds: str) -> dict[str, Any]:
+    return {"oneOf": [_object({kind: _NAMED[kind]}, [kind], more=False)["schema"] for kind in kinds]}
+
+
+IMAGE = _image("base64", "url", "id")
 
 
 def _body(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
@@ -97,6 +98,24 @@ IMAGES_BODY = {
             "application/json": _object(
                 {"image": IMAGE, "images": {"type": "array", "items": IMAGE, "maxItems": 100}}, [], more=False
             ),
+        },
+    }
+}
+
+_LISTED = {
+    "type": "array",
+    "items": _image("url", "id"),
+    "minItems": 1,
+    "description": "Addresses, or ids of earlier uploads.",
+    "examples": [[{"url": "https://images.example.com/star.jpg"}, {"id": "..."}]],
+}
+_ARCHIVE = {"type": "string", "format": "binary", "description": "A zip archive of images."}
+BATCH_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": _object({"archive": _ARCHIVE, "images": _LISTED, **QUESTION}, ["model"], more=True),
+            "application/json": _object({"images": _LISTED, **QUESTION}, ["images", "model"], more=True),
         },
     }
 }

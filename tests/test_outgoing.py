@@ -219,3 +219,20 @@ def test_a_service_without_a_secret_refuses_callbacks_and_says_why(http: httpx2.
     answer = http.post("/v1/explanations", files={"image": star}, data=fields)
     assert answer.json()["code"] == "url-not-allowed"
     assert "RISE_WEBHOOK_SECRET" in answer.json()["detail"]
+
+
+def test_a_batch_of_addresses_fetches_each_and_tells_the_callback_of_each(world: World) -> None:
+    world.answers["/gone.jpg"] = Answer(404)
+    urls = [f"{world.receiver.url}/{name}" for name in ("star.jpg", "gone.jpg", "ring.jpg")]
+    body = {
+        "model": "shapes",
+        "seed": 8,
+        "images": [{"url": url} for url in [*urls, "https://127.0.0.1/inside.jpg"]],
+        "callback": f"{world.receiver.url}/each",
+    }
+    batch = world.http.post("/v1/batches", json=body).json()
+    messages = [json.loads(asked.body) for asked in told(world, "/each", times=2)]
+    members = world.http.get(batch["links"]["explanations"]).json()
+    assert [member["status"] for member in members] == ["succeeded", "refused", "succeeded", "refused"]
+    assert [members[place]["error"]["code"] for place in (1, 3)] == ["image-not-fetched", "url-not-allowed"]
+    assert {message["data"]["id"] for message in messages} == {members[place]["explanation"]["id"] for place in (0, 2)}

@@ -9,7 +9,6 @@ from starlette.concurrency import run_in_threadpool
 
 from app.bodies import read_body
 from app.caller import Caller
-from app.contract.blobs import folder_of
 from app.contract.errors import RiseError
 from app.contract.names import record_key
 from app.contract.schemas import JsonObject, Record, Status
@@ -19,6 +18,7 @@ from app.freshness import etag, is_fresh
 from app.intake import check_image
 from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
 from app.outbound.callbacks import take_callback
+from app.removal import erase_explanation, stop_explanation
 from app.submission import Submitted, build_request, read_question
 from app.views import Explanation, explanation_path, view
 
@@ -132,8 +132,7 @@ async def read(
 def cancel(explanation_id: str, services: Service, caller: Explainer) -> Explanation:
     """Stop an explanation; a running one stops within one block. What has ended stays as it is."""
     existing_record(services, caller, explanation_id)
-    if services.store.cancel(explanation_id):
-        services.jobs.remove(explanation_id)
+    stop_explanation(services, explanation_id)
     return _view(services, existing_record(services, caller, explanation_id))
 
 
@@ -141,6 +140,4 @@ def cancel(explanation_id: str, services: Service, caller: Explainer) -> Explana
 def delete(explanation_id: str, services: Service, caller: Explainer) -> None:
     """Remove an explanation now: its record, its events, its image and its maps; a worker that runs it stops."""
     existing_record(services, caller, explanation_id)
-    services.expiry.delete(explanation_id)
-    services.jobs.remove(explanation_id)
-    services.blobs.delete_all(folder_of(explanation_id))
+    erase_explanation(services, explanation_id)

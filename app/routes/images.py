@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from app.bodies import media_type_of, read_object, unsupported
+from app.bodies import media_type_of, read_json, unsupported
 from app.caller import Caller
 from app.contract.errors import FieldError, RiseError, unknown_name, wrong_field
 from app.contract.schemas import Value
@@ -56,7 +56,7 @@ async def upload(request: Request, services: Service, caller: Explainer) -> Imag
                 raise wrong_field("/image", "send at least one file")
             return ImageList(images=[await _keep_file(services, caller, *named, len(files)) for named in files])
     if media_type == "application/json":
-        sources = _sources(read_object(await request.body()))
+        sources = _sources(await read_json(request))
         return ImageList(images=[await _keep(services, caller, source, field) for field, source in sources.items()])
     raise unsupported(media_type)
 
