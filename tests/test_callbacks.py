@@ -165,6 +165,14 @@ def test_a_delivery_that_failed_is_due_again_after_its_pause(redis: Redis) -> No
     assert Callbacks(redis, keep_seconds=600).of("one")[0].state == "due"
 
 
+def test_a_postponed_delivery_was_not_tried(redis: Redis) -> None:
+    outbox = a_due_delivery(redis)
+    (delivery,) = outbox.lease(10, seconds=60)
+    assert outbox.postpone(delivery, seconds=0)
+    (again,) = outbox.lease(10, seconds=60)
+    assert (again.attempts, again.state, again.answer) == (1, "due", None)
+
+
 def test_a_delivery_of_a_deleted_explanation_leaves_the_outbox(redis: Redis) -> None:
     outbox = a_due_delivery(redis)
     redis.delete(callbacks_key("one"))

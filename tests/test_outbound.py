@@ -11,7 +11,7 @@ import pytest
 
 from app.contract.errors import RiseError
 from app.outbound.addresses import is_public
-from app.outbound.guard import GuardedTransport, Resolve, guarded_client, resolve
+from app.outbound.guard import GuardedTransport, Resolve, guarded_client
 from app.outbound.hosts import Hosts, Refused, read_hosts
 from app.outbound.pictures import Pictures
 from tests.receivers import Answer, Receiver, receiver
@@ -41,7 +41,7 @@ def fetch(
     address: str,
     hosts: Hosts,
     *,
-    resolve: Resolve = resolve,
+    resolve: Resolve | None = None,
     max_bytes: int = 1000,
     verify: ssl.SSLContext | bool = True,
 ) -> bytes:

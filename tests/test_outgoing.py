@@ -1,6 +1,8 @@
 """What leaves the service, and what it fetches: real receivers on loopback, the whole service, a real worker."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -200,6 +202,14 @@ def test_workers_never_see_the_secret(world: World) -> None:
     }
     assert any("app.webhooks" in command for command in with_secret)
     assert not any("-m workers" in command for command in with_secret)
+
+
+def test_the_command_that_sends_callbacks_says_what_it_lacks() -> None:
+    command = [str(Path(sys.executable).with_name("rise-serve")), "webhooks"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 1
+    assert "RISE_WEBHOOK_SECRET" in found.stderr
+    assert "Traceback" not in found.stderr
 
 
 def test_callbacks_are_described_as_webhooks(world: World) -> None:

@@ -76,10 +76,17 @@ class Outbox:
         """Record that an attempt failed, and try again after a pause."""
         return self._write(delivery, "due", answer, seconds)
 
+    def postpone(self, delivery: Delivery, *, seconds: float) -> bool:
+        """Give a leased delivery back untried: it is due again after a pause."""
+        untried = delivery.model_copy(update={"attempts": delivery.attempts - 1})
+        return self._settled(delivery, untried, seconds)
+
     def _write(self, delivery: Delivery, state: str, answer: str, pause_seconds: float | None) -> bool:
         changes = {"state": state, "answer": answer[:200], "tried_at": datetime.now(UTC)}
-        text = delivery.model_copy(update=changes).model_dump_json(exclude_none=True)
-        member = f"{delivery.explanation}/{delivery.id}"
+        return self._settled(delivery, delivery.model_copy(update=changes), pause_seconds)
+
+    def _settled(self, leased: Delivery, after: Delivery, pause_seconds: float | None) -> bool:
+        member, keys = f"{leased.explanation}/{leased.id}", [OUTBOX, callbacks_key(leased.explanation)]
         pause = "" if pause_seconds is None else pause_seconds
-        keys = [OUTBOX, callbacks_key(delivery.explanation)]
-        return bool(self._settle(keys=keys, args=[member, delivery.id, delivery.attempts, text, pause]))
+        text = after.model_dump_json(exclude_none=True)
+        return bool(self._settle(keys=keys, args=[member, leased.id, leased.attempts, text, pause]))

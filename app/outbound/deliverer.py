@@ -1,9 +1,9 @@
 """Tells receivers that explanations have ended: takes deliveries from the outbox, posts them, tries again.
 
-It runs in a process of its own and holds many deliveries at once, so a slow receiver delays no explanation and hardly
-another receiver. A receiver accepts with any 2xx. Everything else, silence included, is tried again after a pause that
-doubles each time, with jitter (so that receivers that were away together do not come back to a flood); 410 means that
-nobody wants to know any more, and ends it at once.
+It runs in a process of its own and holds many deliveries at once, but few to one host, so a slow receiver delays no
+explanation and hardly another receiver. A receiver accepts with any 2xx. Everything else, silence included, is tried
+again after a pause that doubles each time, with jitter (so that receivers that were away together do not come back to a
+flood); 410 means that nobody wants to know any more, and ends it at once.
 """
 
 import asyncio
@@ -27,6 +27,8 @@ from app.outbound.signature import sign
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 64
+_AT_ONCE_TO_A_HOST = 16
+_BUSY_HOST_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 _GONE = 410
 
@@ -73,15 +75,20 @@ class Deliverer:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until `stopping` is set; what is under way then is brought to its end."""
-        tasks: set[asyncio.Task[None]] = set()
+        tasks: dict[asyncio.Task[None], str] = {}
         while not stopping.is_set():
             for delivery in await self._due(_AT_ONCE - len(tasks)):
-                tasks.add(asyncio.create_task(self.deliver(delivery)))
+                host = httpx2.URL(delivery.url).host
+                busy = list(tasks.values()).count(host) >= _AT_ONCE_TO_A_HOST
+                tasks[asyncio.create_task(self._postpone(delivery) if busy else self.deliver(delivery))] = host
             await _first(asyncio.create_task(stopping.wait()), *tasks, seconds=_LOOK_SECONDS)
-            for task in {task for task in tasks if task.done()}:
-                tasks.remove(task)
+            for task in [task for task in tasks if task.done()]:
+                del tasks[task]
                 _complain(task)
         await asyncio.gather(*tasks)
+
+    async def _postpone(self, delivery: Delivery) -> None:
+        await asyncio.to_thread(self.outbox.postpone, delivery, seconds=_BUSY_HOST_SECONDS)
 
     async def _due(self, count: int) -> list[Delivery]:
         try:

@@ -11,9 +11,12 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 
+import anyio
+import anyio.to_thread
 import httpx2
 
 from app.outbound.addresses import is_public
@@ -23,6 +26,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 _MAX_CONNECTIONS = 64
 _ADDRESSES_TRIED = 3
+_LOOKUPS_AT_ONCE = 16
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -80,24 +84,29 @@ def _to_address(request: httpx2.Request, address: str) -> httpx2.Request:
     )
 
 
-async def resolve(name: str, port: int) -> list[str]:
-    """Return the numeric addresses of a name, as the system orders them.
+def system_resolver() -> Resolve:
+    """Return a resolver that asks the system, in few threads of its own.
 
-    Raises:
-        httpx2.ConnectError: if it has none.
+    A name server that does not answer holds these threads and no others, and whoever waits for it can give up.
     """
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as cause:
-        raise httpx2.ConnectError(f"the name {name!r} does not resolve") from cause
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    limiter = anyio.CapacityLimiter(_LOOKUPS_AT_ONCE)
+
+    async def resolve(name: str, port: int) -> list[str]:
+        lookup = partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
+        try:
+            found = await anyio.to_thread.run_sync(lookup, abandon_on_cancel=True, limiter=limiter)
+        except (OSError, UnicodeError) as cause:
+            raise httpx2.ConnectError(f"the name {name!r} does not resolve") from cause
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    return resolve
 
 
 def guarded_client(
     hosts: Hosts,
     *,
     seconds: float,
-    resolve: Resolve = resolve,
+    resolve: Resolve | None = None,
     verify: ssl.SSLContext | bool = True,
 ) -> httpx2.AsyncClient:
     """Return a client that reaches what the guard lets through.
@@ -105,13 +114,13 @@ def guarded_client(
     Args:
         hosts: whom the operator allows and trusts.
         seconds: longest wait for a connection, and for each piece of an answer.
-        resolve: how names become addresses.
+        resolve: how names become addresses; None asks the system.
         verify: whom TLS trusts; by default the system's certificates, or those of SSL_CERT_FILE.
     """
     limits = httpx2.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
     inner = httpx2.AsyncHTTPTransport(verify=verify, limits=limits)
     return httpx2.AsyncClient(
-        transport=GuardedTransport(hosts, resolve, inner),
+        transport=GuardedTransport(hosts, resolve or system_resolver(), inner),
         timeout=seconds,
         follow_redirects=False,
         trust_env=False,
