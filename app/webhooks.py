@@ -5,6 +5,7 @@ import logging
 import signal
 
 from app.contract.connection import connect
+from app.contract.logs import configure_logs
 from app.contract.outbox import Outbox
 from app.contract.settings import Settings
 from app.outbound.deliverer import Deliverer, Patience
@@ -24,7 +25,7 @@ def run_webhooks(settings: Settings) -> None:
     Raises:
         ValueError: if no secret is set, or a setting cannot be read.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure_logs(settings.log_format)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # because it logs addresses, and those may carry tokens
     if not sends_callbacks(settings):
         raise ValueError("set RISE_WEBHOOK_SECRET, and RISE_ALLOWED_HOSTS to the hosts that may receive callbacks")

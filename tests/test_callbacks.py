@@ -8,7 +8,7 @@ from redis import Redis
 
 from app.contract.callbacks import GIVE_UP_SECONDS, Callbacks, Delivery, callbacks_key
 from app.contract.errors import RiseError
-from app.contract.names import record_key
+from app.contract.expiry import Expiry
 from app.contract.outbox import Outbox
 from app.contract.schemas import Failure
 from app.contract.store import Store
@@ -18,7 +18,7 @@ URL = "https://receiver.test/a"
 
 
 def ask(redis: Redis, url: str = URL) -> None:
-    Callbacks(redis, keep_seconds=600).register(record_key("one"), "one", url)
+    Callbacks(redis, keep_seconds=600).register("one", url)
 
 
 def due(redis: Redis) -> list[Delivery]:
@@ -175,7 +175,7 @@ def test_a_postponed_delivery_was_not_tried(redis: Redis) -> None:
 
 def test_a_delivery_of_a_deleted_explanation_leaves_the_outbox(redis: Redis) -> None:
     outbox = a_due_delivery(redis)
-    redis.delete(callbacks_key("one"))
+    Expiry(redis).delete("one")
     assert outbox.lease(10, seconds=60) == []
     assert outbox.waiting() == 0
 

@@ -12,7 +12,6 @@ import pytest
 from redis import Redis
 
 from app.contract.callbacks import Callbacks, Delivery
-from app.contract.names import record_key
 from app.contract.outbox import Outbox
 from app.outbound.deliverer import Deliverer, Patience
 from app.outbound.guard import guarded_client
@@ -52,7 +51,7 @@ def ended_with_callbacks(redis: Redis, *urls: str) -> Callbacks:
     store, callbacks = a_store(redis), Callbacks(redis, keep_seconds=600)
     store.create(a_record())
     for url in urls:
-        callbacks.register(record_key("one"), "one", url)
+        callbacks.register("one", url)
     store.cancel("one")
     return callbacks
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import httpx2
 import pytest
 from redis import Redis
 
-from app.contract.blobs import Blobs, upload_folder
+from app.contract.batches import batch_key
+from app.contract.blobs import Blobs, archive_blob, upload_blob, upload_folder
 from app.contract.errors import RiseError
+from app.contract.expiry import Expiry
 from app.contract.settings import Settings
 from app.contract.uploads import UploadRegister, upload_key
 from app.sources import ById
+from app.sweeper import Sweeper
 from app.uploads import Uploads
 from tests.conftest import SAMPLES
 from tests.hostile import encoded, picture
@@ -79,6 +83,20 @@ def test_a_removed_image_leaves_nothing(redis: Redis, tmp_path: Path) -> None:
     uploads.remove("anna", uploads.keep("anna", PNG).id)
     assert redis.keys("*") == []
     assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
+
+
+def test_what_has_expired_is_swept_and_what_is_still_named_is_not(redis: Redis, tmp_path: Path) -> None:
+    uploads, blobs = some_uploads(redis, tmp_path), Blobs((tmp_path / "blobs").as_uri())
+    used, expired = uploads.keep("anna", PNG), uploads.keep("anna", encoded(picture(50, 40), "PNG"))
+    blobs.put(archive_blob("unfinished"), b"archive")
+    blobs.put(archive_blob("expired"), b"archive")
+    redis.set(batch_key("unfinished"), "{}")
+    redis.delete(upload_key(expired.id))
+    sweeper = Sweeper(Expiry(redis), blobs, keep_seconds=600, every_seconds=60)
+    sweeper.sweep_orphans(now=time.time())
+    assert len(blobs.names("images") + blobs.names("batches")) == 4  # because they are young
+    sweeper.sweep_orphans(now=time.time() + 700)
+    assert blobs.names("images") + blobs.names("batches") == [upload_blob(used.id), archive_blob("unfinished")]
 
 
 def test_several_files_come_back_in_their_order_and_can_be_explained_by_id(http: httpx2.Client, star: bytes) -> None:

@@ -21,7 +21,6 @@ from app.caller import Caller
 from app.contract.batches import Batch, Member
 from app.contract.blobs import archive_blob, batch_folder
 from app.contract.errors import RiseError
-from app.contract.names import record_key
 from app.contract.schemas import Failure
 from app.dependencies import Services, chosen_image
 from app.intake import check_image
@@ -135,7 +134,7 @@ class Filler:
         image = check_image(content, services.settings)
         submitted = services.submission.submit(services.catalogue.now(), batch.request, image, batch.tenant)
         if batch.callback is not None:
-            services.callbacks.register(record_key(submitted.record.id), submitted.record.id, batch.callback)
+            services.callbacks.register(submitted.record.id, batch.callback)
         self._record(batch, member, submitted)
 
     def _record(self, batch: Batch, member: Member, submitted: Submitted) -> None:

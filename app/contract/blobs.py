@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from obstore.store import from_url
 
 EXPLANATIONS = "explanations"
+IMAGES = "images"  # uploaded by themselves
+BATCHES = "batches"  # archives that batches were uploaded as, until they are read
 PREDICTIONS = "predictions"  # images that somebody asked a model about; each is there for one answer
 _PART_BYTES = 1_000_000
 
@@ -102,8 +104,8 @@ def folder_of(explanation_id: str) -> str:
     return f"{EXPLANATIONS}/{explanation_id}"
 
 
-def explanation_of(name: str) -> str:
-    """Return the id of the explanation that an object in the folder of all explanations belongs to."""
+def owner_of(name: str) -> str:
+    """Return the id of the explanation, image or batch that an object belongs to."""
     return name.split("/")[1]
 
 
@@ -140,12 +142,12 @@ def upload_blob(upload_id: str) -> str:
 
 def upload_folder(upload_id: str) -> str:
     """Return the folder of an image that was uploaded by itself."""
-    return f"images/{upload_id}"
+    return f"{IMAGES}/{upload_id}"
 
 
 def batch_folder(batch_id: str) -> str:
     """Return the folder of a batch."""
-    return f"batches/{batch_id}"
+    return f"{BATCHES}/{batch_id}"
 
 
 def archive_blob(batch_id: str) -> str:

@@ -13,6 +13,7 @@ from pydantic import Field
 from redis import Redis
 
 from app.contract.errors import wrong_field
+from app.contract.names import record_key
 from app.contract.schemas import Failure, Value
 
 OUTBOX = "rise:outbox"
@@ -106,14 +107,14 @@ class Callbacks:
         self._keep_seconds = keep_seconds
         self._register = redis.register_script(_REGISTER)
 
-    def register(self, record_key: str, explanation_id: str, url: str) -> None:
+    def register(self, explanation_id: str, url: str) -> None:
         """Tell a URL when an explanation ends, or now where it has ended; once for the same URL while it waits.
 
         Raises:
             RiseError: `invalid-parameters` where an explanation has too many callbacks.
         """
         delivery = Delivery(id=f"msg_{uuid.uuid4().hex}", explanation=explanation_id, url=url)
-        keys = [record_key, callbacks_key(explanation_id), OUTBOX]
+        keys = [record_key(explanation_id), callbacks_key(explanation_id), OUTBOX]
         text = delivery.model_dump_json(exclude_none=True)
         if self._register(keys=keys, args=[text, self._keep_seconds, _MOST]) == b"full":
             raise wrong_field("/callback", f"this explanation has {_MOST} callbacks already")

@@ -10,7 +10,6 @@ from starlette.concurrency import run_in_threadpool
 from app.bodies import read_body
 from app.caller import Caller
 from app.contract.errors import RiseError
-from app.contract.names import record_key
 from app.contract.schemas import JsonObject, Record, Status
 from app.contract.schemas import Request as Asked
 from app.dependencies import Explainer, Reader, Service, Services, chosen_image, existing_record
@@ -50,7 +49,7 @@ async def create(
     submitted = await run_in_threadpool(_submit, services, caller, asked, content)
     record = submitted.record
     if callback is not None:
-        await run_in_threadpool(services.callbacks.register, record_key(record.id), record.id, callback)
+        await run_in_threadpool(services.callbacks.register, record.id, callback)
     seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
     if seconds is not None:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
