@@ -1,9 +1,7 @@
-"""Request bodies to plain fields: a form with a file, or JSON with base64. Both mean the same request."""
+"""Request bodies to plain fields: a form with a file, or JSON. Both mean the same request."""
 
-import base64
-import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any, NamedTuple, NoReturn
 
 from starlette.datastructures import FormData, UploadFile
@@ -11,16 +9,19 @@ from starlette.requests import Request
 
 from app.contract.errors import RiseError, wrong_field
 from app.contract.schemas import JsonObject
+from app.sources import ById, ByUrl, Source, read_source
 
-_PLAIN_TEXT = {"model", "method", "callback"}  # never read as JSON: a model may be called "1"
+_PLAIN_TEXT = {"model", "method", "callback", "image_url", "image_id"}  # never read as JSON: a model may be called "1"
+_IMAGE_FIELDS = ("image", "image_url", "image_id")
 _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
+_MAX_JSON_BYTES = 30_000_000
 
 
 class Body(NamedTuple):
-    """The bytes of the image, and all other fields."""
+    """Where the image comes from, and all other fields."""
 
-    image: bytes
+    image: Source
     fields: JsonObject
 
 
@@ -30,32 +31,57 @@ async def read_body(request: Request) -> Body:
     Raises:
         RiseError: `unsupported-media-type`, `malformed-request` or `invalid-parameters`.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type == "multipart/form-data":
         async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
             return await _from_form(form)
     if media_type == "application/json":
         return _from_json(await request.body())
-    raise RiseError(
-        "unsupported-media-type", f"send multipart/form-data or application/json, not {media_type or 'nothing'!r}"
-    )
+    raise unsupported(media_type)
+
+
+def media_type_of(request: Request) -> str:
+    """Return the type of a request's body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def unsupported(media_type: str) -> RiseError:
+    """Return the error for a body that is neither a form nor JSON."""
+    given = media_type or "nothing"
+    return RiseError("unsupported-media-type", f"send multipart/form-data or application/json, not {given!r}")
 
 
 async def _from_form(form: FormData) -> Body:
+    fields = form_fields(form, files=_IMAGE_FIELDS)
+    return Body(await _form_image(form), fields)
+
+
+def form_fields(form: FormData, *, files: Collection[str]) -> JsonObject:
+    """Return the fields of a form that are not files; structured ones are JSON text.
+
+    Raises:
+        RiseError: `invalid-parameters` for one that comes twice, or a file that is not expected.
+    """
     names = [name for name, _ in form.multi_items()]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise wrong_field(f"/{repeated}", "given more than once")
-    image = form.get("image")
-    if not isinstance(image, UploadFile):
-        raise wrong_field("/image", "a file is required")
-    fields = {name: _value(name, value) for name, value in form.items() if name != "image"}
-    return Body(await image.read(), fields)
+    return {name: _value(name, value) for name, value in form.items() if name not in files}
+
+
+async def _form_image(form: FormData) -> Source:
+    given = [name for name in _IMAGE_FIELDS if name in form]
+    content = form[given[0]] if len(given) == 1 else None
+    if given == ["image"] and isinstance(content, UploadFile):
+        return await content.read()
+    if given != ["image"] and isinstance(content, str):
+        return ByUrl(content, "/image_url") if given == ["image_url"] else ById(content, "/image_id")
+    raise wrong_field("/image", "send one file, or else image_url or image_id")
 
 
 def _value(name: str, value: UploadFile | str) -> Any:
     if isinstance(value, UploadFile):
-        raise wrong_field(f"/{name}", "only the image is a file")
+        raise wrong_field(f"/{name}", "this is not a file")
     if name in _PLAIN_TEXT:
         return value
     try:
@@ -65,23 +91,38 @@ def _value(name: str, value: UploadFile | str) -> Any:
 
 
 def _from_json(content: bytes) -> Body:
+    fields = read_object(content)
+    return Body(read_source(fields.pop("image", None)), fields)
+
+
+async def read_json(request: Request) -> JsonObject:
+    """Return the fields of a JSON body whose bound is that of files, and far too much for JSON.
+
+    Raises:
+        RiseError: `request-too-large` or `malformed-request`.
+    """
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > _MAX_JSON_BYTES:
+            raise RiseError("request-too-large", f"a JSON body has at most {_MAX_JSON_BYTES} bytes here; send files")
+    return read_object(bytes(content))
+
+
+def read_object(content: bytes) -> JsonObject:
+    """Return the fields of a JSON body.
+
+    Raises:
+        RiseError: `malformed-request`.
+    """
     try:
         fields = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as cause:
         raise RiseError("malformed-request", "the body is not JSON") from cause
     if not isinstance(fields, dict):
         raise RiseError("malformed-request", "the body is not a JSON object")
-    return Body(_image_bytes(fields.pop("image", None)), fields)
+    return fields
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _image_bytes(given: Any) -> bytes:
-    if not isinstance(given, Mapping) or set(given) != {"base64"} or not isinstance(given["base64"], str):
-        raise wrong_field("/image", 'write it as {"base64": "..."}')
-    try:
-        return base64.b64decode(given["base64"], validate=True)
-    except (binascii.Error, ValueError) as cause:
-        raise wrong_field("/image/base64", "this is not base64") from cause

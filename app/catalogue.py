@@ -112,7 +112,7 @@ def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
     properties: dict[str, JsonObject] = method.parameters["properties"]
     unknown = [name for name in given if name not in properties]
     if unknown:
-        raise unknown_name(f"/{unknown[0]}", unknown[0], ["image", *Question.model_fields, *properties])
+        raise unknown_name(f"/{unknown[0]}", unknown[0], ["image", "callback", *Question.model_fields, *properties])
     parameters = {name: given.get(name, schema.get("default")) for name, schema in properties.items()}
     errors = sorted(Draft202012Validator(method.parameters).iter_errors(parameters), key=lambda error: str(error.path))
     if errors:

@@ -29,6 +29,7 @@ from app.main import create_app
 from app.submission import build_request, fingerprint
 from app.up import STREAMS_END_SECONDS, CannotStart
 from app.up import up as run_everything
+from app.webhooks import run_webhooks
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 cli.add_typer(keys_cli, name="keys")
@@ -109,6 +110,16 @@ def api() -> None:
 def worker() -> None:
     """Run one worker, against REDIS_URL."""
     os.execv(sys.executable, [sys.executable, "-m", "workers", "worker"])  # noqa: S606 - our own module
+
+
+@cli.command()
+def webhooks() -> None:
+    """Send signed callbacks, from the outbox at REDIS_URL; several may run."""
+    try:
+        run_webhooks(Settings())
+    except ValueError as reason:
+        sys.stderr.write(f"rise-serve: {reason}\n")
+        raise typer.Exit(1) from reason
 
 
 for command in (models, predict, explain):

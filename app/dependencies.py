@@ -6,11 +6,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from app.admission import Admission
 from app.caller import EVERYBODY, Caller, caller_of
 from app.catalogue import CatalogueReader
+from app.contract.batches import Batches
 from app.contract.blobs import Blobs
+from app.contract.callbacks import Callbacks
 from app.contract.errors import RiseError
 from app.contract.events import Events
 from app.contract.expiry import Expiry
@@ -23,8 +26,11 @@ from app.contract.schemas import Record
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.outbound.pictures import Pictures
 from app.rate import count_request
+from app.sources import ById, ByUrl, Source
 from app.submission import Submission
+from app.uploads import Uploads
 
 _CALL_SECONDS = 30.0
 
@@ -47,6 +53,15 @@ class Services:
     admission: Admission
     catalogue: CatalogueReader
     submission: Submission
+    pictures: Pictures
+    callbacks: Callbacks
+    uploads: Uploads
+    batches: Batches
+
+    @property
+    def signs_callbacks(self) -> bool:
+        """Whether there is a secret to sign callbacks with."""
+        return bool(self.settings.webhook_secret.get_secret_value())
 
 
 def _services(request: Request) -> Services:
@@ -120,3 +135,16 @@ def existing_record(services: Services, caller: Caller, explanation_id: str) -> 
     if record is None or record.tenant != caller.tenant:
         raise RiseError("not-found", f"there is no explanation {explanation_id!r}")
     return record
+
+
+async def chosen_image(services: Services, caller: Caller, source: Source) -> bytes:
+    """Return the bytes of the image that a request names, wherever they come from.
+
+    Raises:
+        RiseError: what `Pictures.fetch` and `Uploads.content` raise.
+    """
+    if isinstance(source, ByUrl):
+        return await services.pictures.fetch(source.url, field=source.field)
+    if isinstance(source, ById):
+        return await run_in_threadpool(services.uploads.content, caller.tenant, source)
+    return source

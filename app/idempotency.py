@@ -2,7 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.concurrency import run_in_threadpool
 
 from app.bodies import Body
 from app.contract.errors import RiseError
@@ -11,15 +14,24 @@ from app.contract.store import Store
 from app.submission import Submitted
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A key of a tenant, and where it is remembered."""
+
+    keys: IdempotencyKeys
+    store: Store
+    tenant: str
+    key: str
+
+
 def payload_of(body: Body) -> str:
-    """Return the hash of what a request says, the image included."""
+    """Return the hash of what a request says: its fields, and its image or where that is to be found."""
+    image = hashlib.sha256(body.image).hexdigest() if isinstance(body.image, bytes) else repr(body.image)
     fields = json.dumps(body.fields, sort_keys=True)
-    return hashlib.sha256(f"{hashlib.sha256(body.image).hexdigest()}\n{fields}".encode()).hexdigest()
+    return hashlib.sha256(f"{image}\n{fields}".encode()).hexdigest()
 
 
-def submit_once(
-    keys: IdempotencyKeys, store: Store, tenant: str, key: str, body: Body, *, submit: Callable[[], Submitted]
-) -> Submitted:
+async def submit_once(claim: Claim, body: Body, *, submit: Callable[[], Awaitable[Submitted]]) -> Submitted:
     """Submit a request, or return the explanation that came of it when it was sent before.
 
     What came of it may have failed or been cancelled: it is returned as it is, and not run again. Refusals are not
@@ -29,16 +41,16 @@ def submit_once(
         RiseError: `idempotency-key-reused` if the key came with another request before; and what `submit` raises.
     """
     payload = payload_of(body)
-    explanation_id = keys.claim(tenant, key, payload)
+    explanation_id = await run_in_threadpool(claim.keys.claim, claim.tenant, claim.key, payload)
     if explanation_id is None:
         raise RiseError("idempotency-key-reused", "this Idempotency-Key came with another request before")
-    record = store.read(explanation_id) if explanation_id else None
+    record = await run_in_threadpool(claim.store.read, explanation_id) if explanation_id else None
     if record is not None:
         return Submitted(record, created=True)
     try:
-        submitted = submit()
+        submitted = await submit()
     except BaseException:
-        keys.release(tenant, key)
+        await run_in_threadpool(claim.keys.release, claim.tenant, claim.key)
         raise
-    keys.settle(tenant, key, payload, submitted.record.id)
+    await run_in_threadpool(claim.keys.settle, claim.tenant, claim.key, payload, submitted.record.id)
     return submitted

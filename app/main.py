@@ -7,13 +7,15 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from app.admission import Admission
+from app.batches.filling import Filler
 from app.catalogue import CatalogueReader
 from app.contract.announcements import announcements
 from app.contract.backlog import Backlogs
+from app.contract.batches import Batches
 from app.contract.blobs import Blobs
+from app.contract.callbacks import Callbacks
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
 from app.contract.expiry import Expiry
@@ -28,13 +30,30 @@ from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
 from app.contract.tracing import configure_tracing
+from app.contract.uploads import UploadRegister
 from app.dependencies import Services
-from app.problems import DeclaredTooLarge, install
+from app.outbound.guard import guarded_client
+from app.outbound.hosts import read_permissions
+from app.outbound.pictures import Pictures
+from app.problems import BodyLimit, install
 from app.rate import RateLimitFields
 from app.requests import Requests
-from app.routes import catalogue, events, explanations, health, listing, maps, metrics, monitoring
+from app.routes import (
+    batches,
+    callbacks,
+    catalogue,
+    events,
+    explanations,
+    health,
+    images,
+    listing,
+    maps,
+    metrics,
+    monitoring,
+)
 from app.submission import Submission
 from app.sweeper import Sweeper
+from app.uploads import Uploads
 
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000
@@ -45,20 +64,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     configure_logs(settings.log_format)
     configure_tracing("rise-serve-app")
-    max_body_size = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
+    limit = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
+    limits_of_many = dict.fromkeys(["/v1/images", "/v1/batches"], max(limit, settings.max_batch_bytes))
     app = FastAPI(
         title="rise-serve",
         summary="Why did the model say so? Saliency maps for any image model, with error bars.",
         version=version("rise-serve"),
         lifespan=_lifespan,
+        webhooks=callbacks.webhooks,
     )
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=max_body_size)
-    app.add_middleware(DeclaredTooLarge, max_body_size=max_body_size)
+    app.add_middleware(BodyLimit, max_body_size=limit, elsewhere=limits_of_many)
     app.add_middleware(RateLimitFields)
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)
-    for module in (explanations, listing, events, maps, metrics, catalogue, health, monitoring):
+    for module in (explanations, listing, events, callbacks, images, batches, maps, metrics):
+        app.include_router(module.router)
+    for module in (catalogue, health, monitoring):
         app.include_router(module.router)
     return app
 
@@ -84,16 +106,31 @@ def _services(settings: Settings) -> Services:
         admission=admission,
         rates=RequestRates(redis),
         submission=Submission(settings, store, blobs, jobs, admission),
+        pictures=_pictures(settings),
+        uploads=Uploads(settings, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
+        batches=Batches(redis, keep_seconds=settings.keep_seconds),
+        callbacks=Callbacks(redis, keep_seconds=settings.keep_seconds),
     )
+
+
+def _pictures(settings: Settings) -> Pictures:
+    hosts = read_permissions(settings)
+    client = guarded_client(hosts, seconds=settings.fetch_seconds)
+    return Pictures(client, hosts, settings.max_image_bytes, settings.fetch_seconds)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
-    sweeping = asyncio.create_task(_sweeper(services).keep_sweeping())
+    tasks = [
+        asyncio.create_task(_sweeper(services).keep_sweeping()),
+        asyncio.create_task(Filler(services).keep_filling()),
+    ]
     yield
-    sweeping.cancel()
+    for task in tasks:
+        task.cancel()
     await services.events.close()
+    await services.pictures.client.aclose()
 
 
 def _sweeper(services: Services) -> Sweeper:

@@ -25,29 +25,42 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 _FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, BMP, GIF or TIFF."}
-_BASE64 = {
-    "type": "object",
-    "properties": {"base64": {"type": "string", "format": "byte"}},
-    "required": ["base64"],
-    "additionalProperties": False,
+_NAMED: dict[str, dict[str, Any]] = {
+    "base64": {"type": "string", "format": "byte", "description": "The bytes of the file."},
+    "url": {
+        "type": "string",
+        "format": "uri",
+        "description": "Fetched from there, where the operator allows the host.",
+        "examples": ["https://images.example.com/star.jpg"],
+    },
+    "id": {"type": "string", "description": "Of an earlier upload, as `POST /v1/images` returned it."},
 }
 
 
-def _body(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
-    def schema(image: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "schema": {
-                "type": "object",
-                "properties": {"image": image, **properties},
-                "required": ["image", *required],
-                "additionalProperties": more,
-            }
-        }
+def _object(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
+    return {"schema": {"type": "object", "properties": properties, "required": required, "additionalProperties": more}}
 
+
+def _image(*kinds: str) -> dict[str, Any]:
+    return {"oneOf": [_object({kind: _NAMED[kind]}, [kind], more=False)["schema"] for kind in kinds]}
+
+
+IMAGE = _image("base64", "url", "id")
+
+
+def _body(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
+    image_or_name = {
+        "image": _FILE,
+        "image_url": {**_NAMED["url"], "description": "Instead of `image`."},
+        "image_id": {**_NAMED["id"], "description": "Instead of `image`: an earlier upload."},
+    }
     return {
         "requestBody": {
             "required": True,
-            "content": {"multipart/form-data": schema(_FILE), "application/json": schema(_BASE64)},
+            "content": {
+                "multipart/form-data": _object(image_or_name | properties, required, more=more),
+                "application/json": _object({"image": IMAGE, **properties}, ["image", *required], more=more),
+            },
         }
     }
 
@@ -68,5 +81,41 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 # `more`: the parameters of the method, described by `GET /v1/methods`; unknown ones are refused when a request is made.
-CREATE_BODY = _body(_inlined(Question.model_json_schema()), ["model"], more=True)
+_CALLBACK = {
+    "type": "string",
+    "format": "uri",
+    "description": "Told when the explanation has ended, by a signed POST: see `onExplanationEnded` below webhooks.",
+    "examples": ["https://hooks.example.com/rise"],
+}
+QUESTION = {**_inlined(Question.model_json_schema()), "callback": _CALLBACK}
+CREATE_BODY = _body(QUESTION, ["model"], more=True)
 PREDICT_BODY = _body({}, [], more=False)
+IMAGES_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": _object({"image": {"type": "array", "items": _FILE}}, ["image"], more=False),
+            "application/json": _object(
+                {"image": IMAGE, "images": {"type": "array", "items": IMAGE, "maxItems": 100}}, [], more=False
+            ),
+        },
+    }
+}
+
+_LISTED = {
+    "type": "array",
+    "items": _image("url", "id"),
+    "minItems": 1,
+    "description": "Addresses, or ids of earlier uploads.",
+    "examples": [[{"url": "https://images.example.com/star.jpg"}, {"id": "..."}]],
+}
+_ARCHIVE = {"type": "string", "format": "binary", "description": "A zip archive of images."}
+BATCH_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": _object({"archive": _ARCHIVE, "images": _LISTED, **QUESTION}, ["model"], more=True),
+            "application/json": _object({"images": _LISTED, **QUESTION}, ["images", "model"], more=True),
+        },
+    }
+}

@@ -5,6 +5,7 @@ Never a traceback, never the uploaded bytes.
 
 import logging
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -15,6 +16,7 @@ from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.contract.errors import FieldError, RiseError
@@ -29,9 +31,13 @@ STATUS = {
     "invalid-parameters": 422,
     "no-target": 422,
     "idempotency-key-reused": 422,
+    "url-not-allowed": 422,
+    "image-not-fetched": 422,
     "malformed-request": 400,
     "image-too-large": 413,
     "request-too-large": 413,
+    "batch-too-large": 413,
+    "unreadable-archive": 422,
     "unsupported-media-type": 415,
     "not-acceptable": 406,
     "unauthorized": 401,
@@ -89,25 +95,36 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _of_anything)
 
 
-class DeclaredTooLarge:
-    """Refuses a body whose declared length is over the limit, before any of it is read.
+class BodyLimit:
+    """Bounds the bodies of requests.
 
-    Starlette's limit inside counts what arrives, but answers in plain text a client that says so beforehand.
+    Starlette's limit counts what arrives. A client that declares too much is answered here, by a problem and before any
+    of it is read, because Starlette answers it in plain text.
+
+    Args:
+        app: what is bounded.
+        max_body_size: in bytes.
+        elsewhere: other bounds, by path.
     """
 
-    def __init__(self, app: ASGIApp, max_body_size: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_size: int, elsewhere: Mapping[str, int]) -> None:
         self._app = app
         self._max_body_size = max_body_size
+        self._elsewhere = elsewhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on."""
-        declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
-        if declared.isdigit() and int(declared) > self._max_body_size:
-            detail = f"the request has {declared} bytes; at most {self._max_body_size} are allowed"
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._elsewhere.get(scope["path"], self._max_body_size)
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            detail = f"the request has {declared} bytes; at most {limit} are allowed"
             response = problem(Request(scope), RiseError("request-too-large", detail))
             await response(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await RequestBodyLimitMiddleware(self._app, limit)(scope, receive, send)
 
 
 def problem(request: Request, error: RiseError) -> JSONResponse:

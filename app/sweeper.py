@@ -9,8 +9,11 @@ from obstore.exceptions import BaseError as StorageError
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.blobs import EXPLANATIONS, PREDICTIONS, Blobs, explanation_of, folder_of
+from app.contract.batches import batch_key
+from app.contract.blobs import BATCHES, EXPLANATIONS, IMAGES, PREDICTIONS, Blobs, folder_of, owner_of
 from app.contract.expiry import Expiry
+from app.contract.names import record_key
+from app.contract.uploads import upload_key
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +21,7 @@ _YOUNG_SECONDS = 30.0  # a blob as young may belong to the same explanation aske
 _LOOK_AGAIN_SECONDS = 60.0
 _AT_ONCE = 100
 _HOUR = 3600.0
+_KEYS = {EXPLANATIONS: record_key, IMAGES: upload_key, BATCHES: batch_key}
 
 
 class Sweeper:
@@ -75,13 +79,14 @@ class Sweeper:
         """Remove blobs that no record refers to and that are older than any record can be without a change.
 
         They come from deleted explanations whose worker wrote late, from crashes between blob and record, and from a
-        Redis server that has lost its data.
+        Redis server that has lost its data. Uploaded images and archives are swept in no other way.
         """
         old = _moment(now - self._keep_seconds)
         self._blobs.delete(self._blobs.names(PREDICTIONS, before=old))
-        names = [name for name in self._blobs.names(EXPLANATIONS, before=old) if name.count("/") > 1]
-        living = self._expiry.living(sorted({explanation_of(name) for name in names}))
-        self._blobs.delete([name for name in names if explanation_of(name) not in living])
+        for folder, key_of in _KEYS.items():
+            names = [name for name in self._blobs.names(folder, before=old) if name.count("/") > 1]
+            living = self._expiry.there(sorted({owner_of(name) for name in names}), key_of)
+            self._blobs.delete([name for name in names if owner_of(name) not in living])
 
 
 def _moment(seconds: float) -> datetime:

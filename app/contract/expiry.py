@@ -5,10 +5,12 @@ order in which blobs are due; a sweeper takes both to their end. Any number of p
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
 
+from app.contract.callbacks import callbacks_key
 from app.contract.names import DUE, events_key, index_key, record_key, tombstone_key, turn_key
 
 # Blobs of a deleted explanation are due later than its end, because its worker may be writing one more.
@@ -16,7 +18,7 @@ _LATE_WRITES_SECONDS = 60.0
 
 _DELETE = """
 local tenant = redis.call('GET', KEYS[3])
-local existed = redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+local existed = redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[5])
 if tenant then redis.call('ZREM', ARGV[1] .. tenant, ARGV[2]) end
 redis.call('ZADD', KEYS[4], ARGV[3], ARGV[2])
 redis.call('PUBLISH', KEYS[2], 'deleted')
@@ -43,6 +45,7 @@ class Expiry:
     def delete(self, explanation_id: str) -> None:
         """Remove an explanation as if it had never been; a worker that runs it finds out at its next report."""
         keys = [record_key(explanation_id), events_key(explanation_id), tombstone_key(explanation_id), DUE]
+        keys.append(callbacks_key(explanation_id))
         due = time.time() + _LATE_WRITES_SECONDS
         self._delete(keys=keys, args=[index_key(""), explanation_id, due])
 
@@ -53,10 +56,14 @@ class Expiry:
 
     def living(self, explanation_ids: list[str]) -> set[str]:
         """Return those of some explanations that are there."""
+        return self.there(explanation_ids, record_key)
+
+    def there(self, ids: list[str], key_of: Callable[[str], str]) -> set[str]:
+        """Return those of some ids whose key is there."""
         with self._redis.pipeline(transaction=False) as pipeline:
-            for explanation_id in explanation_ids:
-                pipeline.exists(record_key(explanation_id))
-            return {name for name, there in zip(explanation_ids, pipeline.execute(), strict=True) if there}
+            for name in ids:
+                pipeline.exists(key_of(name))
+            return {name for name, there in zip(ids, pipeline.execute(), strict=True) if there}
 
     def due(self, *, now: float, limit: int) -> list[str]:
         """Return explanations whose blobs may be swept if they are gone, the longest due first."""

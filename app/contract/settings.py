@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.contract.callbacks import GIVE_UP_SECONDS
 from app.contract.logs import LogFormat
 
 
@@ -44,6 +45,8 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(60.0, gt=0, description="Time between two rounds of removing what has expired.")
     max_image_bytes: int = Field(20_000_000, ge=1, description="Largest upload.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
+    max_batch_bytes: int = Field(500_000_000, ge=1, description="Largest upload of many images, packed and unpacked.")
+    max_batch_images: int = Field(1000, ge=1, description="Most images of one batch.")
     max_wait_seconds: float = Field(60.0, ge=0, description="Longest time that a request is held.")
     max_queued: int = Field(1000, ge=1, description="Explanations that may wait on one queue; more are refused.")
     max_queued_seconds: float = Field(
@@ -53,6 +56,23 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker is lost after four heartbeats without a sign.")
     checkpoint_seconds: float = Field(1.0, ge=0, description="Longest time between two checkpoints.")
     log_format: LogFormat = Field("text", description="Log lines as text for people, or as JSON for machines.")
+    allowed_hosts: str = Field(
+        "", description="Hosts that images may be fetched from and callbacks sent to: `example.com, *.example.org`."
+    )
+    trusted_hosts: str = Field(
+        "",
+        description="Hosts that may also be reached over http and at inside addresses, without the guard's check of "
+        "their address: `receiver.internal:8080`. Whoever may name an address reaches every path on them.",
+    )
+    fetch_seconds: float = Field(10.0, gt=0, description="Longest time that fetching an image by URL may take.")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signs callbacks: text, or base64 after `whsec_`; several with commas between."
+    )
+    callback_pause_seconds: float = Field(5.0, gt=0, description="Pause after the first failed callback; it doubles.")
+    callback_give_up_seconds: float = Field(
+        GIVE_UP_SECONDS, ge=0, le=GIVE_UP_SECONDS, description="When a callback that fails is not tried any more."
+    )
+    public_url: str = Field("", description="Where clients find the service: makes the links in callbacks absolute.")
     device: str = Field("auto", description="Where workers compute: auto, cpu, cuda, cuda:1, ...")
 
     @property

@@ -3,7 +3,8 @@
 A running explanation belongs to one execution. A worker that was cut off and wakes up late still carries the name of
 its old execution, and its writes are refused; so are writes to an explanation that was cancelled meanwhile. Every
 change is also an entry in the explanation's event stream, which is what waiting clients read (`events.py`), and puts
-off its end (`expiry.py`).
+off its end (`expiry.py`). The end of an explanation is also an entry in the outbox for each of its callbacks
+(`callbacks.py`).
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.callbacks import NOTIFY, OUTBOX, callbacks_key
 from app.contract.names import DUE, events_key, index_key, record_key, tombstone_key
 from app.contract.schemas import Checkpoint, Failure, Progress, Provenance, Record, State, Status, TargetResult
 from app.contract.statistics import Statistics
@@ -42,12 +44,14 @@ return 1
 """
 
 # ARGV: id, event, allowed statuses, seconds to live, seconds remembered, time due, events kept, data, execution or '',
-# then fields and values.
-_CHANGE = """
+# now, then fields and values.
+_CHANGE = (
+    NOTIFY
+    + """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or not string.find(ARGV[3], status, 1, true) then return 0 end
 if ARGV[9] ~= '' and redis.call('HGET', KEYS[1], 'execution') ~= ARGV[9] then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 10))
+redis.call('HSET', KEYS[1], unpack(ARGV, 11))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'event', ARGV[2], 'data', ARGV[8])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
@@ -55,8 +59,10 @@ redis.call('EXPIRE', KEYS[3], ARGV[5])
 redis.call('ZADD', KEYS[4], ARGV[6], ARGV[1])
 redis.call('EXPIRE', KEYS[4], ARGV[5])
 redis.call('PUBLISH', KEYS[2], ARGV[2])
+notify(KEYS[1], KEYS[5], KEYS[6], ARGV[2], ARGV[10], ARGV[4])
 return 1
 """
+)
 
 
 class Store:
@@ -183,9 +189,11 @@ class Store:
             _EVENTS_KEPT,
             _event_data(explanation_id, fields),
             json.dumps(execution) if execution else "",
+            _now(),
             *_flat(fields),
         ]
-        return bool(self._change(keys=self._keys(explanation_id), args=arguments))
+        keys = [*self._keys(explanation_id), callbacks_key(explanation_id), OUTBOX]
+        return bool(self._change(keys=keys, args=arguments))
 
     def _keys(self, explanation_id: str) -> list[str]:
         return [record_key(explanation_id), events_key(explanation_id), tombstone_key(explanation_id), DUE]

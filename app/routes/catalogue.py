@@ -12,7 +12,7 @@ from app.contract.blobs import PREDICTIONS
 from app.contract.errors import unknown_name
 from app.contract.queue import PREDICT
 from app.contract.schemas import MethodCard, ModelCard, Prediction
-from app.dependencies import Explainer, Reader, Service, Services, call_worker
+from app.dependencies import Explainer, Reader, Service, Services, call_worker, chosen_image
 from app.intake import check_image
 from app.openapi import PREDICT_BODY, PROBLEMS
 
@@ -44,14 +44,15 @@ async def predict(
     model_id: str,
     request: Request,
     services: Service,
-    _: Explainer,
+    caller: Explainer,
     limit: Annotated[int, Query(ge=1, le=1000)] = 10,
 ) -> list[Prediction]:
     """Return what a model sees in an image, the strongest first: what can be explained."""
     body = await read_body(request)
     if body.fields:
         raise unknown_name(f"/{next(iter(body.fields))}", next(iter(body.fields)), ["image"])
-    return await run_in_threadpool(_predict, services, model_id, body.image, limit)
+    content = await chosen_image(services, caller, body.image)
+    return await run_in_threadpool(_predict, services, model_id, content, limit)
 
 
 def _predict(services: Services, model_id: str, content: bytes, limit: int) -> list[Prediction]:

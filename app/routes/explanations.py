@@ -3,6 +3,7 @@
 import asyncio
 import math
 import re
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -11,13 +12,14 @@ from starlette.concurrency import run_in_threadpool
 
 from app.bodies import Body, read_body
 from app.caller import Caller
-from app.contract.blobs import folder_of
 from app.contract.errors import RiseError
 from app.contract.schemas import Record, Status
-from app.dependencies import Explainer, Reader, Service, Services, existing_record
+from app.dependencies import Explainer, Reader, Service, Services, chosen_image, existing_record
 from app.freshness import etag, is_fresh
-from app.idempotency import submit_once
+from app.idempotency import Claim, submit_once
 from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
+from app.outbound.callbacks import take_callback
+from app.removal import erase_explanation, stop_explanation
 from app.submission import Submitted, build_request, read_question
 from app.views import Explanation, explanation_path, view
 
@@ -48,7 +50,11 @@ async def create(
 ) -> Explanation:
     """Explain an image: send it with a model's id; poll, wait for or fetch the result by the id that comes back."""
     body = await read_body(request)
-    submitted = await run_in_threadpool(_submit, services, caller, body, idempotency_key)
+    if idempotency_key is None:
+        submitted = await _submit(services, caller, body)
+    else:
+        claim = Claim(services.idempotency, services.store, caller.tenant, idempotency_key)
+        submitted = await submit_once(claim, body, submit=partial(_submit, services, caller, body))
     record = submitted.record
     seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
     if seconds is not None:
@@ -63,16 +69,18 @@ async def create(
     return seen
 
 
-def _submit(services: Services, caller: Caller, body: Body, key: str | None) -> Submitted:
-    def submit() -> Submitted:
-        question, parameters = read_question(body.fields)
-        catalogue = services.catalogue.now()
-        asked = build_request(catalogue, question, parameters)
-        return services.submission.submit(catalogue, asked, body.image, caller, question.priority)
-
-    if key is None:
-        return submit()
-    return submit_once(services.idempotency, services.store, caller.tenant, key, body, submit=submit)
+async def _submit(services: Services, caller: Caller, body: Body) -> Submitted:
+    fields = dict(body.fields)
+    callback = take_callback(fields, services.pictures.hosts, signed=services.signs_callbacks)
+    question, parameters = read_question(fields)
+    catalogue = await run_in_threadpool(services.catalogue.now)
+    asked = build_request(catalogue, question, parameters)
+    content = await chosen_image(services, caller, body.image)
+    submit = partial(services.submission.submit, catalogue, asked, content, caller, question.priority)
+    submitted = await run_in_threadpool(submit)
+    if callback is not None:
+        await run_in_threadpool(services.callbacks.register, submitted.record.id, callback)
+    return submitted
 
 
 def _preferred_wait(prefer: str | None, *, longest: float) -> float | None:
@@ -135,8 +143,7 @@ async def read(
 def cancel(explanation_id: str, services: Service, caller: Explainer) -> Explanation:
     """Stop an explanation; a running one stops within one block. What has ended stays as it is."""
     existing_record(services, caller, explanation_id)
-    if services.store.cancel(explanation_id):
-        services.jobs.remove(explanation_id)
+    stop_explanation(services, explanation_id)
     return _view(services, existing_record(services, caller, explanation_id))
 
 
@@ -144,6 +151,4 @@ def cancel(explanation_id: str, services: Service, caller: Explainer) -> Explana
 def delete(explanation_id: str, services: Service, caller: Explainer) -> None:
     """Remove an explanation now: its record, its events, its image and its maps; a worker that runs it stops."""
     existing_record(services, caller, explanation_id)
-    services.expiry.delete(explanation_id)
-    services.jobs.remove(explanation_id)
-    services.blobs.delete_all(folder_of(explanation_id))
+    erase_explanation(services, explanation_id)

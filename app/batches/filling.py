@@ -1,0 +1,147 @@
+"""Submits the members of open batches, a few at a time.
+
+Every front end runs it; each batch is leased by one of them. Only a window of a batch's members is queued or running at
+any moment, so that whoever asks for a single explanation never waits behind a thousand images, and a batch of a
+thousand takes no more room in the queue than a small one. A member that fails is settled with its problem, and the
+others go on; where the service is busy or no worker is there, members simply wait.
+"""
+
+import asyncio
+import logging
+import zipfile
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from obstore.exceptions import BaseError as StorageError
+from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
+
+from app.batches.intake import open_archive, read_entry
+from app.caller import Caller
+from app.contract.batches import Batch, Member
+from app.contract.blobs import archive_blob, batch_folder
+from app.contract.errors import RiseError
+from app.contract.schemas import Failure
+from app.dependencies import Services, chosen_image
+from app.removal import stop_explanation
+from app.sources import ById, ByUrl
+from app.submission import Submitted
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 16  # explanations of one batch that are queued or running
+_AT_ONCE = 8  # images of one batch that are fetched and decoded together
+_BATCHES = 4
+_LOOK_SECONDS = 0.2
+_LEASE_SECONDS = 10.0
+
+
+class Pass(NamedTuple):
+    """What one look at a batch may use: the batch, and its archive; None where it is not needed, or gone."""
+
+    batch: Batch
+    archive: zipfile.ZipFile | None
+
+
+@dataclass(frozen=True)
+class Filler:
+    """Fills open batches with explanations."""
+
+    services: Services
+
+    async def keep_filling(self) -> None:
+        """Look after open batches until cancelled."""
+        tasks: set[asyncio.Task[None]] = set()
+        while True:
+            for batch_id in await self._leased(_BATCHES - len(tasks)):
+                tasks.add(asyncio.create_task(self._tend(batch_id)))
+            await asyncio.sleep(_LOOK_SECONDS)
+            tasks = {task for task in tasks if not task.done()}
+
+    async def _leased(self, count: int) -> list[str]:
+        seconds = _LEASE_SECONDS + self.services.settings.fetch_seconds
+        try:
+            return await run_in_threadpool(self.services.batches.lease, count, seconds=seconds) if count else []
+        except RedisError as error:
+            logger.warning("open batches cannot be read: %s", error)
+            return []
+
+    async def _tend(self, batch_id: str) -> None:
+        """Take one look at a batch, and say when to look again."""
+        batches = self.services.batches
+        try:
+            pause = await self._advance(batch_id)
+            if pause is None:
+                await run_in_threadpool(self._finish, batch_id)
+            else:
+                await run_in_threadpool(batches.release, batch_id, seconds=max(pause, _LOOK_SECONDS))
+        except (RedisError, StorageError, OSError) as error:  # the lease runs out, and the batch is looked at again
+            logger.warning("batch %s cannot go on now: %s", batch_id, error)
+        except Exception:  # because one batch must not end the others
+            logger.exception("batch %s cannot go on", batch_id)
+
+    async def _advance(self, batch_id: str) -> float | None:
+        """Submit what there is room for; return seconds to wait until the next look, None where all have ended."""
+        batches = self.services.batches
+        batch = await run_in_threadpool(batches.read, batch_id)
+        under_way = await run_in_threadpool(batches.under_way, batch_id)
+        members = await run_in_threadpool(batches.waiting, batch_id, min(WINDOW - under_way, _AT_ONCE))
+        if batch is None or (not members and not under_way):
+            return None
+        archive = None
+        if any(member.kind == "entry" for member in members):
+            archive = await run_in_threadpool(self._archive, batch_id)
+        pauses = await asyncio.gather(*(self._settle(Pass(batch, archive), member) for member in members))
+        return max(pauses, default=0.0)
+
+    def _archive(self, batch_id: str) -> zipfile.ZipFile | None:
+        try:
+            return open_archive(self.services.blobs.open(archive_blob(batch_id)))
+        except FileNotFoundError:
+            return None
+
+    def _finish(self, batch_id: str) -> None:
+        self.services.batches.close(batch_id)
+        self.services.blobs.delete_all(batch_folder(batch_id))
+
+    async def _settle(self, now: Pass, member: Member) -> float:
+        """Submit one member and record what became of it; return the seconds that it has to wait."""
+        try:
+            content = await self._content(now, member)
+            await run_in_threadpool(self._submit, now.batch, member, content)
+        except RiseError as error:
+            if error.retry_after_seconds is not None:
+                return error.retry_after_seconds
+            failure = Failure(code=error.code, detail=error.detail)
+            failed = member.model_copy(update={"error": failure})
+            await run_in_threadpool(self.services.batches.settle, now.batch.id, failed)
+        return 0.0
+
+    async def _content(self, now: Pass, member: Member) -> bytes:
+        caller, field = caller_of(now.batch), f"/images/{member.index}/{member.kind}"
+        if member.kind == "url":
+            return await chosen_image(self.services, caller, ByUrl(member.source, field))
+        if member.kind == "id":
+            return await chosen_image(self.services, caller, ById(member.source, field))
+        if now.archive is None:
+            raise RiseError("expired", "the archive of this batch is gone")
+        limit = self.services.settings.max_image_bytes
+        return await run_in_threadpool(read_entry, now.archive, int(member.source), max_bytes=limit)
+
+    def _submit(self, batch: Batch, member: Member, content: bytes) -> None:
+        services, caller = self.services, caller_of(batch)
+        submitted = services.submission.submit(services.catalogue.now(), batch.request, content, caller, "batch")
+        if batch.callback is not None:
+            services.callbacks.register(submitted.record.id, batch.callback)
+        self._record(batch, member, submitted)
+
+    def _record(self, batch: Batch, member: Member, submitted: Submitted) -> None:
+        found = {"explanation": submitted.record.id, "created": submitted.created}
+        still_wanted = self.services.batches.settle(batch.id, member.model_copy(update=found))
+        if not still_wanted and submitted.created:
+            stop_explanation(self.services, submitted.record.id)
+
+
+def caller_of(batch: Batch) -> Caller:
+    """Return on whose behalf a batch is filled."""
+    return Caller(batch.tenant, frozenset({"explain"}), batch.key, batch.limits)

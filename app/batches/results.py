@@ -1,0 +1,97 @@
+"""The results of a batch as one archive, made while it is sent: no more than one map is in memory."""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from obstore.exceptions import BaseError as StorageError
+
+from app.batches.progress import status_of
+from app.contract.batches import Batch, Batches, Member
+from app.contract.blobs import Blobs
+from app.contract.errors import RiseError
+from app.contract.schemas import JsonObject, Record, Status
+from app.contract.store import Store
+from app.formats import Style, formats
+from app.maps import sheet_of
+
+_PAGE = 50
+
+
+class _Outlet:
+    """Where an archive is written to, and taken from."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, part: bytes) -> int:
+        self._parts.append(bytes(part))
+        return len(part)
+
+    def flush(self) -> None:
+        """Do nothing: what was written is there."""
+
+    def taken(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+def archive_of(batch: Batch, batches: Batches, store: Store, blobs: Blobs, endings: list[str]) -> Iterator[bytes]:
+    """Yield a zip archive: a folder of maps for each image that has them, and `manifest.json` last.
+
+    A map that cannot be drawn is an error in the manifest; the rest goes on.
+
+    Args:
+        endings: of the formats of maps, e.g. `npz`.
+    """
+    outlet = _Outlet()
+    rows: list[JsonObject] = []
+    with zipfile.ZipFile(outlet, "w") as archive:  # type: ignore[call-overload]  # it needs no more than `write`
+        for first in range(0, batch.total, _PAGE):
+            for member in batches.members(batch.id, range(first, first + _PAGE)):
+                record = store.read(member.explanation) if member.explanation else None
+                row = _row(batch, member, record)
+                for name, content in _files(member, record, blobs, endings, row):
+                    archive.writestr(name, content)
+                    yield outlet.taken()
+                rows.append(row)
+        manifest = {"batch": batch.id, "request": batch.request.model_dump(mode="json"), "images": rows}
+        archive.writestr("manifest.json", json.dumps(manifest, indent=1), zipfile.ZIP_DEFLATED)
+    yield outlet.taken()
+
+
+def _row(batch: Batch, member: Member, record: Record | None) -> JsonObject:
+    failure = member.error or (record.error if record else None)
+    return {
+        "index": member.index,
+        "name": member.name,
+        "status": status_of(batch, member, record.status if record else None),
+        "explanation": member.explanation,
+        "error": failure.model_dump() if failure else None,
+        "targets": [target.model_dump(mode="json") for target in record.targets] if record else [],
+        "files": [],
+    }
+
+
+def _files(
+    member: Member, record: Record | None, blobs: Blobs, endings: list[str], row: JsonObject
+) -> Iterator[tuple[str, bytes]]:
+    if record is None or record.status is not Status.SUCCEEDED:
+        return
+    folder = f"{member.index:05d}-{_safe(member.name)}"
+    try:
+        for target in record.targets:
+            sheet = sheet_of(record, blobs, target.index, max_side=None)
+            for ending in endings:
+                name = f"{folder}/{target.index}.{ending}"
+                yield name, formats()[ending].encode(sheet, Style())
+                row["files"].append(name)
+    except (RiseError, StorageError, OSError) as error:
+        row["error"] = {"code": "expired", "detail": f"its maps cannot be drawn any more: {error}"}
+
+
+def _safe(name: str) -> str:
+    """Return a name that is a harmless folder everywhere."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", PurePosixPath(name).stem)[:60].strip("-") or "image"

@@ -1,0 +1,208 @@
+"""Batches in Redis: many images, one question, one resource.
+
+A batch is a value, its members are a hash, and two lists say what is left to do: members that *wait* to be submitted,
+and members that are *under way*, with their explanations. A batch that is open stands in one sorted set, from which
+front ends lease it: one that dies is followed by another, which goes on with what still waits.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+from redis import Redis
+
+from app.contract.keys import Limits
+from app.contract.names import record_key
+from app.contract.schemas import Failure, Request, Status, Value
+
+_OPEN = "rise:batches"
+
+# ARGV: how many, seconds of the lease, prefix of the keys of batches.
+_LEASE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local leased = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
+  if redis.call('EXISTS', ARGV[3] .. id) == 1 then
+    redis.call('ZADD', KEYS[1], now + ARGV[2], id)
+    table.insert(leased, id)
+  else
+    redis.call('ZREM', KEYS[1], id)
+  end
+end
+return leased
+"""
+
+# KEYS: members, waiting, under way. ARGV: index, member, its explanation or ''.
+_SETTLE = """
+if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[3], ARGV[1], ARGV[3]) end
+return 1
+"""
+
+
+class Member(Value):
+    """One image of a batch.
+
+    Attributes:
+        source: place in the uploaded archive, URL, or id of an upload, by `kind`.
+        created: whether this batch made the explanation; otherwise it was there already, and is not the batch's.
+        error: why it has no explanation.
+    """
+
+    index: int
+    name: str
+    kind: Literal["entry", "url", "id"]
+    source: str
+    explanation: str | None = None
+    created: bool = False
+    error: Failure | None = None
+
+
+class Batch(Value):
+    """One question about many images."""
+
+    id: str
+    tenant: str
+    key: str | None = Field(None, description="Id of the API key whose places its explanations take.")
+    limits: Limits = Limits()
+    request: Request
+    callback: str | None = None
+    total: int = Field(description="How many images it has.")
+    created_at: datetime
+    cancelled_at: datetime | None = None
+
+
+def batch_key(batch_id: str) -> str:
+    """Return the key of a batch; those of its members and lists begin with it."""
+    return f"rise:batch:{batch_id}"
+
+
+class Batches:
+    """Reads and changes batches.
+
+    Args:
+        redis: client with byte replies.
+        keep_seconds: how long a batch lives after its last change.
+    """
+
+    def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
+        self._redis = redis
+        self._keep_seconds = keep_seconds
+        self._lease = redis.register_script(_LEASE)
+        self._settle = redis.register_script(_SETTLE)
+
+    def create(self, batch: Batch, members: Sequence[Member]) -> None:
+        """Store a new batch and open it; members that have an error already do not wait."""
+        texts: dict[Any, Any] = {str(member.index): member.model_dump_json(exclude_none=True) for member in members}
+        waiting = [member.index for member in members if member.error is None]
+        with self._redis.pipeline() as pipeline:
+            pipeline.set(batch_key(batch.id), batch.model_dump_json())
+            pipeline.hset(_members(batch.id), mapping=texts)
+            if waiting:
+                pipeline.rpush(_waiting(batch.id), *waiting)
+            pipeline.zadd(_OPEN, {batch.id: 0})
+            self._expire(pipeline, batch.id)
+            pipeline.execute()
+
+    def read(self, batch_id: str) -> Batch | None:
+        """Return a batch, or None where there is none."""
+        found: Any = self._redis.get(batch_key(batch_id))
+        return None if found is None else Batch.model_validate_json(found)
+
+    def expiry(self, batch_id: str) -> datetime:
+        """Return when a batch will be gone unless it changes."""
+        seconds: Any = self._redis.ttl(batch_key(batch_id))
+        return datetime.now(UTC) + timedelta(seconds=max(0, seconds))
+
+    def members(self, batch_id: str, indices: Iterable[int]) -> list[Member]:
+        """Return members by their indices; those that there are not are left out."""
+        names = [str(index) for index in indices]
+        found: Any = self._redis.hmget(_members(batch_id), names) if names else []
+        return [Member.model_validate_json(text) for text in found if text is not None]
+
+    def statuses(self, members: Sequence[Member]) -> list[Status | None]:
+        """Return how the explanations of members stand; None where there is none (any more)."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for member in members:
+                pipeline.hget(record_key(member.explanation or ""), "status")
+            return [None if found is None else Status(found.decode().strip('"')) for found in pipeline.execute()]
+
+    def lease(self, count: int, *, seconds: float) -> list[str]:
+        """Return the ids of open batches that are due; nobody else gets them until `seconds` have passed."""
+        found: Any = self._lease(keys=[_OPEN], args=[count, seconds, batch_key("")])
+        return [batch_id.decode() for batch_id in found]
+
+    def release(self, batch_id: str, *, seconds: float) -> None:
+        """Make a leased batch due again after a pause, and put off its expiry."""
+        now: Any = self._redis.time()
+        with self._redis.pipeline() as pipeline:
+            pipeline.zadd(_OPEN, {batch_id: now[0] + now[1] / 1e6 + seconds}, xx=True)
+            self._expire(pipeline, batch_id)
+            pipeline.execute()
+
+    def close(self, batch_id: str) -> None:
+        """Record that nothing is left to do for a batch; from now on it expires."""
+        with self._redis.pipeline() as pipeline:
+            pipeline.zrem(_OPEN, batch_id)
+            self._expire(pipeline, batch_id)
+            pipeline.execute()
+
+    def waiting(self, batch_id: str, count: int) -> list[Member]:
+        """Return the first members that wait to be submitted."""
+        found: Any = self._redis.lrange(_waiting(batch_id), 0, count - 1) if count > 0 else []
+        return self.members(batch_id, map(int, found))
+
+    def waiting_count(self, batch_id: str) -> int:
+        """Return how many members wait to be submitted."""
+        return int(self._redis.llen(_waiting(batch_id)))
+
+    def settle(self, batch_id: str, member: Member) -> bool:
+        """Record what became of a member that waited; return False where it does not wait any more."""
+        arguments: list[Any] = [member.index, member.model_dump_json(exclude_none=True), member.explanation or ""]
+        keys = [_members(batch_id), _waiting(batch_id), _under_way(batch_id)]
+        return bool(self._settle(keys=keys, args=arguments))
+
+    def under_way(self, batch_id: str) -> int:
+        """Return how many explanations of a batch have not ended, after crossing off those that have."""
+        found: Any = self._redis.hkeys(_under_way(batch_id))
+        members = self.members(batch_id, map(int, found))
+        statuses = self.statuses(members)
+        ended = [member.index for member, status in zip(members, statuses, strict=True) if not status or status.ended]
+        if ended:
+            self._redis.hdel(_under_way(batch_id), *map(str, ended))
+        return len(members) - len(ended)
+
+    def cancel(self, batch: Batch) -> Batch:
+        """Record that a batch is cancelled; nothing of it waits any more."""
+        cancelled = batch.model_copy(update={"cancelled_at": batch.cancelled_at or datetime.now(UTC)})
+        with self._redis.pipeline() as pipeline:
+            pipeline.delete(_waiting(batch.id))
+            pipeline.set(batch_key(batch.id), cancelled.model_dump_json(), xx=True, keepttl=True)
+            pipeline.execute()
+        return cancelled
+
+    def delete(self, batch_id: str) -> None:
+        """Forget a batch."""
+        with self._redis.pipeline() as pipeline:
+            pipeline.zrem(_OPEN, batch_id)
+            pipeline.delete(batch_key(batch_id), _members(batch_id), _waiting(batch_id), _under_way(batch_id))
+            pipeline.execute()
+
+    def _expire(self, pipeline: Any, batch_id: str) -> None:
+        for key in (batch_key(batch_id), _members(batch_id), _waiting(batch_id), _under_way(batch_id)):
+            pipeline.expire(key, self._keep_seconds)
+
+
+def _members(batch_id: str) -> str:
+    return f"{batch_key(batch_id)}:members"
+
+
+def _waiting(batch_id: str) -> str:
+    return f"{batch_key(batch_id)}:waiting"
+
+
+def _under_way(batch_id: str) -> str:
+    return f"{batch_key(batch_id)}:under-way"

@@ -1,0 +1,56 @@
+"""Images that were uploaded by themselves, in Redis: what is known of each, for as long as it is kept."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from redis import Redis
+
+from app.contract.schemas import ImageInfo, Value
+
+
+class Upload(Value):
+    """An image that requests may name by its id.
+
+    Its id is a hash of its bytes and its tenant: the same image uploaded twice is one, and nobody learns from an id
+    what others have uploaded.
+    """
+
+    id: str
+    tenant: str
+    image: ImageInfo
+    size: int
+    created_at: datetime
+    expires_at: datetime
+
+
+def upload_key(upload_id: str) -> str:
+    """Return the key of an uploaded image."""
+    return f"rise:image:{upload_id}"
+
+
+class UploadRegister:
+    """Knows uploaded images.
+
+    Args:
+        redis: client with byte replies.
+        keep_seconds: how long an image is kept after its last use.
+    """
+
+    def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
+        self._redis = redis
+        self._keep_seconds = keep_seconds
+
+    def keep(self, upload: Upload) -> Upload:
+        """Store an upload, or put off its expiry; return it with the new one."""
+        kept = upload.model_copy(update={"expires_at": datetime.now(UTC) + timedelta(seconds=self._keep_seconds)})
+        self._redis.set(upload_key(upload.id), kept.model_dump_json(), ex=self._keep_seconds)
+        return kept
+
+    def read(self, upload_id: str) -> Upload | None:
+        """Return an upload, or None where there is none."""
+        found: Any = self._redis.get(upload_key(upload_id))
+        return None if found is None else Upload.model_validate_json(found)
+
+    def forget(self, upload_id: str) -> None:
+        """Forget an upload."""
+        self._redis.delete(upload_key(upload_id))

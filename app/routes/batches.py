@@ -1,0 +1,182 @@
+"""Batches: many images, one question, one resource."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+
+from app.batches.members import listed_members, unpacked_members
+from app.batches.results import archive_of
+from app.batches.views import BatchView, MemberView, view_of_batch, view_of_member
+from app.bodies import form_fields, media_type_of, read_json, unsupported
+from app.caller import Caller
+from app.contract.batches import Batch, Member
+from app.contract.blobs import archive_blob, batch_folder
+from app.contract.errors import RiseError, unknown_name, wrong_field
+from app.contract.schemas import JsonObject
+from app.dependencies import Explainer, Reader, Service, Services
+from app.formats import formats
+from app.openapi import BATCH_BODY, PROBLEMS
+from app.outbound.callbacks import take_callback
+from app.removal import erase_explanation, stop_explanation
+from app.submission import build_request, read_question
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=PROBLEMS)
+
+_MAX_FIELDS = 40
+_MAX_PART_BYTES = 1_000_000
+
+
+@router.post("", status_code=202, operation_id="createBatch", openapi_extra=BATCH_BODY)
+async def create(request: Request, response: Response, services: Service, caller: Explainer) -> BatchView:
+    """Ask one question about many images: a zip archive, or a list of addresses or ids.
+
+    The answer comes at once; images are read, checked and queued little by little. One that is refused or fails does
+    not stop the others.
+    """
+    media_type = media_type_of(request)
+    if media_type == "multipart/form-data":
+        async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
+            fields, archive = form_fields(form, files={"archive"}), _archive(form)
+            seen = await run_in_threadpool(_create, services, caller, fields, archive)
+    elif media_type == "application/json":
+        seen = await run_in_threadpool(_create, services, caller, await read_json(request), None)
+    else:
+        raise unsupported(media_type)
+    response.headers["Location"] = seen.links["self"]
+    response.headers["Retry-After"] = "1"
+    return seen
+
+
+def _archive(form: FormData) -> UploadFile | None:
+    archive = form.get("archive")
+    if isinstance(archive, str):
+        raise wrong_field("/archive", "send it as a file")
+    return archive
+
+
+def _create(services: Services, caller: Caller, fields: JsonObject, archive: UploadFile | None) -> BatchView:
+    callback = take_callback(fields, services.pictures.hosts, signed=services.signs_callbacks)
+    given = fields.pop("images", None)
+    if (given is None) == (archive is None):
+        raise wrong_field("/images", "send an archive, or else a list of images")
+    question, parameters = read_question(fields)
+    asked = build_request(services.catalogue.now(), question, parameters)
+    batch = Batch(
+        id=uuid.uuid4().hex,
+        tenant=caller.tenant,
+        key=caller.key,
+        limits=caller.limits,
+        request=asked,
+        callback=callback,
+        total=0,
+        created_at=datetime.now(UTC),
+    )
+    if archive is None:
+        return _store(services, batch, listed_members(given, services.settings))
+    members = unpacked_members(archive.file, services.settings)
+    archive.file.seek(0)
+    services.blobs.put_file(archive_blob(batch.id), archive.file)
+    return _store(services, batch, members)
+
+
+def _store(services: Services, empty: Batch, members: list[Member]) -> BatchView:
+    batch = empty.model_copy(update={"total": len(members)})
+    services.batches.create(batch, members)
+    return view_of_batch(batch, services.batches)
+
+
+def _existing(services: Services, caller: Caller, batch_id: str) -> Batch:
+    batch = services.batches.read(batch_id)
+    if batch is None or batch.tenant != caller.tenant:
+        raise RiseError("not-found", f"there is no batch {batch_id!r}")
+    return batch
+
+
+@router.get("/{batch_id}", operation_id="getBatch")
+def read(batch_id: str, services: Service, caller: Reader) -> BatchView:
+    """Return a batch: how many of its images stand how."""
+    return view_of_batch(_existing(services, caller, batch_id), services.batches)
+
+
+@router.get("/{batch_id}/explanations", operation_id="listBatchExplanations")
+def explanations(
+    batch_id: str,
+    response: Response,
+    services: Service,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most images of one page.")] = 50,
+    after: Annotated[int, Query(ge=-1, description="Index after which the page begins; `Link` has the next.")] = -1,
+) -> list[MemberView]:
+    """Return the images of a batch with their explanations or problems, in the order in which they came."""
+    batch = _existing(services, caller, batch_id)
+    last = min(after + limit, batch.total - 1)
+    if last < batch.total - 1:
+        response.headers["Link"] = f'</v1/batches/{batch.id}/explanations?limit={limit}&after={last}>; rel="next"'
+    return [
+        _member(services, batch, member) for member in services.batches.members(batch.id, range(after + 1, last + 1))
+    ]
+
+
+def _member(services: Services, batch: Batch, member: Member) -> MemberView:
+    return view_of_member(batch, member, services.store.read(member.explanation) if member.explanation else None)
+
+
+@router.get(
+    "/{batch_id}/archive",
+    operation_id="getBatchArchive",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+def archive(
+    batch_id: str,
+    services: Service,
+    caller: Reader,
+    formats_: Annotated[
+        str, Query(alias="formats", description="Endings of the maps' formats, with commas.", examples=["npz,png"])
+    ] = "npz,overlay.png",
+) -> StreamingResponse:
+    """Return the maps of all images that have them as one zip archive, with a `manifest.json` that lists every image.
+
+    It is made while it is sent; while the batch runs, it holds what there is.
+    """
+    batch = _existing(services, caller, batch_id)
+    endings = [ending.strip() for ending in formats_.split(",")]
+    unknown = next((ending for ending in endings if ending not in formats()), None)
+    if unknown is not None:
+        raise unknown_name("/formats", unknown, list(formats()))
+    content = archive_of(batch, services.batches, services.store, services.blobs, endings)
+    name = f"attachment; filename=batch-{batch.id}.zip"
+    return StreamingResponse(content, media_type="application/zip", headers={"Content-Disposition": name})
+
+
+@router.post("/{batch_id}/cancel", status_code=202, operation_id="cancelBatch")
+def cancel(batch_id: str, services: Service, caller: Explainer) -> BatchView:
+    """Stop a batch: what waits is not queued, what it has queued or running is cancelled, what has ended stays.
+
+    Explanations that were there before the batch asked for them are not the batch's to cancel.
+    """
+    batch = services.batches.cancel(_existing(services, caller, batch_id))
+    for member in _own(services, batch):
+        stop_explanation(services, member.explanation or "")
+    return view_of_batch(batch, services.batches)
+
+
+@router.delete("/{batch_id}", status_code=204, operation_id="deleteBatch")
+def delete(batch_id: str, services: Service, caller: Explainer) -> None:
+    """Remove a batch with the explanations that it made, now."""
+    batch = services.batches.cancel(_existing(services, caller, batch_id))
+    own = _own(services, batch)
+    services.batches.delete(batch.id)
+    for member in own:
+        erase_explanation(services, member.explanation or "")
+    services.blobs.delete_all(batch_folder(batch.id))
+
+
+def _own(services: Services, batch: Batch) -> list[Member]:
+    members = services.batches.members(batch.id, range(batch.total))
+    return [member for member in members if member.explanation and member.created]

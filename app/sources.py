@@ -1,0 +1,59 @@
+"""Where the image of a request comes from: its bytes, an address to fetch it from, or an earlier upload."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.contract.errors import wrong_field
+
+
+@dataclass(frozen=True)
+class ByUrl:
+    """An image to be fetched.
+
+    Attributes:
+        url: as the client wrote it.
+        field: where it stood in the request, as a JSON pointer.
+    """
+
+    url: str
+    field: str
+
+
+@dataclass(frozen=True)
+class ById:
+    """An image that was uploaded before.
+
+    Attributes:
+        id: as `POST /v1/images` returned it.
+        field: where it stood in the request, as a JSON pointer.
+    """
+
+    id: str
+    field: str
+
+
+Source = bytes | ByUrl | ById
+
+
+def read_source(given: Any, *, field: str = "/image") -> Source:
+    """Return the source that an `image` of a JSON request names.
+
+    Raises:
+        RiseError: `invalid-parameters`.
+    """
+    kind, content = next(iter(given.items())) if isinstance(given, Mapping) and len(given) == 1 else (None, None)
+    if not isinstance(content, str) or kind not in {"base64", "url", "id"}:
+        raise wrong_field(field, 'write it as {"base64": "..."}, {"url": "https://..."} or {"id": "..."}')
+    if kind == "base64":
+        return _decoded(content, f"{field}/base64")
+    return ByUrl(content, f"{field}/url") if kind == "url" else ById(content, f"{field}/id")
+
+
+def _decoded(text: str, field: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as cause:
+        raise wrong_field(field, "this is not base64") from cause

@@ -1,0 +1,47 @@
+"""`rise-serve webhooks`: the process that sends callbacks. Composition root of the deliverer."""
+
+import asyncio
+import logging
+import signal
+
+from app.contract.connection import connect
+from app.contract.logs import configure_logs
+from app.contract.outbox import Outbox
+from app.contract.settings import Settings
+from app.outbound.deliverer import Deliverer, Patience
+from app.outbound.guard import guarded_client
+from app.outbound.hosts import read_permissions
+from app.outbound.signature import read_secrets
+
+
+def sends_callbacks(settings: Settings) -> bool:
+    """Return whether the operator has allowed hosts and set a secret."""
+    return bool(read_permissions(settings)) and bool(read_secrets(settings.webhook_secret.get_secret_value()))
+
+
+def run_webhooks(settings: Settings) -> None:
+    """Send callbacks until the process is asked to stop.
+
+    Raises:
+        ValueError: if no secret is set, or a setting cannot be read.
+    """
+    configure_logs(settings.log_format)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # because it logs addresses, and those may carry tokens
+    if not sends_callbacks(settings):
+        raise ValueError("set RISE_WEBHOOK_SECRET, and RISE_ALLOWED_HOSTS to the hosts that may receive callbacks")
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    patience = Patience(pause=settings.callback_pause_seconds, give_up=settings.callback_give_up_seconds)
+    secrets = read_secrets(settings.webhook_secret.get_secret_value())
+    async with guarded_client(read_permissions(settings), seconds=patience.answer) as client:
+        outbox = Outbox(connect(settings.redis_url))
+        await Deliverer(outbox, client, secrets, settings.public_url, patience).run(stopping)
+
+
+if __name__ == "__main__":
+    run_webhooks(Settings())
