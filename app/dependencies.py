@@ -80,7 +80,7 @@ _BEARER = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-def _caller(request: Request, services: Service, credentials: Credentials) -> Caller:
+def _caller(request: Request, services: Services, credentials: HTTPAuthorizationCredentials | None) -> Caller:
     if services.settings.keys != "on":
         return EVERYBODY
     caller = caller_of(services.keys, credentials.credentials if credentials else None)
@@ -88,19 +88,20 @@ def _caller(request: Request, services: Service, credentials: Credentials) -> Ca
     return caller
 
 
-def caller_who_may(scope: Scope) -> Callable[[Caller], Caller]:
+def caller_who_may(scope: Scope) -> Callable[..., Caller]:
     """Return a dependency: the caller of a request, who must have a scope.
 
     Raises:
         RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
     """
 
-    def caller(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    def allowed(request: Request, services: Service, credentials: Credentials) -> Caller:
+        caller = _caller(request, services, credentials)
         if scope not in caller.scopes:
             raise RiseError("forbidden", f"this needs a key with the scope {scope!r}")
         return caller
 
-    return caller
+    return allowed
 
 
 Explainer = Annotated[Caller, Depends(caller_who_may("explain"))]
