@@ -65,10 +65,9 @@ class Sweeper:
         while due := self._expiry.due(now=now, limit=_AT_ONCE):
             living = self._expiry.living(due)
             for explanation_id in due:
-                if explanation_id in living or not self._emptied(folder_of(explanation_id), now):
+                gone = explanation_id not in living and self._emptied(folder_of(explanation_id), now)
+                if not (gone and self._expiry.forget(explanation_id)):
                     self._expiry.put_off(explanation_id, now + _LOOK_AGAIN_SECONDS)
-                else:
-                    self._expiry.forget(explanation_id)
 
     def _emptied(self, folder: str, now: float) -> bool:
         young = min(_YOUNG_SECONDS, self._keep_seconds)

@@ -163,22 +163,32 @@ def store(redis: Redis) -> Store:
     return a_store(redis)
 
 
-def test_readers_hear_every_change_at_once_and_the_end(valkey: str, store: Store) -> None:
+def test_readers_hear_every_change_without_looking(valkey: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.contract.events._LOOK_SECONDS", 3600.0)
+    told: list[list[str]] = [[] for _ in range(50)]
+
+    async def read(events: Events, place: int) -> None:
+        async for batch in events.follow("one", after="0"):
+            told[place] += [change.event for change in batch]
+
+    async def all_have_heard(event: str) -> None:
+        while not all(event in heard for heard in told):
+            await asyncio.sleep(0.01)
+
     async def story() -> None:
-        async with reading(valkey) as events:
+        async with reading(valkey) as events, asyncio.timeout(60), asyncio.TaskGroup() as readers:
             store.create(a_record())
-            readers = [asyncio.create_task(gathered(events, "one")) for _ in range(50)]
-            for change in (
-                lambda: store.start("one", "a"),
-                lambda: store.advance("one", "a", progress=PROGRESS),
-                lambda: publish(store, "a"),
-            ):
-                await asyncio.to_thread(change)
-            async with asyncio.timeout(4):  # less than the time after which they would look by themselves
-                for told in await asyncio.gather(*readers):
-                    assert told == ["queued", "running", "progress", "succeeded"]
+            for place in range(50):
+                readers.create_task(read(events, place))
+            await all_have_heard("queued")
+            assert store.start("one", "a")
+            await all_have_heard("running")
+            assert store.advance("one", "a", progress=PROGRESS)
+            await all_have_heard("progress")
+            assert publish(store, "a")
 
     asyncio.run(story())
+    assert told == [["queued", "running", "progress", "succeeded"]] * 50
 
 
 def test_a_reader_of_an_explanation_that_vanishes_is_let_go(valkey: str, redis: Redis, store: Store) -> None:
@@ -219,5 +229,19 @@ def test_readers_go_on_after_the_connection_that_they_listen_on_was_lost(
             await asyncio.to_thread(redis.client_kill_filter, _type="pubsub")
             await asyncio.to_thread(store.cancel, "one")
             assert (await reader)[-1] == "cancelled"
+
+    asyncio.run(story())
+
+
+def test_closing_does_not_wait_for_readers(valkey: str, store: Store) -> None:
+    async def story() -> None:
+        store.create(a_record())
+        async with reading(valkey) as events:
+            reader = asyncio.create_task(gathered(events, "one"))
+            await asyncio.sleep(0)
+            await events.position("one")
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        assert not asyncio.all_tasks() - {asyncio.current_task()}
 
     asyncio.run(story())

@@ -30,6 +30,7 @@ class Bells:
         self._subscribing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening = False
+        self._closed = False
 
     @asynccontextmanager
     async def bell(self, channel: str) -> AsyncIterator[asyncio.Event]:
@@ -43,11 +44,13 @@ class Bells:
             self._bells[channel].discard(bell)
             if not self._bells[channel]:
                 del self._bells[channel]
-                # In a task of its own, because whoever waits may be cancelled and must not wait again.
-                self._start(self._subscribe())
+                if not self._closed:
+                    # In a task of its own, because whoever waits may be cancelled and must not wait again.
+                    self._start(self._subscribe())
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; whoever still waits hears nothing more."""
+        self._closed = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
