@@ -4,13 +4,26 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from PIL import Image
 
+from app.contract.errors import RiseError
 from app.contract.schemas import Record
 from tests.conftest import SAMPLES
+from workers.blackbox import BlackBox
 from workers.collection import Collection, LoadedModel
+from workers.loading.libraries import import_for_torch
 from workers.local import explain_locally
+from workers.preprocessing import normalise, pixels, to_input
+
+
+def library(name: str) -> Any:
+    """Return an optional library; skips the tests of a file where it is missing, or made for another torch."""
+    try:
+        return import_for_torch(name)
+    except (ModuleNotFoundError, ValueError) as cause:
+        pytest.skip(str(cause), allow_module_level=True)
 
 
 def photograph(width: int, height: int) -> Image.Image:
@@ -37,3 +50,15 @@ def explain(model: LoadedModel, image: Image.Image, folder: Path, **fields: Any)
     content = io.BytesIO()
     image.save(content, "png")
     return explain_locally(model, content.getvalue(), {"model": model.id, **fields}, folder, lambda _: None)
+
+
+def shown(black_box: BlackBox, image: Image.Image) -> torch.Tensor:
+    """Return an image as a black box sees it, `[1, C, H, W]`."""
+    return normalise(to_input(pixels(image)[None], black_box.preprocessing), black_box.preprocessing)
+
+
+def refusal(folder: Path, entry: str) -> str:
+    """Return the words in which an entry is refused."""
+    with pytest.raises(RiseError) as caught:
+        load_entry(folder, entry)
+    return caught.value.detail

@@ -6,16 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from app.contract.errors import RiseError
-from tests.loaders.explaining import explain, load_entry, photograph
+from tests.loaders.explaining import explain, library, load_entry, photograph, refusal, shown
 from workers.blackbox import Classifier, Detector
 from workers.loading.entry import ModelEntry
 from workers.loading.image_processor import read_preprocessing
 from workers.preprocessing import lens_for, normalise, pixels, to_input
 
-transformers: Any = pytest.importorskip("transformers")
+transformers = library("transformers")
 
 ENTRY = 'loader = "transformers"\nsource = "model"'
 NAMES = {0: "cat", 1: "dog", 2: "bird"}
@@ -153,12 +151,6 @@ def seeded(make: Any) -> Any:
     return make()
 
 
-def shown(black_box: Classifier | Detector) -> Tensor:
-    """Return the photograph as our preprocessing shows it to a model."""
-    preprocessing = black_box.preprocessing
-    return normalise(to_input(pixels(PHOTOGRAPH)[None], preprocessing), preprocessing)
-
-
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_a_photograph_is_prepared_as_the_library_prepares_it(name: str, folder: Path) -> None:
     """Within 8-bit rounding: 0.01 of a pixel's value on average, 0.05 anywhere."""
@@ -183,7 +175,7 @@ def test_a_classifier_says_what_the_library_says(make: Any, processor: str, fold
     assert black_box.activation == "softmax"
     with torch.inference_mode():
         theirs = model(**PROCESSORS[processor]()(PHOTOGRAPH, return_tensors="pt")).logits.softmax(-1)
-        ours = black_box.forward(shown(black_box)).softmax(-1)
+        ours = black_box.forward(shown(black_box, PHOTOGRAPH)).softmax(-1)
     assert (ours - theirs).abs().max() < 0.005
 
 
@@ -200,12 +192,12 @@ def test_a_detector_proposes_every_query_as_the_library_scores_it(
     assert isinstance(black_box, Detector)
     with torch.inference_mode():
         raw = model(**PROCESSORS[processor]()(PHOTOGRAPH, return_tensors="pt"))
-        ours = black_box.forward(shown(black_box))
+        ours = black_box.forward(shown(black_box, PHOTOGRAPH))
     scores = raw.logits.softmax(-1)[..., :-1] if exclusive else raw.logits.sigmoid()
     confidence = ours.classes * ours.objectness.unsqueeze(-1)
     assert confidence.shape == (1, raw.pred_boxes.shape[1], 3)
     assert (confidence - scores).abs().max() < 0.005
-    height, width = shown(black_box).shape[2:]
+    height, width = shown(black_box, PHOTOGRAPH).shape[2:]
     centres, extents = raw.pred_boxes.split(2, -1)
     boxes = torch.cat([centres - extents / 2, centres + extents / 2], -1) * torch.tensor([width, height] * 2)
     assert (ours.boxes_xyxy - boxes).abs().max() < 0.5
@@ -228,7 +220,7 @@ def test_a_box_is_explained_with_a_detector(make: Any, processor: str, folder: P
     model = load_entry(folder, ENTRY)
     assert isinstance(model.black_box, Detector)
     with torch.inference_mode():
-        proposed = model.black_box.forward(shown(model.black_box))
+        proposed = model.black_box.forward(shown(model.black_box, PHOTOGRAPH))
     lens = lens_for(PHOTOGRAPH.width, PHOTOGRAPH.height, model.black_box.preprocessing)
     box = lens.to_image(proposed.boxes_xyxy[0, proposed.objectness[0].argmax()].tolist())
     record = explain(model, PHOTOGRAPH, folder, masks=256, until=1, grid=4, targets=[{"box": box}])
@@ -262,30 +254,24 @@ def test_changed_weights_change_the_digest(folder: Path) -> None:
     assert load_entry(folder, ENTRY).digest != before
 
 
-def refusal(folder: Path, entry: str = ENTRY) -> str:
-    with pytest.raises(RiseError) as caught:
-        load_entry(folder, entry)
-    return caught.value.detail
-
-
 def test_a_folder_with_nothing_but_a_pickle_is_refused_by_the_name_of_the_pickle(folder: Path) -> None:
     model = save(seeded(vit), PROCESSORS["vit"](), folder)
     (folder / "model" / "model.safetensors").unlink()
     torch.save(model.state_dict(), folder / "model" / "pytorch_model.bin")
-    assert "pytorch_model.bin can hold code and is not read" in refusal(folder)
+    assert "pytorch_model.bin can hold code and is not read" in refusal(folder, ENTRY)
 
 
 def test_a_model_without_its_head_is_refused_by_the_name_of_what_is_missing(folder: Path) -> None:
     save(seeded(vit).vit, PROCESSORS["vit"](), folder)
     said = refusal(folder, f'{ENTRY}\ntask = "classification"')
     assert "the weights lack classifier.bias, classifier.weight" in said
-    assert "ViTModel; say task" in refusal(folder)
+    assert "ViTModel; say task" in refusal(folder, ENTRY)
 
 
 def test_broken_weights_are_refused_by_the_name_of_the_folder(folder: Path) -> None:
     save(seeded(vit), PROCESSORS["vit"](), folder)
     (folder / "model" / "model.safetensors").write_bytes(b"broken")
-    assert str(folder / "model") in refusal(folder)
+    assert str(folder / "model") in refusal(folder, ENTRY)
 
 
 def test_the_wrong_number_of_labels_is_refused(folder: Path) -> None:
@@ -303,13 +289,13 @@ def test_code_that_lies_beside_the_weights_is_never_run(folder: Path) -> None:
     config = json.loads(path.read_text()) | {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
     path.write_text(json.dumps(config))
     (folder / "model" / "own.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
-    refusal(folder)
+    refusal(folder, ENTRY)
     assert not (folder / "ran").exists()
 
 
 def test_a_processor_that_cannot_be_followed_is_refused_until_the_entry_says_everything(folder: Path) -> None:
     save(seeded(vit), transformers.PerceiverImageProcessorPil(), folder)
-    assert "say size, resize, mean and std in [MODEL.preprocessing]" in refusal(folder)
+    assert "say size, resize, mean and std in [MODEL.preprocessing]" in refusal(folder, ENTRY)
     said = 'preprocessing = {size = 32, resize = "crop", shortest_side = 36, mean = [0.5], std = [0.5]}'
     assert load_entry(folder, f"{ENTRY}\n{said}").black_box.preprocessing.shortest_side == 36
 
@@ -317,7 +303,7 @@ def test_a_processor_that_cannot_be_followed_is_refused_until_the_entry_says_eve
 def test_a_model_without_a_processor_needs_its_size_from_the_entry(folder: Path) -> None:
     save(seeded(vit), PROCESSORS["vit"](), folder)
     (folder / "model" / "preprocessor_config.json").unlink()
-    assert "preprocessing.size" in refusal(folder)
+    assert "preprocessing.size" in refusal(folder, ENTRY)
 
 
 def test_a_hub_id_is_found_in_the_cache_where_there_is_no_network(
