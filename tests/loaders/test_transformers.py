@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.loaders.explaining import explain, library, load_entry, photograph, refusal, shown
-from workers.blackbox import Classifier, Detector
+from workers.blackbox import Classifier, Detections, Detector
 from workers.loading.entry import ModelEntry
 from workers.loading.image_processor import read_preprocessing
 from workers.preprocessing import lens_for, normalise, pixels, to_input
@@ -324,3 +324,21 @@ def test_a_hub_id_is_found_in_the_cache_where_there_is_no_network(
     (repository / "snapshots").mkdir()
     (folder / "model").rename(repository / "snapshots" / commit)
     assert load_entry(folder, entry).black_box.identity == f"owner/name@{commit}"
+
+
+@pytest.mark.parametrize(("make", "processor"), [(resnet, "convnext-cut"), (yolos, "yolos"), (rt_detr, "rt-detr")])
+def test_half_precision_and_another_memory_layout_say_nearly_the_same(make: Any, processor: str, folder: Path) -> None:
+    """Within the tolerance that the entry allows, on a picture that the trial at loading did not see."""
+    save(seeded(make), PROCESSORS[processor](), folder)
+    whole = load_entry(folder, ENTRY).black_box
+    half = load_entry(folder, f'{ENTRY}\nprecision = "bfloat16"\ntolerance = 0.05\nchannels_last = true').black_box
+    assert half.dtype == torch.bfloat16
+    images = shown(whole, PHOTOGRAPH)
+    with torch.inference_mode():
+        before, after = whole.forward(images), half.forward(images.bfloat16())
+    if isinstance(before, Detections):
+        assert isinstance(after, Detections)
+        assert (after.objectness - before.objectness).abs().max() < 0.1
+    else:
+        assert isinstance(after, torch.Tensor)
+        assert (after.float().softmax(-1) - before.softmax(-1)).abs().max() < 0.05
