@@ -29,6 +29,8 @@ class Preprocessing:
         resize: `stretch` to the size; `crop` (shorter side to `shortest_side`, then the centre); `letterbox` (longer
             side, grey bars); `scale` (shorter side to `shortest_side`, the longer one at most `longest_side`), which
             keeps the whole picture and its proportions, so that the size follows from the picture.
+        stretched_to: of `crop`, height and width before the centre is cut; None keeps the picture's proportions.
+        side_multiple: of `scale`, what both sides are cut down to a multiple of, in pixels.
         mean: per channel in the model's order, subtracted from pixel values in 0..1.
         std: per channel, divides what is left; 1/255 for a model that takes 0..255.
         shortest_side: of `crop` (None: as small as covers the size) and `scale`, in pixels.
@@ -45,6 +47,8 @@ class Preprocessing:
     longest_side: int | None = None
     interpolation: Interpolation = "bilinear"
     channels: Channels = "rgb"
+    stretched_to: tuple[int, int] | None = None
+    side_multiple: int = 1
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """Return height and width of the input that a picture gives."""
@@ -52,10 +56,16 @@ class Preprocessing:
             return self.size
         if self.resize != "scale" or self.shortest_side is None:
             return height, width
-        scale = self.shortest_side / min(width, height)
+        short, long = min(width, height), max(width, height)
+        wanted = float(self.shortest_side)
         if self.longest_side is not None:
-            scale = min(scale, self.longest_side / max(width, height))
-        return max(1, round(height * scale)), max(1, round(width * scale))
+            wanted = min(wanted, self.longest_side * short / long)
+        # Because libraries round the shorter side and cut the longer one, a picture is as large here as there.
+        sides = [
+            max(1, side // self.side_multiple) * self.side_multiple
+            for side in (round(wanted), int(wanted * long / short))
+        ]
+        return (sides[0], sides[1]) if height <= width else (sides[1], sides[0])
 
     @property
     def mean_color(self) -> tuple[float, float, float]:

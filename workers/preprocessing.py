@@ -18,6 +18,8 @@ from workers.blackbox import Channels, Interpolation, Preprocessing
 View = tuple[float, float, float, float]
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and OpenCV have it
+_ROUNDING = 1e-6  # so that a side that should be 256 is not 255.99999
+_LONG = 8  # times its width, from which the ends of a picture are cut off before it is resized
 _LETTERBOX = 114 / 255  # the grey that one-stage detectors pad with
 
 
@@ -31,20 +33,26 @@ def view_of(width: int, height: int, preprocessing: Preprocessing) -> View:
     if preprocessing.size is None or preprocessing.resize in {"stretch", "scale"}:
         return 0.0, 0.0, float(width), float(height)
     rows, columns = preprocessing.size
-    pixel = _pixel(width, height, preprocessing)
+    if preprocessing.resize == "crop":
+        whole = _before_the_cut(width, height, preprocessing)
+        across, down = width / whole[1], height / whole[0]
+        left, top = (whole[1] - columns) // 2, (whole[0] - rows) // 2
+        return left * across, top * down, (left + columns) * across, (top + rows) * down
+    pixel = max(width / columns, height / rows)
     x0, y0 = (width - columns * pixel) / 2, (height - rows * pixel) / 2
     return x0, y0, x0 + columns * pixel, y0 + rows * pixel
 
 
-def _pixel(width: int, height: int, preprocessing: Preprocessing) -> float:
-    """Return the side of one input pixel in image pixels, where both axes have the same."""
+def _before_the_cut(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    """Return height and width to which a picture is resized before its centre is cut."""
     assert preprocessing.size is not None
+    if preprocessing.stretched_to is not None:
+        return preprocessing.stretched_to
     rows, columns = preprocessing.size
-    if preprocessing.resize == "letterbox":
-        return max(width / columns, height / rows)
-    covering = min(width / columns, height / rows)
-    shortest = preprocessing.shortest_side
-    return covering if shortest is None else min(covering, min(width, height) / shortest)
+    pixel = min(width / columns, height / rows)  # because the input is covered, whatever the shorter side should be
+    if preprocessing.shortest_side is not None:
+        pixel = min(pixel, min(width, height) / preprocessing.shortest_side)
+    return max(rows, int(height / pixel + _ROUNDING)), max(columns, int(width / pixel + _ROUNDING))
 
 
 @dataclass(frozen=True)
@@ -81,11 +89,11 @@ def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Bring pictures `[B, 3, H, W]` to the model's input size, `[B, 3, h, w]`, by its own rule."""
     height, width = images.shape[2:]
     rows, columns = preprocessing.size_for(width, height)
-    x0, y0, x1, y1 = view_of(width, height, preprocessing)
     if preprocessing.resize == "crop":
-        images = images[:, :, round(y0) : round(y1), round(x0) : round(x1)]
+        return _cropped(images, preprocessing)
     inner = (rows, columns)
     if preprocessing.resize == "letterbox":
+        x0, y0, x1, y1 = view_of(width, height, preprocessing)
         inner = (max(1, round(rows * height / (y1 - y0))), max(1, round(columns * width / (x1 - x0))))
     resized = _resized(images, inner, preprocessing.interpolation)
     if inner == (rows, columns):
@@ -93,6 +101,23 @@ def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     top, left = (rows - inner[0]) // 2, (columns - inner[1]) // 2
     padding = (left, columns - inner[1] - left, top, rows - inner[0] - top)
     return functional.pad(resized, padding, value=_LETTERBOX)
+
+
+def _cropped(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Resize whole pictures and cut their centre, in this order, so that pixels lie where libraries put them."""
+    assert preprocessing.size is not None
+    height, width = images.shape[2:]
+    if preprocessing.stretched_to is None and max(preprocessing.size) < _LONG * min(preprocessing.size):
+        images = _centre(images, (_LONG * width, _LONG * height))  # because the ends of a thin strip would fill memory
+    whole = _before_the_cut(images.shape[3], images.shape[2], preprocessing)
+    return _centre(_resized(images, whole, preprocessing.interpolation), preprocessing.size)
+
+
+def _centre(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the centre of pictures, at most as high and wide as `size`."""
+    rows, columns = min(size[0], images.shape[2]), min(size[1], images.shape[3])
+    top, left = (images.shape[2] - rows) // 2, (images.shape[3] - columns) // 2
+    return images[:, :, top : top + rows, left : left + columns]
 
 
 def _resized(images: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:

@@ -25,6 +25,8 @@ class PreprocessingEntry(Value):
     mean: Annotated[list[float], Field(min_length=1, max_length=3)] | None = None
     std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=3)] | None = None
     channels: Channels | None = None
+    stretched_to: tuple[Pixels, Pixels] | None = None
+    side_multiple: Pixels | None = None
 
 
 class OutputsEntry(Value):

@@ -85,10 +85,14 @@ def detections(outputs: Outputs, layout: DetectorLayout, size: tuple[int, int]) 
         return _labelled(_labelled_parts(outputs, labels, layout), layout, size)
     boxes, scores, objectness = _packed(outputs, layout) if layout.entry.packed else _separate(outputs, layout)
     classes, likely = _probable(scores, layout)
-    if objectness is not None:
+    if classes.shape[-1] != layout.classes:
+        words = f"outputs: scores of {classes.shape[-1]} classes for {layout.classes} labels"
+        raise ValueError(f"{words}; outputs.background says whether one of them is 'no object'")
+    if objectness is None:
+        # Because a detection's confidence is class times objectness, and should be what the model itself calls it.
+        classes = classes / likely.unsqueeze(-1).clamp(min=torch.finfo(classes.dtype).tiny)
+    else:
         likely = objectness
-    elif layout.entry.background in {None, "none"}:
-        likely = classes.amax(-1)  # because a model without objectness says how sure it is in its best class
     return Detections(_corners(boxes.float(), layout.entry, size), classes, likely.clamp(0, 1))
 
 
@@ -153,7 +157,10 @@ def _one_hot(labels: Tensor, layout: DetectorLayout) -> Tensor:
 
 
 def _probable(scores: Tensor, layout: DetectorLayout) -> tuple[Tensor, Tensor]:
-    """Return probabilities of the classes `[B, P, C]`, and of there being anything `[B, P]`."""
+    """Return probabilities of the classes `[B, P, C]`, and of there being anything `[B, P]`.
+
+    A model without a background says how sure it is that there is anything in its best class.
+    """
     scores = scores.float()
     if layout.activation == "softmax":
         scores = scores.softmax(-1)

@@ -24,6 +24,8 @@ def preprocessing_of(entry: ModelEntry, found: Preprocessing | None = None) -> P
         named["mean"] = tuple(said.mean)
     if said.std is not None:
         named["std"] = tuple(said.std)
+    if said.shortest_side is not None and said.stretched_to is None:
+        named["stretched_to"] = None  # because both say how large a picture is before its centre is cut
     merged = replace(found or Preprocessing(size=None), **named)
     if said.size is not None:
         merged = replace(merged, size=_pair(said))
@@ -39,6 +41,11 @@ def _pair(said: PreprocessingEntry) -> tuple[int, int]:
 
 
 def _check(preprocessing: Preprocessing) -> None:
+    size, stretched_to = preprocessing.size, preprocessing.stretched_to
+    if size and stretched_to and (stretched_to[0] < size[0] or stretched_to[1] < size[1]):
+        raise ValueError(
+            f"preprocessing.stretched_to: {stretched_to} is smaller than the size {size}, which is cut from it"
+        )
     if preprocessing.resize == "scale" and preprocessing.shortest_side is None:
         raise ValueError('preprocessing.shortest_side: resize = "scale" needs it')
     if preprocessing.resize == "scale" and preprocessing.size is not None:

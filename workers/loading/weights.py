@@ -1,14 +1,18 @@
 """Weights from files, never by running them: safetensors, or torch files that hold tensors and nothing else."""
 
+import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 _TORCH = {".pt", ".pth", ".bin"}
+_COUNTER = "num_batches_tracked"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -24,6 +28,42 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix in _TORCH:
         return _torch_file(path)
     raise ValueError(f"{path}: weights come as .safetensors, or as .pt, .pth or .bin that hold nothing but tensors")
+
+
+@contextmanager
+def tensors_only() -> Iterator[None]:
+    """Let torch read nothing but tensors, also where a library asks it to run whatever lies in a file."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
+
+
+def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Give a module the weights of a file, all of them.
+
+    Raises:
+        ValueError: naming the file, if names or shapes do not fit.
+    """
+    counters = {name for name in module.state_dict() if name.endswith(_COUNTER)}
+    try:
+        missing, unexpected = module.load_state_dict(tensors, strict=False)
+    except RuntimeError as cause:
+        raise ValueError(f"{path}: {' '.join(str(cause).split())}") from cause
+    missing = sorted(set(missing) - counters)  # because they count batches of a training that is over
+    if missing or unexpected:
+        raise ValueError(f"{path}: {_few('lacks', missing)}{_few('has unknown', unexpected)}for this model")
+
+
+def _few(words: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    return f"{words} {', '.join(names[:3])}{' and more' if len(names) > 3 else ''} "
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
