@@ -20,6 +20,10 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Channels = Literal["rgb", "bgr", "grey"]
 
 
+class BlackBoxError(ValueError):
+    """A black box says, in words for the reader, why it gives no answer: a server that is down, an answer amiss."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How a picture in 0..1 becomes what `forward` takes.
@@ -92,6 +96,7 @@ class Classifier:
         activation: what turns raw outputs into probabilities.
         files: the files that define the model; they are part of its digest.
         identity: what else is part of it, such as the version that a remote model names.
+        has_changed: asks whether that is another by now; None where it cannot be.
         device: where `forward` wants its input.
         dtype: in which precision.
         randomised: makes the same model with random weights from a seed, for sanity checks; None where it cannot.
@@ -103,6 +108,7 @@ class Classifier:
     activation: Activation = "softmax"
     files: tuple[Path, ...] = ()
     identity: str = ""
+    has_changed: Callable[[], bool] | None = None
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     randomised: "Callable[[int], Classifier] | None" = None
@@ -118,6 +124,7 @@ class Detector:
         preprocessing: what happens to a picture before `forward`.
         files: the files that define the model; they are part of its digest.
         identity: what else is part of it, such as the version that a remote model names.
+        has_changed: asks whether that is another by now; None where it cannot be.
         device: where `forward` wants its input.
         dtype: in which precision.
     """
@@ -127,6 +134,7 @@ class Detector:
     preprocessing: Preprocessing
     files: tuple[Path, ...] = ()
     identity: str = ""
+    has_changed: Callable[[], bool] | None = None
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
 

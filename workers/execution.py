@@ -17,6 +17,7 @@ from app.contract.errors import RiseError
 from app.contract.images import decode
 from app.contract.schemas import Progress, Record, State, TargetResult
 from app.contract.store import Store
+from workers.blackbox import BlackBoxError
 from workers.collection import Collection
 from workers.convergence import Convergence
 from workers.methods import method
@@ -52,6 +53,8 @@ def blaming(model_id: str) -> Iterator[None]:
         yield
     except (RiseError, JobTimeoutException):
         raise
+    except BlackBoxError as cause:
+        raise RiseError("model-failed", f"model {model_id!r} failed: {cause}") from cause
     except torch.OutOfMemoryError as cause:
         raise RiseError("out-of-memory", f"model {model_id!r} does not fit into the device's memory") from cause
     except Exception as cause:
