@@ -13,6 +13,7 @@ import httpx2
 from workers.blackbox import BlackBoxError
 from workers.remote.address import shown
 from workers.remote.answers import Answer
+from workers.remote.failure import RefusedError
 from workers.remote.options import ConnectionOptions, headers_of
 from workers.remote.patience import Outcome, asked_pause, is_passing, pause_after
 
@@ -97,7 +98,8 @@ class Connection:
             if attempt <= self._options.retries and abandoned.wait(pause_after(attempt, outcome)):
                 break
         tried = f" (tried {attempt} times)" if attempt > 1 else ""
-        raise BlackBoxError(f"{shown(question.url)} {self._what_was_wrong(outcome)}{tried}")
+        kind = RefusedError if isinstance(outcome, Answer) and not is_passing(outcome) else BlackBoxError
+        raise kind(f"{shown(question.url)} {self._what_was_wrong(outcome)}{tried}")
 
     def _attempt(self, question: Question) -> Outcome:
         deadline = time.monotonic() + self._options.answer_seconds

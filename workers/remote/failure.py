@@ -7,8 +7,12 @@ from workers.blackbox import BlackBoxError
 from workers.remote.address import shown
 
 
+class RefusedError(BlackBoxError):
+    """A server says that a request is not what it takes: there is no use in sending it again."""
+
+
 @contextmanager
-def naming(url: str) -> Iterator[None]:
+def at_server(url: str) -> Iterator[None]:
     """Put a server's address before the words of whatever makes no sense of its answer.
 
     Raises:

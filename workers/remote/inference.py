@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.remote.connection import Connection, Question
-from workers.remote.failure import naming
+from workers.remote.failure import at_server
 from workers.remote.input import Input
 from workers.remote.metadata import Metadata
 from workers.remote.tensors import Outputs, decode, encode
@@ -62,7 +62,7 @@ class Inference:
         """Return the outputs of normalised pictures `[B, C, H, W]`, a part for each request.
 
         Raises:
-            BlackBoxError: naming the server and what was wrong.
+            BlackBoxError: at_server the server and what was wrong.
         """
         pictures = images.float().cpu().numpy()
         step = self.input.batch
@@ -74,7 +74,7 @@ class Inference:
         values = told.arranged(pictures)
         message = encode(told.name, values, told.datatype, binary=told.binary, number=number)
         answer = self.connection.ask(Question(self.url, message.content, message.headers), abandoned)
-        with naming(self.url):
+        with at_server(self.url):
             outputs = decode(answer)
             self._check(outputs)
         rows = told.batch if told.full else len(pictures)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from workers.remote.address import check_address, shown
 from workers.remote.answers import validated
 from workers.remote.connection import Connection, Question
-from workers.remote.failure import naming
+from workers.remote.failure import at_server
 
 BINARY = "binary_tensor_data"
 
@@ -94,5 +94,5 @@ def read_metadata(connection: Connection, source: str) -> Metadata:
 
 def _read(connection: Connection, url: str, kind: type[Told]) -> Told:
     answer = connection.ask(Question(url))
-    with naming(url):
+    with at_server(url):
         return validated(kind, answer.content)

@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.contract.schemas import Value
+from app.contract.schemas import JsonObject, Value
 
 Datatype = Literal["UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64"]
 Layout = Literal["NCHW", "NHWC", "CHW", "HWC"]
+PictureKind = Literal["png", "jpeg"]
+RequestForm = Literal["json", "bytes"]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -45,6 +47,23 @@ class InferenceOptions(ConnectionOptions):
         None,
         description="Binary tensors; default: if the server lists `binary_tensor_data`. KServe's Python server "
         "understands them without listing them.",
+    )
+
+
+class LabelsOptions(ConnectionOptions):
+    """Options of `http_labels`."""
+
+    image: PictureKind = Field("png", description="The file that is sent: `png` is exact, `jpeg` smaller.")
+    request: RequestForm | None = Field(
+        None,
+        description="`json`: `{inputs: base64, parameters: {...}}`; `bytes`: the file as the body. Default: JSON, or "
+        "bytes where the service refuses that.",
+    )
+    parameters: JsonObject | None = Field(
+        None, description="Sent with JSON. Default: what asks for everything, `top_k` or a `threshold` of 0."
+    )
+    version: str | None = Field(
+        None, description="Of the model behind the service, which does not say it: change it when that changes."
     )
 
 

@@ -17,7 +17,7 @@ from workers.loading.outputs import DetectorLayout, class_scores, detections, na
 from workers.loading.preprocessing import preprocessing_of
 from workers.loading.proposals import joined
 from workers.remote.connection import Connection
-from workers.remote.failure import naming
+from workers.remote.failure import at_server
 from workers.remote.inference import Inference, Part
 from workers.remote.input import input_of
 from workers.remote.metadata import read_metadata
@@ -102,7 +102,7 @@ def _detector(entry: ModelEntry, folder: Path, inference: Inference, first: Part
 
 def _read_with(read: Callable[[Part], Read], inference: Inference, images: Tensor) -> list[Read]:
     parts = inference.ask(images)
-    with naming(inference.url):
+    with at_server(inference.url):
         return [read(part) for part in parts]
 
 
