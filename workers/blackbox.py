@@ -20,6 +20,10 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Channels = Literal["rgb", "bgr", "grey"]
 
 
+class BlackBoxError(ValueError):
+    """A black box says, in words for the reader, why it gives no answer: a server that is down, an answer amiss."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How a picture in 0..1 becomes what `forward` takes.
@@ -102,6 +106,7 @@ class Classifier:
         activation: what turns raw outputs into probabilities.
         files: the files that define the model; they are part of its digest.
         identity: what else is part of it, such as the version that a remote model names.
+        has_changed: asks whether that is another by now; None where it cannot be.
         device: where `forward` wants its input.
         dtype: in which precision.
         randomised: makes the same model with random weights from a seed, for sanity checks; None where it cannot.
@@ -114,6 +119,7 @@ class Classifier:
     activation: Activation = "softmax"
     files: tuple[Path, ...] = ()
     identity: str = ""
+    has_changed: Callable[[], bool] | None = None
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     randomised: "Callable[[int], Classifier] | None" = None
@@ -130,6 +136,7 @@ class Detector:
         preprocessing: what happens to a picture before `forward`.
         files: the files that define the model; they are part of its digest.
         identity: what else is part of it, such as the version that a remote model names.
+        has_changed: asks whether that is another by now; None where it cannot be.
         device: where `forward` wants its input.
         dtype: in which precision.
         fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
@@ -140,6 +147,7 @@ class Detector:
     preprocessing: Preprocessing
     files: tuple[Path, ...] = ()
     identity: str = ""
+    has_changed: Callable[[], bool] | None = None
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     fixed_batch: int | None = None

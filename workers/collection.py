@@ -94,7 +94,9 @@ class Collection:
     def _is_same(self, model_id: str, entry: ModelEntry | None) -> bool:
         """Return whether a model that is in memory is still what the models file and its weights say."""
         model = self._loaded.get(model_id)
-        return entry is not None and model is not None and digest_of(entry, model.black_box) == model.digest
+        if entry is None or model is None or digest_of(entry, model.black_box) != model.digest:
+            return False
+        return model.black_box.has_changed is None or not model.black_box.has_changed()
 
     def get(self, model_id: str, digest: str | None = None) -> LoadedModel:
         """Return a model; one that is not in memory is loaded.

@@ -19,6 +19,7 @@ from app.contract.pace import Pace
 from app.contract.schemas import Progress, Record, State, TargetResult
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from workers.blackbox import BlackBoxError
 from workers.collection import Collection
 from workers.convergence import Convergence
 from workers.methods import method
@@ -56,6 +57,8 @@ def blaming(model_id: str) -> Iterator[None]:
         yield
     except (RiseError, JobTimeoutException):
         raise
+    except BlackBoxError as cause:
+        raise RiseError("model-failed", f"model {model_id!r} failed: {cause}") from cause
     except torch.OutOfMemoryError as cause:
         raise RiseError("out-of-memory", f"model {model_id!r} does not fit into the device's memory") from cause
     except Exception as cause:

@@ -1,0 +1,30 @@
+"""Loader `http-labels`: a service that takes a picture and answers `[{"label": "cat", "score": 0.9}]`, over HTTP.
+
+That is the format of the Hugging Face tasks image-classification and object-detection, whose answers carry a
+`box: {xmin, ymin, xmax, ymax}` too. `source` is the service's address. Pictures go out at their own resolution unless
+`[MODEL.preprocessing]` says a size. Labels that an answer leaves out have the score 0. A classifier that names all its
+classes in every answer needs no `labels`; any other, and every detector, does.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from workers.blackbox import BlackBox
+from workers.loading.entry import ModelEntry
+from workers.remote.options import LabelsOptions
+
+Options = LabelsOptions
+
+
+def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
+    """Ask the service about some pictures.
+
+    Raises:
+        ValueError: if what the service answers and the entry say does not fit together.
+        BlackBoxError: if the service does not answer as it should.
+    """
+    from workers.remote.labelled import labelled  # noqa: PLC0415 - it needs the extra's libraries, the entry does not
+
+    return replace(labelled(entry, Options.model_validate(entry.options), folder), device=device)

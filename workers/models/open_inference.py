@@ -1,0 +1,38 @@
+"""Loader `open-inference`: a model behind the Open Inference Protocol v2 (KServe, Triton, MLServer).
+
+`source = "http://host:8000/v2/models/NAME"`, or that with `/versions/V` behind it. The server's metadata says the name,
+type, layout and size of the input; what it does not say stands in `[MODEL.options]` and `[MODEL.preprocessing]`. There
+are no weights here: the digest is made of what server and model call themselves.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from workers.blackbox import BlackBox, BlackBoxError
+from workers.loading.entry import ModelEntry
+from workers.remote.options import InferenceOptions
+
+Options = InferenceOptions
+
+
+def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
+    """Read the server's metadata and ask it about one picture.
+
+    Raises:
+        ValueError: if what the server and the entry say does not fit together.
+        BlackBoxError: if the server does not answer as it should.
+    """
+    from workers.remote.served import served  # noqa: PLC0415 - it needs the extra's libraries, the entry does not
+
+    options = Options.model_validate(entry.options)
+    black_box = served(entry, options, folder)
+
+    def has_changed() -> bool:
+        try:
+            return served(entry, options, folder).identity != black_box.identity
+        except BlackBoxError:
+            return False  # because a server that is away for a moment says nothing about its model
+
+    return replace(black_box, device=device, has_changed=has_changed)

@@ -1,0 +1,91 @@
+"""A model behind the Open Inference Protocol v2 as a function: pictures in, its outputs by name out."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from threading import Event
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workers.remote.connection import Connection, Question
+from workers.remote.failure import at_server
+from workers.remote.input import Input
+from workers.remote.metadata import Metadata
+from workers.remote.tensors import Outputs, decode, encode
+
+
+@dataclass(frozen=True)
+class Part:
+    """The outputs of some of the pictures.
+
+    Attributes:
+        pictures: how many were asked about.
+        rows: how many were sent: more, where a request must be full.
+        size: height and width of the pictures.
+        outputs: by name, as the server gave them.
+        version: of the model that answered; None where the server does not say it.
+    """
+
+    pictures: int
+    rows: int
+    size: tuple[int, int]
+    outputs: Mapping[str, Tensor]
+    version: str | None
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Asks one model of a server.
+
+    Attributes:
+        connection: to the server.
+        metadata: what it says about the model.
+        input: what it takes.
+        version: of the model that must answer; None takes any.
+    """
+
+    connection: Connection
+    metadata: Metadata
+    input: Input
+    version: str | None = None
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def url(self) -> str:
+        """Where pictures are sent to."""
+        return f"{self.metadata.address}/infer"
+
+    def ask(self, images: Tensor) -> list[Part]:
+        """Return the outputs of normalised pictures `[B, C, H, W]`, a part for each request.
+
+        Raises:
+            BlackBoxError: at_server the server and what was wrong.
+        """
+        pictures = images.float().cpu().numpy()
+        step = self.input.batch
+        chunks = [pictures[start : start + step] for start in range(0, len(pictures), step)]
+        return self.connection.together(self._ask_for, chunks)
+
+    def _ask_for(self, pictures: NDArray[np.float32], abandoned: Event) -> Part:
+        number, told = str(next(self._numbers)), self.input
+        values = told.arranged(pictures)
+        message = encode(told.name, values, told.datatype, binary=told.binary, number=number)
+        answer = self.connection.ask(Question(self.url, message.content, message.headers), abandoned)
+        with at_server(self.url):
+            outputs = decode(answer)
+            self._check(outputs)
+        rows = told.batch if told.full else len(pictures)
+        height, width = pictures.shape[2:]
+        return Part(len(pictures), rows, (height, width), self._in_rows(outputs), outputs.version)
+
+    def _check(self, outputs: Outputs) -> None:
+        if self.version is not None and outputs.version != self.version:
+            words = f"it was {self.version!r} when it was loaded; load it again"
+            raise ValueError(f"answers with version {outputs.version!r} of the model; {words}")
+
+    def _in_rows(self, outputs: Outputs) -> dict[str, Tensor]:
+        batched = "N" in self.input.layout
+        return {name: torch.from_numpy(array if batched else array[None]) for name, array in outputs.tensors.items()}

@@ -1,0 +1,125 @@
+"""Black boxes made of a model behind the Open Inference Protocol v2."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from app.contract.schemas import Task
+from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
+from workers.loading.entry import ModelEntry, OutputsEntry
+from workers.loading.labels import labels_of
+from workers.loading.modules import probe
+from workers.loading.outputs import DetectorLayout, class_scores, detections, named
+from workers.loading.preprocessing import preprocessing_of
+from workers.loading.proposals import joined
+from workers.remote.connection import Connection
+from workers.remote.failure import at_server
+from workers.remote.inference import Inference, Part
+from workers.remote.input import input_of
+from workers.remote.metadata import read_metadata
+from workers.remote.options import InferenceOptions
+
+Read = TypeVar("Read")
+
+_NEARLY = 1e-3
+
+
+def served(entry: ModelEntry, options: InferenceOptions, folder: Path) -> BlackBox:
+    """Read the server's metadata, ask it about one picture, and return the model as a black box on the CPU.
+
+    Args:
+        entry: the model's entry.
+        options: its options.
+        folder: of the models file.
+
+    Raises:
+        ValueError: if what the server and the entry say does not fit together.
+        BlackBoxError: if the server does not answer as it should.
+    """
+    connection = Connection(options)
+    metadata = read_metadata(connection, entry.source)
+    told = input_of(metadata, options)
+    preprocessing = preprocessing_of(entry, told.preprocessing())
+    inference = Inference(connection, metadata, told)
+    (first,) = inference.ask(probe(preprocessing)[:1])
+    inference = replace(inference, version=first.version)
+    make = _detector if _task(entry, first.outputs) == "detection" else _classifier
+    black_box = make(entry, folder, inference, first)
+    return replace(black_box, preprocessing=preprocessing, identity=f"{metadata.identity} {first.version}")
+
+
+def _task(entry: ModelEntry, outputs: Mapping[str, Tensor]) -> Task:
+    """Return the task that the entry says, else the one that the outputs look like."""
+    if entry.task is not None:
+        return entry.task
+    boxes = entry.outputs.packed is not None or named(outputs, "boxes", entry.outputs) is not None
+    return "detection" if boxes else "classification"
+
+
+def _classifier(entry: ModelEntry, folder: Path, inference: Inference, first: Part) -> BlackBox:
+    scores = class_scores(first.outputs, entry.outputs)
+    labels = labels_of(entry, folder=folder, count=scores.shape[1])
+    activation = entry.outputs.activation
+    if activation is None and bool((scores >= 0).all()) and abs(float(scores[0].sum()) - 1) < _NEARLY:
+        words = 'say "probabilities", or "softmax" if they are none'
+        raise ValueError(f"outputs.activation: the scores of a picture add up to 1 as probabilities do; {words}")
+
+    def rows(part: Part) -> Tensor:
+        scores = class_scores(part.outputs, entry.outputs)
+        _check_shape(scores, part.rows, len(labels))
+        return scores[: part.pictures].float()
+
+    def forward(images: Tensor) -> Tensor:
+        return torch.cat(_read_with(rows, inference, images)).to(images.device)
+
+    return Classifier(forward, labels, Preprocessing(size=None), activation or "softmax")
+
+
+def _detector(entry: ModelEntry, folder: Path, inference: Inference, first: Part) -> BlackBox:
+    labels = labels_of(entry, folder=folder, count=_count_of_classes(entry.outputs, first.outputs))
+    layout = DetectorLayout(entry.outputs, len(labels), entry.outputs.activation or "probabilities")
+
+    def proposals(part: Part) -> Detections:
+        found = detections(part.outputs, layout, part.size)
+        count = found.boxes_xyxy.shape[1]
+        _check_shape(found.boxes_xyxy, part.rows, count, 4)
+        _check_shape(found.classes, part.rows, count, len(labels))
+        _check_shape(found.objectness, part.rows, count)
+        kept = slice(part.pictures)
+        return Detections(found.boxes_xyxy[kept], found.classes[kept], found.objectness[kept])
+
+    def forward(images: Tensor) -> Detections:
+        found = joined(_read_with(proposals, inference, images))
+        return Detections(*(values.to(images.device) for values in (found.boxes_xyxy, found.classes, found.objectness)))
+
+    _check_probable(proposals(first).classes)
+    return Detector(forward, labels, Preprocessing(size=None))
+
+
+def _read_with(read: Callable[[Part], Read], inference: Inference, images: Tensor) -> list[Read]:
+    parts = inference.ask(images)
+    with at_server(inference.url):
+        return [read(part) for part in parts]
+
+
+def _count_of_classes(entry: OutputsEntry, outputs: Mapping[str, Tensor]) -> int | None:
+    """Return how many classes a detector has; None where its outputs do not tell."""
+    scores = None if entry.packed else named(outputs, "scores", entry)
+    if scores is None or scores.dim() != 3 or named(outputs, "labels", entry) is not None:
+        return None
+    return scores.shape[2] - (1 if entry.background in {"first", "last"} else 0)
+
+
+def _check_shape(values: Tensor, *expected: int) -> None:
+    if values.shape != expected:
+        raise ValueError(f"gave shape {list(values.shape)}, expected {list(expected)}")
+
+
+def _check_probable(classes: Tensor) -> None:
+    if classes.numel() and (float(classes.min()) < -_NEARLY or float(classes.max()) > 1 + _NEARLY):
+        words = f"scores from {float(classes.min()):g} to {float(classes.max()):g} are no probabilities"
+        raise ValueError(f'outputs.activation: {words}; say "sigmoid" or "softmax"')
