@@ -62,7 +62,7 @@ def _snapshot(name: str, path: Path, revision: str | None) -> Path:
         raise ValueError(f"{missing}, and the hub says of {name!r}: {first_line(cause)}") from cause
 
 
-def first_line(cause: Exception) -> str:
+def first_line(cause: BaseException) -> str:
     """Return what an error says, without the advice that libraries add below."""
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return lines[0] if lines else type(cause).__name__

@@ -58,8 +58,13 @@ def read_preprocessing(entry: ModelEntry, folder: Path) -> Preprocessing:
         if said.size is not None and said.mean is not None and said.std is not None:
             return preprocessing_of(entry)
         words = "the image processor cannot be followed; say size, resize, mean and std in [MODEL.preprocessing]"
-        raise ValueError(f"{words} ({first_line(cause)})") from cause
+        raise ValueError(f"{words} ({first_line(_root(cause))})") from cause
     return preprocessing_of(entry, found)
+
+
+def _root(cause: BaseException) -> BaseException:
+    """Return what an error began with: transformers hides a torchvision for another torch behind one of its own."""
+    return _root(cause.__cause__) if cause.__cause__ else cause
 
 
 def _processor(folder: Path) -> Any:
