@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from app.contract.geometry import Frame, Pen, frame_of_canvas, resampled
 from app.contract.moments import Moments
+from app.contract.shrinkage import shrunk
 from workers.findings import Effect, strongest_effects
 from workers.saliency.loop import Block
 from workers.study import Study
@@ -24,6 +25,7 @@ class Convergence:
         self._until = study.parameters.until
         self._rows = study.aim.target_rows
         self._sign = study.method.scale(study.parameters, 1)
+        self._grid = canvas.grid
         self._whole = Frame(canvas.height, canvas.width, canvas.view)
         self._coarse = frame_of_canvas(canvas, max_side=_COARSE_SIDE)
         self._pen = Pen(canvas, self._coarse)
@@ -46,7 +48,9 @@ class Convergence:
 
     def reliability(self) -> list[float] | None:
         """Return the reliability of each target; None before there are enough blocks to say."""
-        return self._moments.reliability()
+        if self._published or self._moments.mean is None:
+            return self._moments.reliability()
+        return shrunk(self._moments, self._grid)[1]
 
     def matched(self) -> list[float]:
         """Return per target the share of masked images in which anything was left of it."""
@@ -73,4 +77,4 @@ class Convergence:
     def _mean(self) -> NDArray[np.float64]:
         if self._moments.mean is None:
             raise ValueError("there is no block yet")
-        return self._moments.mean
+        return self._moments.mean if self._published else shrunk(self._moments, self._grid)[0]

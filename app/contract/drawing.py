@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.contract.geometry import Array, Canvas, Frame, Pen, frame_of_canvas, resampled
 from app.contract.moments import Moments
 from app.contract.schemas import State
+from app.contract.shrinkage import shrunk
 
 _MAX_DRAWN_SIDE = 512
 
@@ -22,7 +23,7 @@ class DrawnMap:
     """A saliency map with its error bars.
 
     Attributes:
-        values: `[K, H, W]`, change of the score when a pixel becomes visible; signed, unscaled.
+        values: `[K, H, W]`, change of the score when a pixel becomes visible; unscaled, shrunk where it is noise.
         standard_error: `[K, H, W]`; None before there are enough blocks to say.
         reliability: expected correlation with the fully converged map, 0..1; None likewise.
     """
@@ -58,9 +59,11 @@ def draw(state: State, arrays: Iterable[NDArray[np.float32]], row: int, frame: F
         moments = _drawn_moments(canvas, source, arrays, row)
     if moments.mean is None:
         raise ValueError("there are no effects to draw yet")
-    error, reliability = moments.standard_error(), moments.reliability()
+    error, values, reliability = moments.standard_error(), moments.mean, moments.reliability()
+    if state.kind == "effects":
+        values, reliability = shrunk(moments, canvas.grid)
     return DrawnMap(
-        resampled((moments.mean[0] * state.scale).astype(np.float32), source, frame),
+        resampled((values[0] * state.scale).astype(np.float32), source, frame),
         None if error is None else resampled((error[0] * abs(state.scale)).astype(np.float32), source, frame),
         None if reliability is None else reliability[0],
     )
