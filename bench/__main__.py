@@ -48,6 +48,12 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
     return peers.rows(options.rounds)
 
 
+def runtime_rows(options: argparse.Namespace) -> list[Row]:
+    from bench import runtimes  # noqa: PLC0415
+
+    return runtimes.rows(options.rounds)
+
+
 def memory_rows(_: argparse.Namespace) -> list[Row]:
     from bench import memory  # noqa: PLC0415
 
@@ -76,6 +82,7 @@ def efficiency_rows(options: argparse.Namespace) -> list[Row]:
 SECTIONS = {
     "loop": Section("The loop beside the model", loop_rows),
     "peers": Section("The loop alone, and others", peer_rows),
+    "runtimes": Section("Runtimes", runtime_rows),
     "memory": Section("Memory", memory_rows),
     "service": Section("The service", service_rows),
     "efficiency": Section("Masks needed", efficiency_rows),
