@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUNTIME := .[workers,faces]
+RUNTIME := .[workers,faces,onnx]
 DEVELOPMENT := .[workers,faces,dev,peers]
 BENCH := .[workers,faces,peers,dev]
 

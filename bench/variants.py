@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from app.contract.moments import Moments
-from app.contract.shrinkage import shrunk as shrunk_by_product
+from app.contract.shrinkage import shrunk as shrunk_nearby
 from bench.reference import Map
 from bench.surrogate import fitted, matched, own_effects, places_of
 from bench.trials import Bank, Sampler, Trial, coarse, doubled, folded, half_folded, unfolded
@@ -107,12 +107,12 @@ def shrunk_with_bars(bank: Bank, masks: int) -> Maps:
     return maps if len(maps) < 2 else maps * (1 - noise_nearby(bank, maps))
 
 
-def shipped(bank: Bank, masks: int) -> Maps:
-    """Shrink as the product does, with the noise of the neighbourhood, from the fourth block on."""
+def shrunk_by_neighbourhood(bank: Bank, masks: int) -> Maps:
+    """Shrink with the noise of the neighbourhood, from the fourth block on: a small effect that is sure stays."""
     maps, moments = product(bank, masks), Moments()
     for drawn in maps:
         moments.add(drawn[None].astype(np.float32))
-    return maps - maps.mean(axis=0) + shrunk_by_product(moments, bank.canvas.grid)[0][0]
+    return maps - maps.mean(axis=0) + shrunk_nearby(moments, bank.canvas.grid)[0][0]
 
 
 def noise_nearby(bank: Bank, maps: Maps) -> Map:
@@ -196,7 +196,7 @@ VARIANTS: dict[str, Variant] = {
     "Wiener shrinkage of the map": wiener,
     "shrinkage towards zero, the product's error bars": shrunk,
     "shrinkage towards zero, error bars shrunk": shrunk_with_bars,
-    "shrinkage as shipped": shipped,
+    "shrinkage towards zero, noise of the neighbourhood": shrunk_by_neighbourhood,
     "stand-in": stand_in,
     "stand-in, half of each block": stand_in_half,
     "coarse to fine": coarse_to_fine,

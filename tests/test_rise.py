@@ -1,4 +1,4 @@
-"""What METHODS calls the tests that decide, for RISE: exact oracles, not golden files."""
+"""The tests that decide, for RISE: exact oracles, not golden files."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.contract.geometry import Axis
+from app.contract.geometry import Axis, Frame, Pen
 from tests.black_boxes import (
     brightness_of,
     classifier,
@@ -241,3 +241,17 @@ def test_a_class_nobody_asked_for_has_its_effects_kept_too() -> None:
     study = study_of(both, image, masks=500, until=1)
     assert study.aim.rows == [0, 1]
     assert np.allclose(map_of(study, image, 0).values, -map_of(study, image, 1).values, atol=1e-6)
+
+
+def test_a_map_is_the_plain_mean_of_its_blocks_unless_it_is_asked_to_be_shrunk() -> None:
+    image = noise_image(48, 40)
+    black_box = classifier(lambda images: images[:, :, 8:20, 8:20].mean((1, 2, 3)) + images[:, 0, 20, 30])
+    study = study_of(black_box, image, masks=1024, until=1)
+    canvas, blocks = study.scene.canvas, effects_of(study)
+    pen = Pen(canvas, Frame(canvas.height, canvas.width, canvas.view))
+    mean = np.mean([pen.block(block.effects[:1, 0], block.index)[0] for block in blocks], axis=0)
+    drawn = draw_blocks(study, blocks, image).values[0]
+    shrunk = map_of(study_of(black_box, image, masks=1024, until=1, shrink=True), image).values[0]
+    assert np.allclose(drawn, mean, atol=1e-6)
+    assert np.abs(shrunk).sum() < 0.999 * np.abs(drawn).sum()
+    assert np.corrcoef(shrunk.ravel(), drawn.ravel())[0, 1] > 0.98

@@ -22,6 +22,7 @@ class Convergence:
     def __init__(self, study: Study) -> None:
         canvas = study.scene.canvas
         self._published = study.parameters.estimator == "paper"
+        self._shrinks = study.shrinks
         self._until = study.parameters.until
         self._rows = study.aim.target_rows
         self._sign = study.method.scale(study.parameters, 1)
@@ -48,7 +49,7 @@ class Convergence:
 
     def reliability(self) -> list[float] | None:
         """Return the reliability of each target; None before there are enough blocks to say."""
-        if self._published or self._moments.mean is None:
+        if not self._shrinks or self._moments.mean is None:
             return self._moments.reliability()
         return shrunk(self._moments, self._grid)[1]
 
@@ -77,4 +78,4 @@ class Convergence:
     def _mean(self) -> NDArray[np.float64]:
         if self._moments.mean is None:
             raise ValueError("there is no block yet")
-        return self._moments.mean if self._published else shrunk(self._moments, self._grid)[0]
+        return shrunk(self._moments, self._grid)[0] if self._shrinks else self._moments.mean

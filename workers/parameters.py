@@ -39,6 +39,11 @@ class MaskingParameters(Value):
     estimator: Literal["contrast", "paper"] = Field(
         "contrast", description="`contrast`: effects per cell with error bars; `paper`: as published, for comparison."
     )
+    shrink: bool = Field(
+        False,
+        description="Shrink the map towards zero where it is mostly noise: as good as 1.5 to 2 times the masks, but no "
+        "longer linear in the score. Error bars stay. `contrast` only.",
+    )
     canvas: Literal["model", "image"] = Field(
         "model", description="Draw masks on the model's input, or on the uploaded image at its own size."
     )

@@ -73,11 +73,17 @@ class Study:
         weigh = self.method.weigh(self.parameters)
         return published_blocks(scene, self.design, blocks, masks=self.block_size, weigh=weigh)
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether maps are drawn without what is mostly noise."""
+        return self.parameters.shrink and self.parameters.estimator == "contrast"
+
     def state(self) -> State:
         """Return what is needed to draw the effects, before there are any."""
         canvas = self.scene.canvas
         return State(
             kind="effects" if self.parameters.estimator == "contrast" else "moments",
+            shrink=self.shrinks,
             canvas=CanvasInfo(height=canvas.height, width=canvas.width, grid=canvas.grid, view=canvas.view),
             seed=canvas.seed,
             rows=self.aim.rows,

@@ -60,7 +60,7 @@ def draw(state: State, arrays: Iterable[NDArray[np.float32]], row: int, frame: F
     if moments.mean is None:
         raise ValueError("there are no effects to draw yet")
     error, values, reliability = moments.standard_error(), moments.mean, moments.reliability()
-    if state.kind == "effects":
+    if state.shrink:
         values, reliability = shrunk(moments, canvas.grid)
     return DrawnMap(
         resampled((values[0] * state.scale).astype(np.float32), source, frame),

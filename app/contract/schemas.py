@@ -165,6 +165,7 @@ class State(Value):
     rows: list[int] = Field(description="Class index of each row R; empty for detectors.")
     target_rows: list[int] = Field(description="Row of each target.")
     fills: list[str] = Field(description="Name of each fill K.")
+    shrink: bool = Field(False, description="Whether what is mostly noise is taken out when maps are drawn.")
     scale: float = Field(1.0, description="Factor on the mean of block maps; the method's sign and unit.")
     checkpoints: list[Checkpoint] = Field(default_factory=list)
 
