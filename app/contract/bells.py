@@ -6,6 +6,7 @@ nothing else: readers look by themselves every now and then.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -21,7 +22,11 @@ _PAUSE_SECONDS = 1.0
 
 
 class Bells:
-    """Listens on the channels that somebody waits for."""
+    """Listens on the channels that somebody waits for.
+
+    Attributes:
+        closed: whether no bell will ring any more.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._pubsub = redis.pubsub()
@@ -30,7 +35,7 @@ class Bells:
         self._subscribing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening = False
-        self._closed = False
+        self.closed = False
 
     @asynccontextmanager
     async def bell(self, channel: str) -> AsyncIterator[asyncio.Event]:
@@ -44,16 +49,19 @@ class Bells:
             self._bells[channel].discard(bell)
             if not self._bells[channel]:
                 del self._bells[channel]
-                if not self._closed:
+                if not self.closed:
                     # In a task of its own, because whoever waits may be cancelled and must not wait again.
                     self._start(self._subscribe())
 
     async def close(self) -> None:
-        """Stop listening; whoever still waits hears nothing more."""
-        self._closed = True
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Stop listening; whoever still waits is woken once more, to see that it is closed."""
+        self.closed = True
+        for bell in itertools.chain.from_iterable(self._bells.values()):
+            bell.set()
+        while self._tasks:  # more than once, because redis-py loses a cancellation that meets its own time limit
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=_PAUSE_SECONDS)
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _subscribe(self) -> None:
@@ -76,7 +84,7 @@ class Bells:
         task.add_done_callback(self._tasks.discard)
 
     async def _listen(self) -> None:
-        while True:
+        while not self.closed:
             try:
                 message = await self._pubsub.get_message(timeout=_PATIENCE_SECONDS)
             except (RedisError, OSError) as cause:

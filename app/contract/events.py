@@ -6,6 +6,8 @@ waiting, and a reader can go on from the last entry that it saw.
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -61,29 +63,40 @@ class Events:
             Change(place.decode(), fields[b"event"].decode(), json.loads(fields[b"data"])) for place, fields in entries
         ]
 
-    async def follow(self, explanation_id: str, *, after: str) -> AsyncGenerator[list[Change], None]:
-        """Yield what came after an event, then what comes, until the explanation has ended or is gone."""
+    async def follow(
+        self, explanation_id: str, *, after: str, deadline: float = math.inf
+    ) -> AsyncGenerator[list[Change], None]:
+        """Yield what came after an event, then what comes, until the explanation has ended or is gone.
+
+        Args:
+            explanation_id: what to follow.
+            after: the last event that is known; `0` for none.
+            deadline: when to give up, on the monotonic clock. Kept here and not by cancelling, because a cancellation
+                that meets a call to the server may get lost in redis-py.
+        """
         async with self._bells.bell(events_key(explanation_id)) as bell:
-            while True:
+            while not self._bells.closed:
                 bell.clear()
                 found = await self.since(explanation_id, after)
                 if found:
                     yield found
                     after = found[-1].id
-                    if any(change.ends for change in found):
-                        return
                 elif not await self._redis.exists(events_key(explanation_id)):
+                    return
+                left = deadline - time.monotonic()
+                if left <= 0 or any(change.ends for change in found):
                     return
                 if len(found) < _AT_ONCE:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(bell.wait(), _LOOK_SECONDS)
+                        async with asyncio.timeout(min(left, _LOOK_SECONDS)):
+                            await bell.wait()
 
     async def wait_for_end(self, explanation_id: str, *, after: str, seconds: float) -> None:
         """Return when the explanation has ended or is gone, as of an event, or when the time is up."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), aclosing(self.follow(explanation_id, after=after)) as changes:
-                async for _ in changes:
-                    pass
+        deadline = time.monotonic() + seconds
+        async with aclosing(self.follow(explanation_id, after=after, deadline=deadline)) as changes:
+            async for _ in changes:
+                pass
 
     async def close(self) -> None:
         """Close the connections."""
