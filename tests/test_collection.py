@@ -1,6 +1,8 @@
 """Models are loaded, kept while memory lasts, replaced on request; one that fails stands in nobody's way."""
 
+import importlib
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,25 @@ def test_what_was_accepted_with_an_earlier_version_still_gets_it_after_a_reload(
     assert models.get("shapes", earlier.digest) is earlier
     with pytest.raises(RiseError, match="has changed since"):
         models.get("shapes", "0000000000000000")
+
+
+def test_a_model_that_failed_is_tried_again_until_it_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = collection(tmp_path, '[late]\nloader = "python"\nsource = "comes_late:load"\n')
+    models.load_all()
+    assert models.cards()[0].state == "failed"
+    monkeypatch.syspath_prepend(tmp_path)
+    stopping = threading.Event()
+    trying = threading.Thread(target=models.keep_trying, args=[stopping], kwargs={"first_pause_seconds": 0.01})
+    trying.start()
+    (tmp_path / "comes_late.py").write_text("from workers.demo.shapes import load\n")
+    deadline = time.monotonic() + 30
+    while models.cards()[0].state != "ready":
+        assert time.monotonic() < deadline, models.cards()
+        time.sleep(0.01)
+        importlib.invalidate_caches()
+    stopping.set()
+    trying.join()
+    assert models.get("late").task == "classification"
 
 
 def test_a_models_file_with_errors_changes_nothing(tmp_path: Path) -> None:

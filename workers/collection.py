@@ -24,6 +24,7 @@ from workers.models_file import read_models_file
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_PAUSE_SECONDS = 600.0
 _FREE_ENOUGH = 0.1  # share of a device's memory below which a model makes room for the next
 
 
@@ -125,6 +126,23 @@ class Collection:
             raise RiseError("model-failed", f"model {model_id!r} is not available: {self._cards[model_id].reason}")
         self._loaded[model_id] = self._loaded.pop(model_id)
         return self._loaded[model_id]
+
+    def keep_trying(self, stopping: threading.Event, *, first_pause_seconds: float = 30.0) -> None:
+        """Load once more what failed, until stopped: a server that was down may be up again.
+
+        Pauses double up to ten minutes while anything still fails.
+        """
+        pause = first_pause_seconds
+        while not stopping.wait(pause):
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if self._try_again() else first_pause_seconds
+
+    def _try_again(self) -> bool:
+        """Return whether anything still fails."""
+        with self._lock:
+            failed = [model_id for model_id, card in self._cards.items() if card.state == "failed"]
+            for model_id in failed:
+                self._load(model_id, self._entries[model_id])
+            return any(self._cards[model_id].state == "failed" for model_id in failed)
 
     def cards(self) -> list[ModelCard]:
         """Describe every model for the catalogue."""
