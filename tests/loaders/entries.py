@@ -11,8 +11,9 @@ from PIL import Image
 from app.contract.errors import RiseError
 from app.contract.schemas import Record
 from tests.conftest import SAMPLES
+from tests.loaders.explaining import collection_of
 from workers.blackbox import BlackBox
-from workers.collection import Collection, LoadedModel
+from workers.collection import LoadedModel
 from workers.loading.libraries import import_for_torch
 from workers.local import explain_locally
 from workers.preprocessing import normalise, pixels, to_input
@@ -38,11 +39,7 @@ def load_entry(folder: Path, entry: str) -> LoadedModel:
     Raises:
         RiseError: in the words that an operator reads.
     """
-    path = folder / "models.toml"
-    path.write_text(f"[it]\n{entry}\n")
-    collection = Collection(path, torch.device("cpu"))
-    collection.load_all()
-    return collection.get("it")
+    return collection_of(folder, f"[it]\n{entry}\n").get("it")
 
 
 def explain(model: LoadedModel, image: Image.Image, folder: Path, **fields: Any) -> Record:

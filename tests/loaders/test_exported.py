@@ -10,7 +10,7 @@ from torch.export import Dim
 
 from tests.loaders import archives
 from tests.loaders.archives import Mean, Sum, Trap, save, saved, tampered
-from tests.loaders.explaining import apart, collection, entry, explain, loaded, refusal
+from tests.loaders.explaining import apart, collection_of, entry, explain, loaded, reason_of
 from tests.loaders.exports import FIELDS, classifier_network, detector_network, pictures
 from workers.blackbox import Classifier
 from workers.demo import shapes
@@ -85,13 +85,13 @@ def test_a_compiled_archive_is_run_where_its_entry_says_that_it_may_be(saved_mod
     program = archives.exported(Mean(), pictures(8), batch=Dim("batch", min=1, max=64))
     torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "c.pt2"))
     size, allowed = "preprocessing = { size = 8 }\n", "options = { compiled = true, batch = 4 }\n"
-    assert "machine code; say compiled = true" in refusal(tmp_path, entry("exported", "c.pt2", size))
+    assert "machine code; say compiled = true" in reason_of(tmp_path, entry("exported", "c.pt2", size))
     model = loaded(tmp_path, entry("exported", "c.pt2", size + allowed))
     assert isinstance(model.black_box, Classifier)
     assert model.batch == 4
     images = pictures(8, 6)
     assert torch.allclose(model.black_box.forward(images), images.mean((2, 3)), atol=1e-5)
-    assert "holds no machine code" in refusal(tmp_path, entry("exported", saved_models / "mean.pt2", allowed))
+    assert "holds no machine code" in reason_of(tmp_path, entry("exported", saved_models / "mean.pt2", allowed))
 
 
 def test_nothing_that_an_archive_holds_is_run(saved_models: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_nothing_that_an_archive_holds_is_run(saved_models: Path, tmp_path: Path
         "several folders": folders,
     }
     for words, path in refused.items():
-        assert words in refusal(tmp_path, entry("exported", path, FIELDS))
+        assert words in reason_of(tmp_path, entry("exported", path, FIELDS))
     assert not mark.exists()
 
 
@@ -158,9 +158,9 @@ def refused(saved_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.mark.parametrize(("file", "more", "words"), REFUSED)
 def test_a_refusal_says_what_is_wrong(refused: Path, tmp_path: Path, file: str, more: str, words: str) -> None:
-    assert words in refusal(tmp_path, entry("exported", refused / file, more))
+    assert words in reason_of(tmp_path, entry("exported", refused / file, more))
 
 
 def test_a_wrong_option_is_told_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"line 4: \[it\] options.threads"):
-        collection(tmp_path, entry("exported", "c.pt2", "options = { threads = 2 }"))
+        collection_of(tmp_path, entry("exported", "c.pt2", "options = { threads = 2 }"))

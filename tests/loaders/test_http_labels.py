@@ -15,7 +15,7 @@ from torch import Tensor
 
 from app.contract.errors import RiseError
 from tests.conftest import SAMPLES
-from tests.loaders.drawing import alike, collection_of, map_by, reason_of
+from tests.loaders.explaining import alike, collection_of, map_by, reason_of
 from tests.loaders.inference_server import Array
 from tests.loaders.loopback import Asked, Reply, loopback
 from workers.blackbox import Classifier, Detections, Detector, Preprocessing

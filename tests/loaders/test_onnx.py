@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from tests.loaders.explaining import apart, collection, entry, explain, loaded, refusal
+from tests.loaders.explaining import apart, collection_of, entry, explain, loaded, reason_of
 from tests.loaders.exports import FIELDS, classifier_network, detector_network, pictures
 from workers.blackbox import Classifier, Detector
 from workers.demo import shapes
@@ -242,16 +242,16 @@ def refused(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("file", "more", "words"), REFUSED)
 def test_a_refusal_says_what_is_wrong(refused: Path, tmp_path: Path, file: str, more: str, words: str) -> None:
-    assert words in refusal(tmp_path, entry("onnx", refused / file, more))
+    assert words in reason_of(tmp_path, entry("onnx", refused / file, more))
 
 
 def test_a_wrong_option_is_told_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"line 4: \[it\] options.thread"):
-        collection(tmp_path, entry("onnx", "c.onnx", "options = { thread = 2 }"))
+        collection_of(tmp_path, entry("onnx", "c.onnx", "options = { thread = 2 }"))
 
 
 def test_a_missing_library_is_named_with_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx_files.mean_color(tmp_path / "mean.onnx", ["n", 3, 8, 8])
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    words = refusal(tmp_path, entry("onnx", "mean.onnx"))
+    words = reason_of(tmp_path, entry("onnx", "mean.onnx"))
     assert words == "loader 'onnx' needs onnxruntime; install it: pip install 'rise-serve[onnx]'"

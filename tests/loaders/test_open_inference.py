@@ -14,7 +14,7 @@ import torch
 
 from app.contract.errors import RiseError
 from tests.conftest import SAMPLES, start_service, stop_service
-from tests.loaders.drawing import alike, collection_of, map_by, reason_of
+from tests.loaders.explaining import alike, collection_of, map_by, reason_of
 from tests.loaders.inference_server import Array, ServedModel, Trouble, serve
 from tests.loaders.loopback import Asked, Reply, loopback
 from workers.demo import shapes, shapes_detector

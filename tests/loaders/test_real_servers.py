@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tests.hostile import encoded, picture
-from tests.loaders.drawing import alike, collection_of, map_by
 from tests.loaders.environments import kserve, mlserver
+from tests.loaders.explaining import alike, collection_of, map_by
 from tests.loaders.servers import models
 from workers.blackbox import Classifier, Detections, Detector, Preprocessing
 
