@@ -17,11 +17,11 @@ from app.contract.connection import connect_async
 from app.contract.events import Events
 from app.contract.names import events_key
 from app.contract.store import Store
+from tests.asking import explain
 from tests.conftest import Service, start_service, stop_service
 from tests.hostile import encoded
 from tests.sse import opened
 from tests.test_faults import environment_of
-from tests.test_service import explain
 from tests.test_store import PROGRESS, a_record, a_store, publish
 
 

@@ -19,10 +19,10 @@ from app.contract.listing import Listing
 from app.contract.names import record_key
 from app.dependencies import Services, existing_record
 from app.sweeper import Sweeper
+from tests.asking import explain
 from tests.conftest import Service, start_service, stop_service
 from tests.sse import opened
 from tests.test_events import endless
-from tests.test_service import explain
 from tests.test_store import PROGRESS, STATE, a_record, a_store, publish
 
 KEEP = 600.0

@@ -11,7 +11,7 @@ from redis import Redis
 from app.contract.listing import Listing, read_cursor
 from app.contract.names import record_key
 from app.contract.schemas import Record, Status
-from tests.test_service import explain
+from tests.asking import explain
 from tests.test_store import a_record, a_store
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)

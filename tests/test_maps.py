@@ -18,9 +18,9 @@ from app.contract.schemas import Checkpoint, TargetResult
 from app.formats import Sheet, Style, coco, formats, mask, png
 from app.maps import class_called
 from app.negotiation import split_name
+from tests.asking import explain
 from tests.conftest import SAMPLES, Service
 from tests.test_events import endless
-from tests.test_service import explain
 from tests.test_store import STATE, a_record
 
 TINY = [[0, 0, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0]]

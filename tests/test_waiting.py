@@ -6,9 +6,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.asking import explain
 from tests.conftest import Service
 from tests.test_events import endless
-from tests.test_service import explain
 
 
 @pytest.mark.parametrize("wait", ["-1", "nan", "soon", "-inf", "1e400x"])

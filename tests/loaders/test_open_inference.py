@@ -1,7 +1,5 @@
 """Models behind the Open Inference Protocol: their maps are those of the same model in this process."""
 
-import json
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,60 +8,15 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-import torch
 
 from app.contract.errors import RiseError
 from tests.conftest import SAMPLES, start_service, stop_service
 from tests.loaders.explaining import alike, collection_of, map_by, reason_of
 from tests.loaders.inference_server import Array, ServedModel, Trouble, serve
 from tests.loaders.loopback import Asked, Reply, loopback
-from workers.demo import shapes, shapes_detector
+from tests.loaders.served_shapes import DETECTOR_SHAPE, LOCAL, PREPROCESSING, SHAPE, classify, detect, remote
 from workers.demo.outlines import SHAPES
 from workers.execution import blaming
-
-LABELS = json.dumps(list(SHAPES))
-LOCAL = """
-[local]
-loader = "python"
-source = "workers.demo.shapes:load"
-[local-detector]
-loader = "python"
-source = "workers.demo.shapes_detector:load"
-"""
-PREPROCESSING = "preprocessing = { mean = [0.5, 0.5, 0.5], std = [0.25, 0.25, 0.25] }"
-
-
-def remote(url: str, name: str = "remote", more: str = "", options: str = "") -> str:
-    return f"""
-[{name}]
-loader = "open-inference"
-source = "{url}/v2/models/{name}"
-labels = {LABELS}
-limits = {{ batch = 16 }}
-{PREPROCESSING}
-{more}
-[{name}.options]
-{options}
-"""
-
-
-def classify(pictures: Array) -> dict[str, Array]:
-    with torch.inference_mode():
-        return {"logits": CLASSIFIER.forward(torch.from_numpy(np.array(pictures, dtype=np.float32))).numpy()}
-
-
-def detect(pictures: Array) -> dict[str, Array]:
-    with torch.inference_mode():
-        found = DETECTOR.forward(torch.from_numpy(np.array(pictures, dtype=np.float32)))
-    return {
-        "boxes": found.boxes_xyxy.numpy(),
-        "scores": found.classes.numpy(),
-        "objectness": found.objectness.numpy(),
-    }
-
-
-CLASSIFIER, DETECTOR = shapes.load(), shapes_detector.load()
-SHAPE, DETECTOR_SHAPE = [-1, 3, 96, 96], [-1, 3, 128, 128]
 
 
 @pytest.fixture(scope="module")
@@ -257,66 +210,6 @@ def test_a_model_that_is_exchanged_under_way_is_not_mixed_with_the_other(tmp_pat
         collection.reload()
         assert collection.get("remote").digest != before
         map_by(collection, "remote", star, tmp_path)
-
-
-REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
-    "too few labels": ({"more": "", "labels": '["one", "two"]'}, "labels: 2 names for the model's 6 classes"),
-    "no such model": ({"path": "other"}, "/v2/models/other answered 404"),
-    "no model in the address": ({"path": ""}, "write it as http://host:port/v2/models/NAME"),
-    "another input": ({"options": 'input = "x"'}, "options.input = 'x': the model takes pixels"),
-    "another size": ({"more": "preprocessing.size = 64"}, "answered 400"),
-    "an unknown output": ({"more": 'outputs.scores = "x"'}, "outputs.scores = 'x': the model has logits"),
-    "a variable that is not set": (
-        {"options": 'headers_from_environment = { Authorization = "NOT_SET" }'},
-        "options.headers_from_environment: NOT_SET is not set",
-    ),
-}
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-def test_what_does_not_fit_is_refused_when_the_model_is_loaded(refusal: str, tmp_path: Path) -> None:
-    changes, words = REFUSALS[refusal]
-    with serve({"remote": ServedModel(classify, SHAPE)}) as server:
-        text = remote(server.url, more=changes.get("more", ""), options=changes.get("options", ""))
-        if changes.get("more", "").startswith("preprocessing"):
-            text = text.replace(PREPROCESSING, "")
-        text = text.replace("/v2/models/remote", f"/v2/models/{changes.get('path', 'remote')}")
-        text = text.replace(f"labels = {LABELS}", f"labels = {changes.get('labels', LABELS)}")
-        assert words in reason_of(tmp_path, text)
-
-
-def test_probabilities_are_not_taken_for_raw_scores(tmp_path: Path) -> None:
-    def probable(pictures: Array) -> dict[str, Array]:
-        return {"output": torch.from_numpy(classify(pictures)["logits"]).softmax(1).numpy()}
-
-    with serve({"remote": ServedModel(probable, SHAPE)}) as server:
-        assert "outputs.activation: the scores of a picture add up to 1" in reason_of(tmp_path, remote(server.url))
-        more = 'outputs.activation = "probabilities"'
-        assert collection_of(tmp_path, remote(server.url, more=more)).cards()[0].state == "ready"
-
-
-def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("workers.remote.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "httpx2", None)
-    assert "needs httpx2; install it: pip install 'rise-serve[open-inference]'" in reason_of(
-        tmp_path, remote("http://127.0.0.1:9")
-    )
-
-
-def test_a_password_in_the_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
-    reason = reason_of(tmp_path, remote("http://me:secret@127.0.0.1:9"))
-    assert "name no user and password in the address" in reason
-    assert "secret" not in reason
-
-
-def test_headers_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOKEN_OF_THE_SERVER", "Bearer very-secret")
-    options = 'headers_from_environment = { Authorization = "TOKEN_OF_THE_SERVER" }\nheaders = { x-team = "vision" }'
-    with serve({"remote": ServedModel(classify, SHAPE)}) as server:
-        collection_of(tmp_path, remote(server.url, options=options))
-    assert {one.headers["authorization"] for one in server.log} == {"Bearer very-secret"}
-    assert {one.headers["x-team"] for one in server.log} == {"vision"}
 
 
 def test_a_service_explains_through_troubles_and_says_which_server_failed(
