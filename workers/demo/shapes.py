@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from workers.blackbox import Classifier, Preprocessing
-from workers.demo.layers import Convolution, Residual, freeze
+from workers.demo.layers import Convolution, Residual, freeze, lay_out
 from workers.demo.outlines import SHAPES
 
 WEIGHTS = Path(__file__).with_name("shapes.safetensors")
@@ -54,6 +54,7 @@ def load_classifier(weights: Path) -> Classifier:
     network = ShapesNetwork()
     network.load_state_dict(load_file(weights))
     freeze(network)
+    lay_out(network)
     return replace(_classifier(network), files=(weights,), randomised=_with_random_weights)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.blackbox import Detections, Detector, Preprocessing
-from workers.demo.layers import Convolution, Residual, freeze
+from workers.demo.layers import Convolution, Residual, freeze, lay_out
 from workers.demo.outlines import SHAPES
 
 WEIGHTS = Path(__file__).with_name("shapes_detector.safetensors")
@@ -57,6 +57,7 @@ def load() -> Detector:
     network = ShapesDetectorNetwork()
     network.load_state_dict(load_file(WEIGHTS))
     freeze(network)
+    lay_out(network)
 
     def forward(images: Tensor) -> Detections:
         return decode(network.to(images.device)(images))
