@@ -13,11 +13,19 @@ from torch import Tensor
 
 from app.contract.schemas import Task
 from workers.blackbox import Activation, BlackBox, Classifier, Detections, Detector, Preprocessing
-from workers.loading.entry import ModelEntry, OutputsEntry
+from workers.loading.entry import ModelEntry
 from workers.loading.labels import labels_of
 from workers.loading.metadata import completed
 from workers.loading.modules import probe
-from workers.loading.outputs import DetectorLayout, Outputs, class_output, class_scores, detections, named
+from workers.loading.outputs import (
+    DetectorLayout,
+    Outputs,
+    class_output,
+    class_scores,
+    detections,
+    named,
+    raw_class_scores,
+)
 from workers.loading.pictures import PictureInput, Run, ask, preprocessing_for
 from workers.loading.proposals import joined
 
@@ -111,7 +119,9 @@ def _detector(graph: Graph, entry: ModelEntry, folder: Path, preprocessing: Prep
     def forward(images: Tensor) -> Detections:
         return joined([proposals(part, images) for part in ask(graph.run, graph.given, images)])
 
-    _check(proposals(first, probe(preprocessing)), entry.outputs)
+    _check_shapes(proposals(first, probe(preprocessing)))
+    if entry.outputs.activation is None:
+        _check_probabilities(raw_class_scores(first, layout))
     return Detector(
         forward,
         labels,
@@ -138,8 +148,8 @@ def _count_of_classes(entry: ModelEntry, outputs: Outputs) -> int | None:
     return scores.shape[2] - (1 if said.background in {"first", "last"} else 0)
 
 
-def _check(found: Detections, said: OutputsEntry) -> None:
-    """Check that boxes, classes and objectness belong together and are what they should be.
+def _check_shapes(found: Detections) -> None:
+    """Check that boxes, classes and objectness belong together.
 
     Raises:
         ValueError: if they are not.
@@ -147,8 +157,16 @@ def _check(found: Detections, said: OutputsEntry) -> None:
     boxes, classes, objectness = (list(part.shape) for part in (found.boxes_xyxy, found.classes, found.objectness))
     if boxes != [*objectness, 4] or classes[:2] != objectness:
         raise ValueError(f"outputs: boxes of shape {boxes} and scores of shape {classes} do not belong together")
-    if said.activation is None and classes[1]:
-        low, high = float(found.classes.min()), float(found.classes.max())
+
+
+def _check_probabilities(scores: Tensor | None) -> None:
+    """Check that scores for which the entry names no activation need none.
+
+    Raises:
+        ValueError: if they are not between 0 and 1.
+    """
+    if scores is not None and scores.numel():
+        low, high = float(scores.min()), float(scores.max())
         if low < -_NEARLY or high > 1 + _NEARLY:
             words = f'scores from {low:.3g} to {high:.3g} are no probabilities; say "sigmoid" or "softmax"'
             raise ValueError(f"outputs.activation: {words}")

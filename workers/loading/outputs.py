@@ -96,6 +96,15 @@ def detections(outputs: Outputs, layout: DetectorLayout, size: tuple[int, int]) 
     return Detections(_corners(boxes.float(), layout.entry, size), classes, likely.clamp(0, 1))
 
 
+def raw_class_scores(outputs: Outputs, layout: DetectorLayout) -> Tensor | None:
+    """Return a detector's scores as they come, `[B, P, C]`; None where each proposal has one label only."""
+    if layout.entry.packed == "boxes-score-label" or (
+        named(outputs, "labels", layout.entry) is not None and not layout.entry.packed
+    ):
+        return None
+    return (_packed(outputs, layout) if layout.entry.packed else _separate(outputs, layout))[1]
+
+
 def _packed(outputs: Outputs, layout: DetectorLayout) -> tuple[Tensor, Tensor, Tensor | None]:
     whole = class_output(outputs, layout)
     extra = 1 if layout.entry.packed == "boxes-objectness-scores" else 0
