@@ -85,8 +85,8 @@ def _value(name: str, value: UploadFile | str) -> Any:
     if name in _PLAIN_TEXT:
         return value
     try:
-        return json.loads(value, parse_constant=_refuse_constant)
-    except ValueError:
+        return _parsed(value)
+    except (ValueError, RecursionError):
         return value
 
 
@@ -116,12 +116,25 @@ def read_object(content: bytes) -> JsonObject:
         RiseError: `malformed-request`.
     """
     try:
-        fields = json.loads(content, parse_constant=_refuse_constant)
+        fields = _parsed(content.decode())
     except (ValueError, RecursionError) as cause:
         raise RiseError("malformed-request", "the body is not JSON") from cause
     if not isinstance(fields, dict):
         raise RiseError("malformed-request", "the body is not a JSON object")
     return fields
+
+
+def _parsed(text: str) -> Any:
+    """Return the value of JSON text, all of whose texts can be written again.
+
+    Raises:
+        ValueError: also for NaN, and for half of a surrogate pair, which no UTF-8 can hold.
+        RecursionError: where it nests too deep.
+    """
+    value = json.loads(text, parse_constant=_refuse_constant)
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.contract.errors import FieldError, RiseError
@@ -92,6 +93,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RedisError, _of_lost_service)
     app.add_exception_handler(StorageError, _of_lost_service)
     app.add_exception_handler(FileNotFoundError, _of_lost_service)  # a blob: deleted meanwhile, or lost
+    app.add_exception_handler(ClientDisconnect, _of_cut_connection)
     app.add_exception_handler(Exception, _of_anything)
 
 
@@ -134,15 +136,20 @@ def problem(request: Request, error: RiseError) -> JSONResponse:
         type=_TYPE + error.code,
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=error.detail,
+        detail=_writable(error.detail),
         instance=request.url.path,
         code=error.code,
-        errors=[ProblemField(field=field.field, detail=field.detail) for field in error.errors],
+        errors=[ProblemField(field=_writable(field.field), detail=_writable(field.detail)) for field in error.errors],
     )
     headers = {"WWW-Authenticate": 'Bearer realm="rise-serve"'} if error.code == "unauthorized" else {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+
+
+def _writable(text: str) -> str:
+    """Return text that UTF-8 can hold: a client's own words may have half a surrogate pair in them."""
+    return text.encode(errors="replace").decode()
 
 
 async def _of_rise_error(request: Request, error: Exception) -> JSONResponse:
@@ -170,6 +177,11 @@ async def _of_lost_service(request: Request, error: Exception) -> JSONResponse:
     logger.error("%s %s: %s", request.method, request.url.path, error)
     detail = "the queue or the storage does not answer; see GET /readyz"
     return problem(request, RiseError("unavailable", detail, retry_after_seconds=5))
+
+
+async def _of_cut_connection(request: Request, _: Exception) -> JSONResponse:
+    """Return what nobody will read: a client that goes away in the middle of its body is no failure of ours."""
+    return problem(request, RiseError("malformed-request", "the body ended before its end"))
 
 
 async def _of_anything(request: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,7 @@ import logging
 import re
 import time
 import uuid
+from http import HTTPMethod
 
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,6 +27,7 @@ SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
 _HARMLESS = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_METHODS = frozenset(HTTPMethod)
 _QUIET = {"/livez", "/readyz", "/metrics"}  # asked for every few seconds by machines
 
 
@@ -46,14 +48,23 @@ class Requests:
         if trace is not None:
             names["trace_id"] = trace
 
+        answered = False
+
         async def answer(message: Message) -> None:
+            nonlocal answered
+            answered = True
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Request-ID"] = names["request_id"]
                 _note(scope, message["status"], time.perf_counter() - started)
             await send(message)
 
         with belonging(**names):
-            await self._app(scope, receive, answer)
+            try:
+                await self._app(scope, receive, answer)
+            except Exception:
+                if not answered:
+                    _note(scope, 500, time.perf_counter() - started)  # because the answer is made outside of here
+                raise
 
 
 def _request_id(given: str | None) -> str:
@@ -62,7 +73,8 @@ def _request_id(given: str | None) -> str:
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "none")  # the pattern: few, where addresses are many
-    REQUESTS.labels(scope["method"], route, str(status)).inc()
-    SECONDS.labels(scope["method"], route).observe(seconds)
+    method = scope["method"] if scope["method"] in _METHODS else "other"  # because a client may invent any number
+    REQUESTS.labels(method, route, str(status)).inc()
+    SECONDS.labels(method, route).observe(seconds)
     if scope["path"] not in _QUIET:
         logger.info("%s %s %d in %.0f ms", scope["method"], scope["path"], status, seconds * 1000)
