@@ -7,7 +7,7 @@ RUNTIME := .[workers,faces,onnx]
 DEVELOPMENT := .[workers,faces,dev,peers]
 BENCH := .[workers,faces,peers,dev]
 
-.PHONY: run test check format train bench clean
+.PHONY: run test check format openapi train bench clean
 
 run: $(VENV)/.runtime
 	@exec $(BIN)/rise-serve up
@@ -24,6 +24,11 @@ check: $(VENV)/.development
 format: $(VENV)/.development
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What services are written against; a test fails where it is not what the code says.
+openapi: $(VENV)/.development
+	$(BIN)/rise-serve openapi > app/openapi.json.new
+	mv app/openapi.json.new app/openapi.json
 
 # The peers that the bench compares with live in an environment of its own.
 bench: $(VENV)-bench/.installed

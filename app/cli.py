@@ -19,6 +19,7 @@ from app.catalogue import Catalogue
 from app.commands.explain import explain
 from app.commands.keys import keys_cli
 from app.commands.models import models, predict
+from app.commands.openapi import openapi
 from app.contract.announcements import announcements
 from app.contract.connection import connect
 from app.contract.errors import RiseError
@@ -122,5 +123,5 @@ def webhooks() -> None:
         raise typer.Exit(1) from reason
 
 
-for command in (models, predict, explain):
+for command in (models, predict, explain, openapi):
     cli.command()(command)

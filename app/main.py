@@ -42,6 +42,7 @@ from app.routes import (
     batches,
     callbacks,
     catalogue,
+    document,
     events,
     explanations,
     health,
@@ -72,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("rise-serve"),
         lifespan=_lifespan,
         webhooks=callbacks.webhooks,
+        openapi_url=None,  # because app/routes/document.py answers, with the methods of live workers
     )
     app.add_middleware(BodyLimit, max_body_size=limit, elsewhere=limits_of_many)
     app.add_middleware(RateLimitFields)
@@ -80,7 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install(app)
     for module in (explanations, listing, events, callbacks, images, batches, maps, metrics):
         app.include_router(module.router)
-    for module in (catalogue, health, monitoring):
+    for module in (catalogue, health, monitoring, document):
         app.include_router(module.router)
     return app
 

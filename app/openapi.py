@@ -1,17 +1,22 @@
-"""What FastAPI cannot see by itself: request bodies that are a form or JSON, and problem responses."""
+"""What FastAPI cannot see by itself: request bodies that are a form or JSON, and problem responses.
+
+Schemas are named here and defined in `app/document.py`, because those of requests depend on the methods there are.
+"""
 
 from typing import Any
 
-from app.contract.schemas import Question
-from app.problems import MEDIA_TYPE, Problem
+from app.contract.errors import RiseError, unknown_name, wrong_field
+from app.problems import MEDIA_TYPE, described
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "The request is wrong.", "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
-    "5XX": {"description": "It failed here.", "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
-}
+_JsonObject = dict[str, Any]
 
 
-def header(description: str, example: str) -> dict[str, Any]:
+def reference(name: str) -> dict[str, str]:
+    """Return a schema that stands among the document's components."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def header(description: str, example: str) -> _JsonObject:
     """Return the description of a header of an answer."""
     return {"description": description, "schema": {"type": "string"}, "example": example}
 
@@ -20,102 +25,84 @@ FRESHNESS = {
     "ETag": header("Names exactly these bytes; send it back as `If-None-Match`.", '"0f343b0931126a20f133d67c2b018a3b"'),
     "Cache-Control": header("How long the answer stays right.", "private, max-age=86000, immutable"),
 }
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+NOT_MODIFIED: dict[int | str, _JsonObject] = {
     304: {"description": "The client's copy is still right.", "headers": FRESHNESS}
 }
 
-_FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, BMP, GIF or TIFF."}
-_NAMED: dict[str, dict[str, Any]] = {
-    "base64": {"type": "string", "format": "byte", "description": "The bytes of the file."},
-    "url": {
-        "type": "string",
-        "format": "uri",
-        "description": "Fetched from there, where the operator allows the host.",
-        "examples": ["https://images.example.com/star.jpg"],
-    },
-    "id": {"type": "string", "description": "Of an earlier upload, as `POST /v1/images` returned it."},
+
+def _problems(description: str, *errors: RiseError) -> _JsonObject:
+    examples = {
+        error.code: {"value": described(error, "/v1/explanations").model_dump(exclude_defaults=True)}
+        for error in errors
+    }
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": reference("Problem"), "examples": examples}}}
+
+
+PROBLEMS: dict[int | str, _JsonObject] = {
+    "4XX": _problems(
+        "The request is wrong.",
+        unknown_name("/model", "shapez", ["shapes", "shapes-detector"]),
+        wrong_field("/masks", "2000000 is greater than the maximum of 1000000"),
+        RiseError("malformed-request", "the body is not JSON"),
+        RiseError("not-found", "there is no explanation '5f1c'"),
+        RiseError("unauthorized", "send a key: Authorization: Bearer KEY"),
+        RiseError("too-many-requests", "this key has made its 60 requests of this minute"),
+    ),
+    "5XX": _problems(
+        "It failed here.",
+        RiseError("busy", "the queue is full; try again later"),
+        RiseError("no-worker", "no worker is running; see GET /readyz"),
+        RiseError("internal", "something went wrong here; it has been logged"),
+    ),
 }
 
-
-def _object(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
-    return {"schema": {"type": "object", "properties": properties, "required": required, "additionalProperties": more}}
-
-
-def _image(*kinds: str) -> dict[str, Any]:
-    return {"oneOf": [_object({kind: _NAMED[kind]}, [kind], more=False)["schema"] for kind in kinds]}
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+_BY_CONTENT = {"base64": _PIXEL}
+_BY_ADDRESS = {"url": "https://images.example.com/star.jpg"}
+_BY_ID = {"id": "0f343b0931126a20f133d67c2b018a3b"}
 
 
-IMAGE = _image("base64", "url", "id")
-
-
-def _body(properties: dict[str, Any], required: list[str], *, more: bool) -> dict[str, Any]:
-    image_or_name = {
-        "image": _FILE,
-        "image_url": {**_NAMED["url"], "description": "Instead of `image`."},
-        "image_id": {**_NAMED["id"], "description": "Instead of `image`: an earlier upload."},
-    }
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": _object(image_or_name | properties, required, more=more),
-                "application/json": _object({"image": IMAGE, **properties}, ["image", *required], more=more),
-            },
+def _body(form: str, form_examples: _JsonObject, json: str, json_examples: _JsonObject) -> _JsonObject:
+    """Return the body of an operation: the names of its two schemas, and examples of each by name."""
+    bodies = {"multipart/form-data": (form, form_examples), "application/json": (json, json_examples)}
+    content = {
+        media_type: {
+            "schema": reference(schema),
+            "examples": {name: {"value": value} for name, value in examples.items()},
         }
+        for media_type, (schema, examples) in bodies.items()
     }
+    return {"requestBody": {"required": True, "content": content}}
 
 
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the properties of a JSON Schema with its definitions put in their places."""
-    definitions = schema.pop("$defs", {})
-
-    def resolve(part: Any) -> Any:
-        if isinstance(part, dict):
-            if "$ref" in part:
-                return resolve(definitions[part["$ref"].rpartition("/")[2]])
-            return {name: resolve(value) for name, value in part.items()}
-        return [resolve(value) for value in part] if isinstance(part, list) else part
-
-    properties: dict[str, Any] = resolve(schema["properties"])
-    return properties
-
-
-# `more`: the parameters of the method, described by `GET /v1/methods`; unknown ones are refused when a request is made.
-_CALLBACK = {
-    "type": "string",
-    "format": "uri",
-    "description": "Told when the explanation has ended, by a signed POST: see `onExplanationEnded` below webhooks.",
-    "examples": ["https://hooks.example.com/rise"],
-}
-QUESTION = {**_inlined(Question.model_json_schema()), "callback": _CALLBACK}
-CREATE_BODY = _body(QUESTION, ["model"], more=True)
-PREDICT_BODY = _body({}, [], more=False)
-IMAGES_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": _object({"image": {"type": "array", "items": _FILE}}, ["image"], more=False),
-            "application/json": _object(
-                {"image": IMAGE, "images": {"type": "array", "items": IMAGE, "maxItems": 100}}, [], more=False
-            ),
-        },
-    }
-}
-
-_LISTED = {
-    "type": "array",
-    "items": _image("url", "id"),
-    "minItems": 1,
-    "description": "Addresses, or ids of earlier uploads.",
-    "examples": [[{"url": "https://images.example.com/star.jpg"}, {"id": "..."}]],
-}
-_ARCHIVE = {"type": "string", "format": "binary", "description": "A zip archive of images."}
-BATCH_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": _object({"archive": _ARCHIVE, "images": _LISTED, **QUESTION}, ["model"], more=True),
-            "application/json": _object({"images": _LISTED, **QUESTION}, ["images", "model"], more=True),
-        },
-    }
-}
+CREATE_BODY = _body(
+    "ExplanationForm",
+    {
+        "upload": {"image": "(the bytes of star.jpg)", "model": "shapes"},
+        "earlier upload": {"image_id": _BY_ID["id"], "model": "shapes", "targets": '[{"label": "ring"}]'},
+    },
+    "ExplanationRequest",
+    {
+        "content": {"image": _BY_CONTENT, "model": "shapes"},
+        "address": {"image": _BY_ADDRESS, "model": "shapes", "targets": "top:3", "masks": 2000},
+        "earlier upload": {"image": _BY_ID, "model": "shapes", "method": "mc-rise", "targets": [{"label": "ring"}]},
+    },
+)
+PREDICT_BODY = _body(
+    "PredictionForm",
+    {"upload": {"image": "(the bytes of star.jpg)"}},
+    "PredictionRequest",
+    {"content": {"image": _BY_CONTENT}, "earlier upload": {"image": _BY_ID}},
+)
+IMAGES_BODY = _body(
+    "ImagesForm",
+    {"uploads": {"image": ["(the bytes of star.jpg)", "(the bytes of ring.jpg)"]}},
+    "ImagesRequest",
+    {"one": {"image": _BY_CONTENT}, "several": {"images": [_BY_CONTENT, _BY_ADDRESS]}},
+)
+BATCH_BODY = _body(
+    "BatchForm",
+    {"archive": {"archive": "(the bytes of images.zip)", "model": "shapes"}},
+    "BatchRequest",
+    {"list": {"images": [_BY_ADDRESS, _BY_ID], "model": "shapes", "masks": 2000}},
+)

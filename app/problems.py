@@ -129,22 +129,32 @@ class BodyLimit:
             await RequestBodyLimitMiddleware(self._app, limit)(scope, receive, send)
 
 
-def problem(request: Request, error: RiseError) -> JSONResponse:
-    """Return the response for an error."""
+def described(error: RiseError, path: str) -> Problem:
+    """Return what a client is told of an error.
+
+    Args:
+        error: what went wrong.
+        path: what was asked for.
+    """
     status = STATUS[error.code]
-    body = Problem(
+    return Problem(
         type=_TYPE + error.code,
         title=HTTPStatus(status).phrase,
         status=status,
         detail=_writable(error.detail),
-        instance=request.url.path,
+        instance=path,
         code=error.code,
         errors=[ProblemField(field=_writable(field.field), detail=_writable(field.detail)) for field in error.errors],
     )
+
+
+def problem(request: Request, error: RiseError) -> JSONResponse:
+    """Return the response for an error."""
+    body = described(error, request.url.path)
     headers = {"WWW-Authenticate": 'Bearer realm="rise-serve"'} if error.code == "unauthorized" else {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
-    return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+    return JSONResponse(body.model_dump(), body.status, headers, MEDIA_TYPE)
 
 
 def _writable(text: str) -> str:

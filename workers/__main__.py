@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from app.contract.errors import RiseError
 from app.contract.schemas import Progress as Masks
 from app.contract.settings import Settings
+from workers.announce import method_cards
 from workers.collection import Collection
 from workers.device import choose_device
 from workers.execution import blaming
@@ -36,6 +37,12 @@ def models() -> None:
     collection = _collection()
     collection.load_all()
     sys.stdout.write(json.dumps([card.model_dump(mode="json") for card in collection.cards()]) + "\n")
+
+
+@cli.command()
+def methods() -> None:
+    """Print what the catalogue would say of every method, as JSON."""
+    sys.stdout.write(json.dumps([card.model_dump(mode="json") for card in method_cards()]) + "\n")
 
 
 @cli.command()

@@ -39,9 +39,14 @@ def announcement(worker: WarmWorker, queue: str, device: torch.device, models: l
         state="busy" if worker.working else "idle",
         memory_bytes=memory_bytes(device),
         models=models,
-        methods=[_method_card(name) for name in method_names()],
+        methods=method_cards(),
         fills=list(fill_names()),
     )
+
+
+def method_cards() -> list[MethodCard]:
+    """Return what the catalogue says of every method."""
+    return [_method_card(name) for name in method_names()]
 
 
 def _method_card(name: str) -> MethodCard:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Load every model of the models file and say what it is."""
-    found = _by_worker("models")
+    found = by_worker("models")
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
         return
@@ -32,7 +32,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a model sees in an image, the strongest first: what can be explained. Needs no server."""
-    found = _by_worker("predict", str(image), "--model", model, "--limit", str(limit))
+    found = by_worker("predict", str(image), "--model", model, "--limit", str(limit))
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
         return
@@ -43,7 +43,7 @@ def predict(
     Console().print(table)
 
 
-def _by_worker(*arguments: str) -> Any:
+def by_worker(*arguments: str) -> Any:
     """Return what a command of `python -m workers` prints as JSON; end with its code where it fails."""
     command = [sys.executable, "-m", "workers", *arguments]
     found = subprocess.run(command, stdout=subprocess.PIPE, check=False)

@@ -1,6 +1,6 @@
 """Callbacks: what became of them, and what they look like to a receiver."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 
@@ -12,6 +12,11 @@ from app.outbound.messages import Message
 router = APIRouter(prefix="/v1/explanations", tags=["callbacks"], responses=PROBLEMS)
 webhooks = APIRouter()
 
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "It is sent again later; 410 refuses it for good."},
+    "5XX": {"description": "It is sent again later."},
+}
+
 
 @router.get("/{explanation_id}/callbacks", operation_id="listCallbacks")
 def callbacks(explanation_id: str, services: Service, caller: Reader) -> list[Delivery]:
@@ -20,7 +25,7 @@ def callbacks(explanation_id: str, services: Service, caller: Reader) -> list[De
     return services.callbacks.of(record.id)
 
 
-@webhooks.post("explanation-ended", operation_id="onExplanationEnded", status_code=204)
+@webhooks.post("explanation-ended", operation_id="onExplanationEnded", status_code=204, responses=_ANSWERS)
 def explanation_ended(
     message: Message,
     webhook_id: Annotated[str, Header(description="The same in every attempt.")],

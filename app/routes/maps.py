@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.contract.blobs import image_blob
 from app.contract.errors import RiseError
-from app.contract.images import upright_bytes
+from app.contract.images import FORMATS, upright_bytes
 from app.contract.schemas import Record
 from app.dependencies import Reader, Service, Services, existing_record
 from app.formats import Sheet, Style, formats
@@ -53,7 +53,10 @@ ClassName = Annotated[str, Path(description="Name or index of the class, and end
     "/{explanation_id}/image",
     operation_id="getImage",
     response_class=Response,
-    responses={200: {"content": {"image/*": {}}, "headers": FRESHNESS}, **NOT_MODIFIED},
+    responses={
+        200: {"content": {media_type: {} for media_type in FORMATS.values()}, "headers": FRESHNESS},
+        **NOT_MODIFIED,
+    },
 )
 def image(explanation_id: str, services: Service, caller: Reader, if_none_match: IfNoneMatch = None) -> Response:
     """Return the uploaded image, upright: as it came, or where its EXIF says that it lies, rotated as a PNG."""

@@ -1,6 +1,9 @@
 """How good a finished map is: metrics by asking the model again, through the same queue."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+from fastapi.openapi.models import Example
 
 from app.contract.errors import RiseError, wrong_field
 from app.contract.queue import MEASURE
@@ -10,11 +13,19 @@ from app.openapi import PROBLEMS
 
 router = APIRouter(prefix="/v1/explanations", tags=["metrics"], responses=PROBLEMS)
 
+Asked = Annotated[
+    MetricsRequest,
+    Body(
+        openapi_examples={
+            "curves": Example(value={"metrics": ["deletion", "insertion"], "steps": 64, "substrate": "blur"}),
+            "pointing": Example(value={"metrics": ["pointing-game"], "box": [40, 30, 180, 160], "tolerance": 15}),
+        }
+    ),
+]
+
 
 @router.post("/{explanation_id}/metrics", operation_id="measureExplanation")
-def measure(
-    explanation_id: str, asked: MetricsRequest, services: Service, caller: Explainer
-) -> dict[str, MetricResult]:
+def measure(explanation_id: str, asked: Asked, services: Service, caller: Explainer) -> dict[str, MetricResult]:
     """Measure a finished map: deletion, insertion, pointing game, energy in a box, average drop, with protocols."""
     record = existing_record(services, caller, explanation_id)
     if record.status is not Status.SUCCEEDED or record.state is None:

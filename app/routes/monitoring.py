@@ -5,8 +5,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 
 from app.dependencies import Administrator, Service
 from app.monitoring import ServiceCollector
+from app.openapi import PROBLEMS
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], responses=PROBLEMS)
 
 
 @router.get(
