@@ -1,4 +1,4 @@
-"""Servers of others in environments of their own, made once: they are kept in `.cache/` (`RISE_TEST_ENVIRONMENTS`)."""
+"""Servers and tools of others in environments of their own, kept in `.cache/` (`RISE_TEST_ENVIRONMENTS`)."""
 
 import json
 import os
@@ -17,7 +17,11 @@ from tests.loaders.servers.models import SIDE
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = Path(__file__).with_name("servers")
-PACKAGES = {"mlserver": "mlserver==1.7.1", "kserve": "kserve==0.21.0"}
+PACKAGES = {
+    "mlserver": "mlserver==1.7.1",
+    "kserve": "kserve==0.21.0",
+    "openapi-python-client": "openapi-python-client==0.29.1",
+}
 SECONDS_TO_INSTALL = 600
 
 
