@@ -50,7 +50,26 @@ def document(app: FastAPI, methods: Sequence[MethodCard]) -> JsonObject:
     """
     seen = app.openapi()
     schemas = {**seen["components"]["schemas"], **_shared(), **_of_images(), **_of_requests(methods)}
-    return {**seen, "components": {**seen["components"], "schemas": dict(sorted(schemas.items()))}}
+    components = {**seen["components"], "schemas": dict(sorted(schemas.items()))}
+    return {**seen, "paths": _of_paths(seen["paths"]), "components": components}
+
+
+def _of_paths(paths: JsonObject) -> JsonObject:
+    return {
+        path: {method: _of_operation(operation) for method, operation in operations.items()}
+        for path, operations in paths.items()
+    }
+
+
+def _of_operation(operation: JsonObject) -> JsonObject:
+    """Return an operation that does without a key too, as most operators have it, and whose parameters are text."""
+    parameters = [
+        {**parameter, "schema": _as_text(parameter["schema"])} for parameter in operation.get("parameters", [])
+    ]
+    changed = {"parameters": parameters} if parameters else {}
+    if "security" in operation:
+        changed["security"] = [*operation["security"], {}]
+    return {**operation, **changed}
 
 
 def _object(properties: JsonObject, required: Iterable[str] = (), *, more: bool = False) -> JsonObject:
@@ -90,8 +109,11 @@ def _of_images() -> dict[str, JsonObject]:
 
 
 def _one_of_fields(schema: JsonObject, names: Iterable[str]) -> JsonObject:
-    """Return the schema of an object that has exactly one of some fields, and may have any of its others."""
-    return {**schema, "oneOf": [{"required": [name]} for name in names]}
+    """Return the schema of an object that has exactly one of some fields, and may have any of its others.
+
+    The choice stands below `allOf`, because generators of clients take `oneOf` beside properties for a union of types.
+    """
+    return {**schema, "allOf": [{"oneOf": [{"required": [name]} for name in names]}]}
 
 
 def _of_requests(methods: Sequence[MethodCard]) -> dict[str, JsonObject]:
@@ -164,7 +186,7 @@ def _question() -> dict[str, JsonObject]:
 
 
 def _as_text(schema: JsonObject) -> JsonObject:
-    """Return what stands for a value in a form, where lists and objects are JSON text and nothing is null."""
+    """Return what stands for a value in a form or an address, where structures are JSON text and nothing is null."""
     if schema.get("type") in {"array", "object"}:
         text = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
         return {**text, **({"description": schema["description"]} if "description" in schema else {})}

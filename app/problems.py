@@ -11,6 +11,7 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from obstore.exceptions import BaseError as StorageError
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
@@ -18,6 +19,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.contract.errors import FieldError, RiseError
@@ -180,7 +182,16 @@ async def _of_http_error(request: Request, error: Exception) -> JSONResponse:
     detail = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
     response = problem(request, RiseError(code, detail))
     response.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(_methods_at(request))
     return response
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return the methods that an address has; the error itself names those of its first route alone."""
+    app: FastAPI = request.app
+    routes = [route for route in iter_route_contexts(app.routes) if route.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
 async def _of_lost_service(request: Request, error: Exception) -> JSONResponse:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.contract.drawing import DrawnMap
 from app.contract.errors import RiseError, unknown_name
-from app.contract.geometry import Pen, frame_of_canvas, frame_of_image, resampled
+from app.contract.geometry import Array, Pen, frame_of_canvas, frame_of_image, resampled
 from app.contract.schemas import Box, JsonObject, Metric, MetricsRequest, TargetRequest
 from workers.blackbox import BlackBox, Classifier
 from workers.fills import fill_names, is_fill, paint
@@ -65,8 +65,15 @@ def _against_random_weights(
     study = prepare(other, image, study.method, parameters, [TargetRequest(label=label)], batch=study.scene.batch)
     pen = Pen(study.scene.canvas, frame_of_image(image.width, image.height))
     maps = [pen.block(block.effects[study.aim.target_rows], block.index) for block in study.run()]
-    value = float(np.corrcoef(np.mean(maps, axis=0).ravel(), drawn.values.ravel())[0, 1])
+    value = _correlation(np.mean(maps, axis=0), drawn.values)
     return {"value": value, "protocol": {"masks": _SANITY_MASKS, "seed": asked.seed, "compared": "Pearson correlation"}}
+
+
+def _correlation(one: Array, other: Array) -> float | None:
+    """Return Pearson's correlation of two maps of the same size; None where one of them is flat."""
+    if not (np.ptp(one) > 0 and np.ptp(other) > 0):
+        return None
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
 def _in_box(metric: Metric, drawn: DrawnMap, box: Box, asked: MetricsRequest) -> JsonObject:

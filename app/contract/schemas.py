@@ -4,13 +4,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 JsonObject = dict[str, Any]
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 TopTargets = Annotated[str, Field(pattern=r"^top:[1-9][0-9]{0,2}$", examples=["top:5"])]
 Box = tuple[float, float, float, float]
+BoxList = Annotated[Box, Strict(False)]  # because JSON has no tuples; its numbers stay strict
 Metric = Literal["deletion", "insertion", "pointing-game", "energy-in-box", "average-drop", "randomised-model"]
 Task = Literal["classification", "detection"]
 Label = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1, max_length=200)]
@@ -25,8 +26,10 @@ class Value(BaseModel):
 class TargetRequest(Value):
     """What to explain: a class, or for detectors a box in pixels of the upright image, with or without a class."""
 
+    model_config = ConfigDict(strict=True)  # because the schema, which clients are made from, knows no other types
+
     label: Label | None = Field(None, description="Index or name of a class.")
-    box: Box | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
+    box: BoxList | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
 
 
 class Question(Value):
@@ -239,6 +242,8 @@ class Announcement(Value):
 class MetricsRequest(Value):
     """What to measure about a finished map, and how."""
 
+    model_config = ConfigDict(strict=True)
+
     target: int = Field(0, ge=0, le=1000, description="Index of the target.")
     metrics: list[Metric] = Field(
         ["deletion", "insertion", "average-drop"], min_length=1, max_length=6, description="Which metrics."
@@ -247,7 +252,7 @@ class MetricsRequest(Value):
     substrate: str = Field(
         "blur", max_length=50, description="A fill: what deleted pixels show, and what insertion starts from."
     )
-    box: Box | None = Field(None, description="x0, y0, x1, y1 of the object; default: the target's own box.")
+    box: BoxList | None = Field(None, description="x0, y0, x1, y1 of the object; default: the target's own box.")
     tolerance: float = Field(0.0, ge=0, le=100_000, description="Of the pointing game, in pixels.")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Breaks ties.")
 

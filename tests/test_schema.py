@@ -1,0 +1,73 @@
+"""The running service keeps to its OpenAPI document: all checks of schemathesis, with requests made from the document.
+
+It sends what the document allows and what it does not, one by one and as sequences over what earlier requests made.
+`RISE_SCHEMA_EXAMPLES` says how many examples of each operation and phase; `RISE_SCHEMA_SEED` where chance starts.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.conftest import Service, start_service, stop_service
+
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+EXAMPLES = int(os.environ.get("RISE_SCHEMA_EXAMPLES", "2"))
+SEED = os.environ.get("RISE_SCHEMA_SEED", "1")
+
+
+@pytest.fixture
+def examined(tmp_path: Path) -> Iterator[Service]:
+    """A service of its own, because what is left on the queue would keep other tests waiting."""
+    running = start_service(tmp_path / "data")
+    yield running
+    stop_service(running)
+
+
+@pytest.mark.timeout(300 + 100 * EXAMPLES)
+def test_the_service_keeps_to_its_document(examined: Service, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIGURATION), "run"]
+    options = ["--checks", "all", "--max-examples", str(EXAMPLES), "--seed", SEED]
+    done = subprocess.run(
+        [*command, f"{examined.url}/openapi.json", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,  # because it keeps a cache where it runs
+    )
+    sys.stdout.write(done.stdout)
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+    sent = re.search(r"(\d+) generated", done.stdout)
+    assert sent, done.stdout
+    assert int(sent[1]) > 500
+
+
+@pytest.mark.parametrize(
+    "targets", [[{"label": True}], [{"label": 3.0}], [{"box": ["1", 2, 3, 4]}], [{"box": [True, 2, 3, 4]}]]
+)
+def test_targets_have_the_types_that_the_document_says(http: httpx2.Client, targets: list[Any]) -> None:
+    body = {"image": {"id": "none"}, "model": "shapes-detector", "targets": targets}
+    answer = http.post("/v1/explanations", json=body)
+    assert answer.status_code == 422
+    assert any(error["field"].startswith("/targets/0/") for error in answer.json()["errors"])
+
+
+def test_all_methods_of_an_address_are_named_where_another_is_refused(http: httpx2.Client) -> None:
+    for path, allowed in {"/v1/explanations": "GET, POST", "/v1/images/x": "DELETE, GET", "/livez": "GET"}.items():
+        answer = http.patch(path)
+        assert answer.status_code == 405
+        assert answer.headers["Allow"] == allowed
+
+
+def test_a_map_of_one_pixel_correlates_with_nothing(http: httpx2.Client) -> None:
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+    body = {"image": {"base64": pixel}, "model": "shapes", "masks": 256}
+    explanation = http.post("/v1/explanations", json=body, headers={"Prefer": "wait=60"}).json()
+    measured = http.post(f"{explanation['links']['self']}/metrics", json={"metrics": ["randomised-model"]})
+    assert measured.json()["randomised-model"]["value"] is None
