@@ -1,6 +1,6 @@
 """What a route may ask for: the services of this process, made once by the composition root."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -64,7 +64,7 @@ class Services:
         return bool(self.settings.webhook_secret.get_secret_value())
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:  # awaits nothing, but a plain function would cost a thread's turn
     services: Services = request.app.state.services
     return services
 
@@ -81,22 +81,22 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
 def _caller(request: Request, services: Services, credentials: HTTPAuthorizationCredentials | None) -> Caller:
-    if services.settings.keys != "on":
-        return EVERYBODY
     caller = caller_of(services.keys, credentials.credentials if credentials else None)
     count_request(services.rates, caller, request.scope["state"])
     return caller
 
 
-def caller_who_may(scope: Scope) -> Callable[..., Caller]:
+def caller_who_may(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Return a dependency: the caller of a request, who must have a scope.
 
     Raises:
         RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
     """
 
-    def allowed(request: Request, services: Service, credentials: Credentials) -> Caller:
-        caller = _caller(request, services, credentials)
+    async def allowed(request: Request, services: Service, credentials: Credentials) -> Caller:
+        if services.settings.keys != "on":
+            return EVERYBODY
+        caller = await run_in_threadpool(_caller, request, services, credentials)
         if scope not in caller.scopes:
             raise RiseError("forbidden", f"this needs a key with the scope {scope!r}")
         return caller

@@ -33,6 +33,7 @@ from app.webhooks import sends_callbacks
 _PR_SET_PDEATHSIG = 1
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
 _ADDRESS = "redis.url"
+_FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # because glibc keeps what many threads have decoded, one arena for each
 _GRACE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _HEALTHY_SECONDS = 10.0  # a child that lived this long was not started in vain
@@ -221,7 +222,7 @@ def _services(settings: Settings, port: int, data: Path, redis_url: str) -> list
         name: value for name, value in environment.items() if name != "RISE_WEBHOOK_SECRET"
     }  # because models are somebody else's code
     return [
-        Child("front end", uvicorn, environment),
+        Child("front end", uvicorn, {**_FEW_ARENAS, **environment}),
         *([Child("webhooks", webhooks, environment)] if _sends_callbacks(settings) else []),
         *(Child(f"worker {number}", worker, unsigned) for number in range(1, settings.workers + 1)),
     ]

@@ -73,6 +73,18 @@ def service_rows(options: argparse.Namespace) -> list[Row]:
             stop_service(running)
 
 
+def load_rows(options: argparse.Namespace) -> list[Row]:
+    from bench import hostility, load  # noqa: PLC0415
+    from tests.conftest import start_service, stop_service  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        running = start_service(Path(folder) / "data", RISE_MAX_QUEUED="1000000")
+        try:
+            return [*load.rows(running.url, options.rounds), *hostility.rows(running)]
+        finally:
+            stop_service(running)
+
+
 def efficiency_rows(options: argparse.Namespace) -> list[Row]:
     from bench import efficiency  # noqa: PLC0415
 
@@ -85,6 +97,7 @@ SECTIONS = {
     "runtimes": Section("Runtimes", runtime_rows),
     "memory": Section("Memory", memory_rows),
     "service": Section("The service", service_rows),
+    "load": Section("Load", load_rows),
     "efficiency": Section("Masks needed", efficiency_rows),
 }
 

@@ -13,9 +13,7 @@ from tests.hostile_requests import hostile_requests
 
 COUNT = int(os.environ.get("RISE_HOSTILE_REQUESTS", "600"))  # ten thousand take minutes
 SEED = int(os.environ.get("RISE_HOSTILE_SEED", "0"))
-GROWTH_BYTES = (
-    60_000_000  # because each of the pool's threads keeps an arena; a leak of ten thousand bodies is a gigabyte
-)
+GROWTH_BYTES = 30_000_000  # because a few pictures are being decoded; kept bodies would be more than that
 QUICK = {"model": "shapes", "masks": "64", "until": "1"}
 
 
@@ -44,7 +42,7 @@ def test_hostile_requests_are_refused_or_answered_and_leave_nothing_behind(attac
     assert outcome.failures == []
     assert outcome.statuses.total() == COUNT
     assert {202, 400, 404, 405, 413, 415, 422} <= set(outcome.statuses), "some doors were never knocked at"
-    early = outcome.resident_bytes[len(outcome.resident_bytes) // 10]
+    early = outcome.resident_bytes[len(outcome.resident_bytes) // 5]
     assert outcome.resident_bytes[-1] - early < GROWTH_BYTES
     assert errors_counted(attacked) == []
     assert " ERROR app." not in (attacked.data.parent / "data.log").read_text(errors="replace")

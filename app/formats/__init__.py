@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -82,6 +83,7 @@ def of_one_fill(sheet: Sheet) -> Array:
     return np.asarray(sheet.drawn.values[0])
 
 
+@cache  # because folders do not change while a process lives, and every status read asks
 def formats() -> dict[str, ModuleType]:
     """Return all formats by their ending."""
     package = sys.modules[__name__]
@@ -89,6 +91,7 @@ def formats() -> dict[str, ModuleType]:
     return {module.ENDING: module for module in modules}
 
 
+@cache  # because folders do not change while a process lives, and every status read asks
 def format_names() -> dict[str, str]:
     """Return the ending of each format by the format's name."""
     package = sys.modules[__name__]

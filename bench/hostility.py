@@ -1,0 +1,30 @@
+"""What hostile requests do to those who wait for an answer meanwhile."""
+
+import httpx2
+
+from bench.rows import Row
+from tests.attack import attack
+from tests.conftest import SAMPLES, Service
+from tests.hostile_requests import hostile_requests
+
+_COUNT = 1000
+_EARLY = 2  # of the looks at the memory, one for each hundred requests
+
+
+def rows(service: Service) -> list[Row]:
+    """Attack the front end while its `/livez` is asked for."""
+    files = {"image": (SAMPLES / "star.jpg").read_bytes()}
+    data = {"model": "shapes", "masks": "64", "until": "1"}
+    waiting = {"Prefer": "wait=60"}
+    explained = httpx2.post(
+        f"{service.url}/v1/explanations", files=files, data=data, headers=waiting, timeout=100
+    ).json()
+    (front_end,) = [pid for pid, command in service.children().items() if "uvicorn" in command]
+    outcome = attack(service.url, front_end, hostile_requests(_COUNT, 0, explained["id"]))
+    slowest, growth = outcome.slowest_seconds * 1000, outcome.resident_bytes[-1] / outcome.resident_bytes[_EARLY]
+    failed, what = len(outcome.failures), f"of {_COUNT:,} hostile requests"
+    return [
+        Row(f"{what}: answered by 5xx", str(failed), "0", failed == 0),
+        Row(f"{what}: slowest `/livez` meanwhile", f"{slowest:.0f} ms", "<= 100 ms", slowest <= 100),
+        Row(f"{what}: memory of the front end at the end / after 300", f"{growth:.2f}", "<= 1.1", growth <= 1.1),
+    ]
