@@ -1,5 +1,6 @@
 """Batches: many images, one question, one resource."""
 
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import Annotated
@@ -27,6 +28,8 @@ from app.submission import build_request, read_question
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=PROBLEMS)
 
+_ENDING = f" *({'|'.join(re.escape(ending) for ending in sorted(formats()))}) *"
+_ENDINGS = f"^{_ENDING}(,{_ENDING})*$"
 _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
 
@@ -137,7 +140,13 @@ def archive(
     services: Service,
     caller: Reader,
     formats_: Annotated[
-        str, Query(alias="formats", description="Endings of the maps' formats, with commas.", examples=["npz,png"])
+        str,
+        Query(
+            alias="formats",
+            description="Endings of the maps' formats, with commas.",
+            examples=["npz,png"],
+            json_schema_extra={"pattern": _ENDINGS},  # not checked by it, because a problem shall name the choices
+        ),
     ] = "npz,overlay.png",
 ) -> StreamingResponse:
     """Return the maps of all images that have them as one zip archive, with a `manifest.json` that lists every image.
@@ -145,7 +154,7 @@ def archive(
     It is made while it is sent; while the batch runs, it holds what there is.
     """
     batch = _existing(services, caller, batch_id)
-    endings = [ending.strip() for ending in formats_.split(",")]
+    endings = [ending.strip(" ") for ending in formats_.split(",")]
     unknown = next((ending for ending in endings if ending not in formats()), None)
     if unknown is not None:
         raise unknown_name("/formats", unknown, list(formats()))
