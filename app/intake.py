@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from app.contract.errors import RiseError
-from app.contract.images import FORMATS, open_image, upright_rgb
+from app.contract.images import FORMATS, open_image, read_through
 from app.contract.schemas import ImageInfo
 from app.contract.settings import Settings
 
@@ -42,14 +42,14 @@ def check_image(content: bytes, settings: Settings) -> CheckedImage:
     try:
         image = open_image(content)
         _check_pixels(image, settings)
-        upright = upright_rgb(image)
+        width, height = read_through(image)
     except RiseError:
         raise
     except Exception as cause:  # because decoders raise whatever they like on broken input
         raise RiseError("unreadable-image", _complaint(content)) from cause
     info = ImageInfo(
-        width=upright.width,
-        height=upright.height,
+        width=width,
+        height=height,
         sha256=hashlib.sha256(content).hexdigest(),
         media_type=FORMATS[image.format or ""],
     )

@@ -60,3 +60,19 @@ def test_rotation_by_exif_moves_pixels_to_where_people_see_them() -> None:
     assert upright.shape == (40, 20, 3)
     assert upright[:20].min() == 255
     assert upright[20:].max() == 0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_the_one_that_the_upright_image_has(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(picture(40, 24), "JPEG", exif=exif)
+    info = check_image(content, Settings()).info
+    assert (info.width, info.height) == decode(content).size
+
+
+def test_a_jpeg_that_ends_early_is_refused_wherever_it_ends() -> None:
+    content = encoded(picture(200, 150), "JPEG")
+    for share in (0.5, 0.9, 0.99):
+        with pytest.raises(RiseError, match="cannot be read"):
+            check_image(content[: int(share * len(content))], Settings())

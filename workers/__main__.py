@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.contract.errors import RiseError
+from app.contract.images import decode
 from app.contract.schemas import Progress as Masks
 from app.contract.settings import Settings
 from workers.announce import method_cards
 from workers.collection import Collection
 from workers.device import choose_device
 from workers.execution import blaming
-from workers.local import decode_upload, explain_locally
+from workers.local import explain_locally
 from workers.main import run_worker
 from workers.prediction import predict_image
 
@@ -51,7 +52,7 @@ def predict(image: Path, model: Annotated[str, typer.Option()], limit: Annotated
     with _in_words():
         content = image.read_bytes()
         with blaming(model):
-            found = predict_image(_collection().get(model).black_box, decode_upload(content), limit=limit)
+            found = predict_image(_collection().get(model).black_box, decode(content), limit=limit)
     sys.stdout.write(json.dumps([one.model_dump(mode="json") for one in found]) + "\n")
 
 

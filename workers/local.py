@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
-from PIL import Image
 from pydantic import ValidationError
 
 from app.contract.blobs import Blobs, image_blob
@@ -41,7 +40,7 @@ def explain_locally(
         RiseError: for whatever is wrong with the request, the image or the model.
     """
     question, name, parameters = _read(fields, model)
-    image = decode_upload(content)
+    image = decode(content)
     study = prepare(model.black_box, image, method(name), parameters, question.targets, batch=model.batch)
     blobs = Blobs(folder.absolute().as_uri())
     blobs.put(image_blob(_ID), content)
@@ -87,18 +86,6 @@ def _method(question: Question, model: LoadedModel) -> ModuleType:
     if model.task not in method(name).TASKS:
         raise RiseError("invalid-parameters", f"method: {name} does not explain {model.task}")
     return method(name)
-
-
-def decode_upload(content: bytes) -> Image.Image:
-    """Return an upright RGB image from bytes that nobody has checked.
-
-    Raises:
-        RiseError: `unreadable-image`.
-    """
-    try:
-        return decode(content)
-    except Exception as cause:  # because decoders raise whatever they like on broken input
-        raise RiseError("unreadable-image", f"the image cannot be read: {cause}") from cause
 
 
 def _run(model: LoadedModel, study: Study, blobs: Blobs, report: Callable[[Progress], None]) -> JsonObject:
