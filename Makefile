@@ -19,7 +19,7 @@ check: $(VENV)/.development
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile  # two at once: most of a test is waiting for processes
 
 format: $(VENV)/.development
 	$(BIN)/ruff format .
