@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
+from h11 import LocalProtocolError
 from obstore.exceptions import BaseError as StorageError
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
@@ -206,5 +207,8 @@ async def _of_cut_connection(request: Request, _: Exception) -> JSONResponse:
 
 
 async def _of_anything(request: Request, error: Exception) -> JSONResponse:
-    logger.error("%s %s", request.method, request.url.path, exc_info=error)
+    if isinstance(error, LocalProtocolError):  # because a client broke its own request while it was being answered
+        logger.info("%s %s: %s", request.method, request.url.path, error)
+    else:
+        logger.error("%s %s", request.method, request.url.path, exc_info=error)
     return problem(request, RiseError("internal", "something went wrong here; it has been logged"))

@@ -98,7 +98,8 @@ def test_what_is_made_and_followed_at_one_is_cancelled_at_the_other(pair: Pair) 
 
 
 def test_two_workers_run_two_explanations_side_by_side(pair: Pair) -> None:
-    paths = [explain(http, **ENDLESS, grid="9").headers["location"] for http in pair]
+    asked = [explain(http, **ENDLESS, grid="9", seed=str(http.base_url.port)) for http in pair]
+    paths = [answer.headers["location"] for answer in asked]
     for http, path in zip(reversed(pair), paths, strict=True):
         with opened(http, f"{path}/events") as events:
             assert any(event.event == "progress" for event in events)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 from redis.exceptions import WatchError
 from rq import Queue, Retry
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
@@ -117,7 +117,7 @@ class Jobs:
         """Take an explanation off its queue, or forget its ended job."""
         try:
             Job.fetch(explanation_id, connection=self._redis, serializer=JSONSerializer).delete()
-        except NoSuchJobError:
+        except (NoSuchJobError, InvalidJobOperation):  # because a worker may end it between the two steps
             return
 
     def load(self, queue_name: str) -> Load:
