@@ -228,3 +228,13 @@ def test_a_reader_who_waits_for_what_is_deleted_is_told(http: httpx2.Client, sta
         waiting = thread.submit(http.get, here, params={"wait": 30})
         http.delete(here)  # before, or while it waits: the answer is the same
         assert waiting.result().status_code == 404
+
+
+def test_what_was_deleted_while_it_ran_runs_again_when_it_is_asked_for_at_once(
+    http: httpx2.Client, star: bytes
+) -> None:
+    for _ in range(3):
+        here = endless(http, star, 702)
+        with opened(http, f"{here}/events") as events:
+            assert any(event.event == "progress" for event in events)
+        assert http.delete(here).status_code == 204

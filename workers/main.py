@@ -15,7 +15,8 @@ from app.contract.blobs import Blobs
 from app.contract.connection import connect
 from app.contract.logs import configure_logs
 from app.contract.pace import Pace
-from app.contract.queue import EXPLAIN, MEASURE, PREDICT, job_class, open_queue
+from app.contract.queue import EXPLAIN, MEASURE, PREDICT, Jobs, job_class, open_queue
+from app.contract.schemas import Status
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
@@ -49,6 +50,9 @@ def run_worker(settings: Settings) -> None:
         serializer=JSONSerializer,
         heartbeat_seconds=settings.heartbeat_seconds,
         stopping=context.stopping,
+        ended=partial(
+            _enqueue_if_waiting, store, Jobs(redis, timeout_seconds=settings.job_timeout_seconds), queue.name
+        ),
         log_job_description=False,
     )
     pulse = Pulse(
@@ -67,3 +71,13 @@ def run_worker(settings: Settings) -> None:
         worker.work(logging_level="WARNING")
     finally:
         pulse.stop()
+
+
+def _enqueue_if_waiting(store: Store, jobs: Jobs, queue: str, explanation_id: str) -> None:
+    """Enqueue an explanation that was deleted or cancelled while it ran here, and asked for again meanwhile.
+
+    Its new job has the id of the old one, and RQ deletes by id what has ended.
+    """
+    record = store.read(explanation_id)
+    if record is not None and record.status is Status.QUEUED:
+        jobs.enqueue_explanation(queue, explanation_id, again=False)

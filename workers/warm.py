@@ -8,6 +8,7 @@ Here heartbeats go on from a thread, and a stop sets an event that the masking l
 import math
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -24,6 +25,7 @@ class WarmWorker(SimpleWorker):
     Args:
         heartbeat_seconds: time between two heartbeats; the worker counts as lost after four without a sign.
         stopping: set when the worker is asked to stop.
+        ended: called with a job's id after RQ has done with it.
 
     Attributes:
         working: whether a job runs.
@@ -31,10 +33,18 @@ class WarmWorker(SimpleWorker):
 
     log_result_lifespan = False
 
-    def __init__(self, *arguments: Any, heartbeat_seconds: float, stopping: threading.Event, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        heartbeat_seconds: float,
+        stopping: threading.Event,
+        ended: Callable[[str], None],
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self._heartbeat_seconds = heartbeat_seconds
         self._stopping = stopping
+        self._ended = ended
         self.working = False
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature
@@ -53,6 +63,7 @@ class WarmWorker(SimpleWorker):
             self.working = False
             ended.set()
             heart.join()
+            self._ended(job.id)
 
     def _beat(self, job: Job, execution: Execution, ended: threading.Event) -> None:
         while not ended.wait(self._heartbeat_seconds):
