@@ -27,6 +27,7 @@ from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
 from app.outbound.pictures import Pictures
+from app.polls import Polls
 from app.rate import count_request
 from app.sources import ById, ByUrl, Source
 from app.submission import Submission
@@ -47,6 +48,7 @@ class Services:
     jobs: Jobs
     statistics: Statistics
     events: Events
+    polls: Polls
     keys: Keys
     idempotency: IdempotencyKeys
     rates: RequestRates
@@ -104,9 +106,20 @@ def caller_who_may(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     return allowed
 
 
+_may_read = caller_who_may("read")
 Explainer = Annotated[Caller, Depends(caller_who_may("explain"))]
-Reader = Annotated[Caller, Depends(caller_who_may("read"))]
+Reader = Annotated[Caller, Depends(_may_read)]
 Administrator = Annotated[Caller, Depends(caller_who_may("admin"))]
+
+
+async def who_reads(request: Request) -> tuple[Services, Caller]:
+    """Return what `Service` and `Reader` stand for, to code that FastAPI hands neither.
+
+    Raises:
+        RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
+    """
+    services = await _services(request)
+    return services, await _may_read(request, services, await _BEARER(request))
 
 
 def call_worker(services: Services, queue: str, function: str, *arguments: Any) -> Any:

@@ -19,6 +19,7 @@ from app.contract.callbacks import Callbacks
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
 from app.contract.expiry import Expiry
+from app.contract.gathering import Gathering
 from app.contract.idempotency import IdempotencyKeys
 from app.contract.keys import Keys
 from app.contract.limits import Pending, RequestRates
@@ -35,6 +36,7 @@ from app.dependencies import Services
 from app.outbound.guard import guarded_client
 from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
+from app.polls import Polls
 from app.problems import BodyLimit, install
 from app.rate import RateLimitFields
 from app.requests import Requests
@@ -92,6 +94,7 @@ def _services(settings: Settings) -> Services:
     store = Store(redis, keep_seconds=settings.keep_seconds)
     blobs = Blobs(settings.storage_url)
     jobs = Jobs(redis, timeout_seconds=settings.job_timeout_seconds)
+    on_loop = connect_async(settings.redis_url)
     admission = Admission(settings, Backlogs(redis, Pace(redis)), Pending(redis))
     return Services(
         settings=settings,
@@ -101,7 +104,8 @@ def _services(settings: Settings) -> Services:
         blobs=blobs,
         jobs=jobs,
         statistics=Statistics(redis),
-        events=Events(connect_async(settings.redis_url)),
+        events=Events(on_loop),
+        polls=Polls(Gathering(on_loop)),
         keys=Keys(redis),
         catalogue=CatalogueReader(partial(announcements, redis)),
         idempotency=IdempotencyKeys(redis),

@@ -106,7 +106,7 @@ class Store:
         with self._redis.pipeline(transaction=False) as pipeline:
             for explanation_id in explanation_ids:
                 pipeline.hgetall(record_key(explanation_id))
-            return [_record(found) for found in pipeline.execute()]
+            return [record_of(found) for found in pipeline.execute()]
 
     def start(self, explanation_id: str, execution: str) -> Record | None:
         """Take an explanation over for an execution; None where nothing is left to do."""
@@ -210,7 +210,8 @@ def with_checkpoint(state: State, checkpoint: Checkpoint) -> State:
     return state.model_copy(update={"checkpoints": [*kept, checkpoint]})
 
 
-def _record(found: Mapping[bytes, bytes]) -> Record | None:
+def record_of(found: Mapping[bytes, bytes]) -> Record | None:
+    """Return the explanation that stands in a hash, or None where there is none."""
     if not found:
         return None
     return Record.model_validate({name.decode(): json.loads(value) for name, value in found.items()})

@@ -3,22 +3,24 @@
 import asyncio
 import math
 import re
+from collections.abc import Callable, Coroutine
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from app.bodies import Body, read_body
 from app.caller import Caller
 from app.contract.errors import RiseError
 from app.contract.schemas import Record, Status
-from app.dependencies import Explainer, Reader, Service, Services, chosen_image, existing_record
-from app.freshness import etag, is_fresh
+from app.dependencies import Explainer, Reader, Service, Services, chosen_image, existing_record, who_reads
 from app.idempotency import Claim, submit_once
 from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
 from app.outbound.callbacks import take_callback
+from app.polls import Shown
 from app.removal import erase_explanation, stop_explanation
 from app.submission import Submitted, build_request, read_question
 from app.views import Explanation, explanation_path, view
@@ -113,12 +115,6 @@ def _view(services: Services, record: Record) -> Explanation:
     )
 
 
-@router.get(
-    "/{explanation_id}",
-    operation_id="getExplanation",
-    response_model=Explanation,
-    responses={200: {"headers": FRESHNESS}, **NOT_MODIFIED},
-)
 async def read(
     explanation_id: str,
     services: Service,
@@ -130,16 +126,45 @@ async def read(
     if wait is not None:
         record = await run_in_threadpool(existing_record, services, caller, explanation_id)
         await _wait(services, caller, record, wait)
-    shown = await run_in_threadpool(_shown, services, caller, explanation_id)
-    headers = {"ETag": etag(shown), "Cache-Control": "private, no-cache"}
-    if is_fresh(headers["ETag"], if_none_match):
-        return Response(status_code=304, headers=headers)
-    return Response(shown, media_type="application/json", headers=headers)
+    return await _answer(services, caller, explanation_id, if_none_match)
 
 
-def _shown(services: Services, caller: Caller, explanation_id: str) -> str:
-    """Return what a client sees, written once: it is asked for more often than anything else."""
-    return _view(services, existing_record(services, caller, explanation_id)).model_dump_json()
+async def _answer(services: Services, caller: Caller, explanation_id: str, if_none_match: str | None) -> Response:
+    shown = await services.polls.shown(caller, explanation_id)
+    if shown is None:
+        shown = await run_in_threadpool(_shown, services, caller, explanation_id)
+    return shown.response(if_none_match)
+
+
+def _shown(services: Services, caller: Caller, explanation_id: str) -> Shown:
+    return Shown.of(_view(services, existing_record(services, caller, explanation_id)).model_dump_json())
+
+
+class PlainReads(APIRoute):
+    """A route that answers requests without options past FastAPI's dependencies, which cost as much as all the rest."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            if request.scope["query_string"]:
+                return await handle(request)
+            services, caller = await who_reads(request)
+            if_none_match = request.headers.get("if-none-match")
+            return await _answer(services, caller, request.path_params["explanation_id"], if_none_match)
+
+        return answer
+
+
+router.add_api_route(
+    "/{explanation_id}",
+    read,
+    operation_id="getExplanation",
+    response_model=Explanation,
+    responses={200: {"headers": FRESHNESS}, **NOT_MODIFIED},
+    route_class_override=PlainReads,
+)
 
 
 @router.post("/{explanation_id}/cancel", status_code=202, operation_id="cancelExplanation")

@@ -1,0 +1,71 @@
+"""Status reads: what clients ask for more often than anything else.
+
+They are answered on the event loop, because a thread's turn would cost more than all the rest. What a client sees of an
+explanation that does not wait is a function of its stored form alone, so it is written once and kept for as long as
+the stored form, which is read every time, stays the same.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from fastapi import Response
+
+from app.caller import Caller
+from app.contract.gathering import Gathering, Stored
+from app.contract.schemas import Status
+from app.contract.store import record_of
+from app.freshness import etag, is_fresh
+from app.views import view
+
+_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a client sees of an explanation.
+
+    Attributes:
+        body: JSON.
+        tag: its entity tag.
+    """
+
+    body: bytes
+    tag: str
+
+    @classmethod
+    def of(cls, text: str) -> "Shown":
+        """Return what a client sees."""
+        return cls(text.encode(), etag(text))
+
+    def response(self, if_none_match: str | None) -> Response:
+        """Return the answer to a client that may have a copy."""
+        headers = {"ETag": self.tag, "Cache-Control": "private, no-cache"}
+        if is_fresh(self.tag, if_none_match):
+            return Response(status_code=304, headers=headers)
+        return Response(self.body, media_type="application/json", headers=headers)
+
+
+class Polls:
+    """Answers status reads."""
+
+    def __init__(self, explanations: Gathering) -> None:
+        self._explanations = explanations
+        self._kept: OrderedDict[str, tuple[Stored, str, Shown]] = OrderedDict()
+
+    async def shown(self, caller: Caller, explanation_id: str) -> Shown | None:
+        """Return what a caller sees of an explanation that runs or has ended; None for every other."""
+        stored = await self._explanations.stored(explanation_id)
+        known, tenant, shown = self._kept.get(explanation_id, ({}, "", None))
+        if not stored or known != stored:
+            record = record_of(stored)
+            if record is None or record.status is Status.QUEUED:
+                return None
+            tenant, shown = record.tenant, Shown.of(view(record, None).model_dump_json())
+            self._keep(explanation_id, (stored, tenant, shown))
+        return shown if tenant == caller.tenant else None
+
+    def _keep(self, explanation_id: str, written: tuple[Stored, str, Shown]) -> None:
+        self._kept[explanation_id] = written
+        self._kept.move_to_end(explanation_id)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
