@@ -1,7 +1,7 @@
 """Who is let in: places per key, a bounded queue, and honest times for those who wait or have to come again.
 
-The queue's bounds are looked at, not locked: requests that are checked at the same moment may exceed them by their
-number. A key's places are counted exactly.
+The queue's bounds are looked at, not locked: requests that are checked at the same moment, or at other front ends
+within a quarter of a second, may exceed them by their number. A key's places are counted exactly.
 """
 
 import threading
@@ -50,7 +50,19 @@ class Admission:
         self._check_queue(backlog, workers)
         with self._place_of_key(caller, explanation_id, soonest=_pause(backlog, workers)):
             yield
-        self._forget(queue)
+
+    def joined(self, queue: str, explanation_id: str, seconds: float, position: int | None) -> None:
+        """Take note of an explanation that waits from now on, so that the queue need not be read again for it.
+
+        Where it was the last that fits, the queue is read again after all: what was noted may have left meanwhile.
+        """
+        with self._lock:
+            read_at, backlog = self._seen.pop(queue, (0.0, None))
+            if backlog is None or position is None:
+                return
+            backlog = backlog.joined(explanation_id, seconds, position)
+            if len(backlog.waiting) < self._settings.max_queued:
+                self._seen[queue] = read_at, backlog
 
     def turn(self, catalogue: Catalogue, request: Request, caller: Caller, priority: Priority) -> tuple[str, Turn]:
         """Return on which queue an explanation waits, and what decides where."""
@@ -66,7 +78,7 @@ class Admission:
         if seconds is None:
             self._forget(queue)
             seconds = self._recent(queue).seconds_until_end(explanation_id)
-        return None if seconds is None else seconds / catalogue.workers_of(queue)
+        return None if seconds is None else round(seconds / catalogue.workers_of(queue), 1)
 
     def _check_queue(self, backlog: Backlog, workers: int) -> None:
         waiting, bound = len(backlog.waiting), self._settings.max_queued_seconds

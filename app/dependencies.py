@@ -26,6 +26,7 @@ from app.contract.schemas import Record
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.intake import Intake
 from app.outbound.pictures import Pictures
 from app.polls import Polls
 from app.rate import count_request
@@ -54,6 +55,7 @@ class Services:
     rates: RequestRates
     admission: Admission
     catalogue: CatalogueReader
+    intake: Intake
     submission: Submission
     pictures: Pictures
     callbacks: Callbacks

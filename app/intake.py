@@ -12,6 +12,9 @@ from app.contract.errors import RiseError
 from app.contract.images import FORMATS, open_image, read_through
 from app.contract.schemas import ImageInfo
 from app.contract.settings import Settings
+from app.recent import Recent
+
+_REMEMBERED = 10_000  # hashes, with a few numbers each
 
 Image.MAX_IMAGE_PIXELS = None  # because the limit is ours, checked below, and not a warning
 
@@ -29,16 +32,39 @@ class CheckedImage:
     info: ImageInfo
 
 
-def check_image(content: bytes, settings: Settings) -> CheckedImage:
-    """Check an upload.
+class Intake:
+    """Checks uploads. What has been read through lately is not decoded again: the same bytes are the same picture.
 
-    Raises:
-        RiseError: `image-too-large` (bytes or pixels), `unreadable-image`.
+    Args:
+        settings: the limits.
     """
-    if len(content) > settings.max_image_bytes:
-        raise RiseError(
-            "image-too-large", f"the image has {len(content)} bytes; at most {settings.max_image_bytes} are allowed"
-        )
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._known = Recent[ImageInfo](_REMEMBERED)
+
+    def check(self, content: bytes, sha256: str | None = None) -> CheckedImage:
+        """Check an upload.
+
+        Args:
+            content: the bytes as they came.
+            sha256: their hash, by whoever has it already.
+
+        Raises:
+            RiseError: `image-too-large` (bytes or pixels), `unreadable-image`.
+        """
+        most = self._settings.max_image_bytes
+        if len(content) > most:
+            raise RiseError("image-too-large", f"the image has {len(content)} bytes; at most {most} are allowed")
+        sha256 = sha256 or hashlib.sha256(content).hexdigest()
+        info = self._known.get(sha256)
+        if info is None:
+            info = _info(content, sha256, self._settings)
+            self._known.keep(sha256, info)
+        return CheckedImage(content, info)
+
+
+def _info(content: bytes, sha256: str, settings: Settings) -> ImageInfo:
     try:
         image = open_image(content)
         _check_pixels(image, settings)
@@ -47,13 +73,7 @@ def check_image(content: bytes, settings: Settings) -> CheckedImage:
         raise
     except Exception as cause:  # because decoders raise whatever they like on broken input
         raise RiseError("unreadable-image", _complaint(content)) from cause
-    info = ImageInfo(
-        width=width,
-        height=height,
-        sha256=hashlib.sha256(content).hexdigest(),
-        media_type=FORMATS[image.format or ""],
-    )
-    return CheckedImage(content, info)
+    return ImageInfo(width=width, height=height, sha256=sha256, media_type=FORMATS[image.format or ""])
 
 
 def _check_pixels(image: Image.Image, settings: Settings) -> None:

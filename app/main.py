@@ -33,6 +33,7 @@ from app.contract.store import Store
 from app.contract.tracing import configure_tracing
 from app.contract.uploads import UploadRegister
 from app.dependencies import Services
+from app.intake import Intake
 from app.outbound.guard import guarded_client
 from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
@@ -95,6 +96,7 @@ def _services(settings: Settings) -> Services:
     blobs = Blobs(settings.storage_url)
     jobs = Jobs(redis, timeout_seconds=settings.job_timeout_seconds)
     on_loop = connect_async(settings.redis_url)
+    intake = Intake(settings)
     admission = Admission(settings, Backlogs(redis, Pace(redis)), Pending(redis))
     return Services(
         settings=settings,
@@ -111,9 +113,10 @@ def _services(settings: Settings) -> Services:
         idempotency=IdempotencyKeys(redis),
         admission=admission,
         rates=RequestRates(redis),
-        submission=Submission(settings, store, blobs, jobs, admission),
+        intake=intake,
+        submission=Submission(intake, store, blobs, jobs, admission),
         pictures=_pictures(settings),
-        uploads=Uploads(settings, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
+        uploads=Uploads(intake, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
         batches=Batches(redis, keep_seconds=settings.keep_seconds),
         callbacks=Callbacks(redis, keep_seconds=settings.keep_seconds),
     )

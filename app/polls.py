@@ -5,7 +5,6 @@ explanation that does not wait is a function of its stored form alone, so it is 
 the stored form, which is read every time, stays the same.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from fastapi import Response
@@ -15,6 +14,7 @@ from app.contract.gathering import Gathering, Stored
 from app.contract.schemas import Status
 from app.contract.store import record_of
 from app.freshness import etag, is_fresh
+from app.recent import Recent
 from app.views import view
 
 _KEPT = 1000
@@ -50,22 +50,17 @@ class Polls:
 
     def __init__(self, explanations: Gathering) -> None:
         self._explanations = explanations
-        self._kept: OrderedDict[str, tuple[Stored, str, Shown]] = OrderedDict()
+        self._written = Recent[tuple[Stored, str, Shown]](_KEPT)
 
     async def shown(self, caller: Caller, explanation_id: str) -> Shown | None:
         """Return what a caller sees of an explanation that runs or has ended; None for every other."""
         stored = await self._explanations.stored(explanation_id)
-        known, tenant, shown = self._kept.get(explanation_id, ({}, "", None))
-        if not stored or known != stored:
+        written = self._written.get(explanation_id)
+        if written is None or written[0] != stored:
             record = record_of(stored)
             if record is None or record.status is Status.QUEUED:
                 return None
-            tenant, shown = record.tenant, Shown.of(view(record, None).model_dump_json())
-            self._keep(explanation_id, (stored, tenant, shown))
+            written = stored, record.tenant, Shown.of(view(record, None).model_dump_json())
+            self._written.keep(explanation_id, written)
+        _, tenant, shown = written
         return shown if tenant == caller.tenant else None
-
-    def _keep(self, explanation_id: str, written: tuple[Stored, str, Shown]) -> None:
-        self._kept[explanation_id] = written
-        self._kept.move_to_end(explanation_id)
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)

@@ -15,18 +15,31 @@ from app.contract.errors import FieldError, RiseError
 from app.contract.logs import belongings
 from app.contract.queue import Jobs
 from app.contract.schemas import JsonObject, ModelRef, Question, Record, Request, Status
-from app.contract.settings import Settings
 from app.contract.store import Store
 from app.contract.tracing import carried
 from app.contract.turns import Priority
-from app.intake import check_image
+from app.intake import CheckedImage, Intake
 
 
 class Submitted(NamedTuple):
-    """An explanation, and whether this request made it."""
+    """An explanation.
+
+    Attributes:
+        record: what is stored.
+        created: whether this request made it.
+        queue_position: jobs that stood before it just now; None where that has to be looked up.
+        eta_seconds: estimated time until it has ended, where that is known.
+    """
 
     record: Record
     created: bool
+    queue_position: int | None = None
+    eta_seconds: float | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is known where it waits."""
+        return self.queue_position is not None
 
 
 def read_question(fields: JsonObject) -> tuple[Question, JsonObject]:
@@ -79,8 +92,8 @@ def fingerprint(request: Request, image_sha256: str, tenant: str) -> str:
 class Submission:
     """Stores and enqueues requests."""
 
-    def __init__(self, settings: Settings, store: Store, blobs: Blobs, jobs: Jobs, admission: Admission) -> None:
-        self._settings = settings
+    def __init__(self, intake: Intake, store: Store, blobs: Blobs, jobs: Jobs, admission: Admission) -> None:
+        self._intake = intake
         self._admission = admission
         self._store = store
         self._blobs = blobs
@@ -102,7 +115,8 @@ class Submission:
         Raises:
             RiseError: `busy` or `too-many-requests`, before the image is decoded; then what is wrong with the image.
         """
-        explanation_id = fingerprint(request, hashlib.sha256(content).hexdigest(), caller.tenant)
+        sha256 = hashlib.sha256(content).hexdigest()
+        explanation_id = fingerprint(request, sha256, caller.tenant)
         queue, turn = self._admission.turn(catalogue, request, caller, priority)
         existing = self._store.read(explanation_id)
         if existing is not None and existing.status in {Status.QUEUED, Status.RUNNING, Status.SUCCEEDED}:
@@ -110,15 +124,18 @@ class Submission:
                 self._jobs.enqueue_explanation(queue, explanation_id, again=False, turn=turn)
             return Submitted(existing, created=False)
         with self._admission.place(queue, catalogue.workers_of(queue), caller, explanation_id):
-            record = self._record(explanation_id, request, content, caller)
+            image = self._intake.check(content, sha256)
+            self._blobs.put(image_blob(explanation_id), image.content)
+            record = self._record(explanation_id, request, image, caller)
             created = self._store.create(record)
-            self._jobs.enqueue_explanation(queue, explanation_id, again=created, turn=turn)
-        return Submitted(record if created else self._store.read(explanation_id) or record, created)
+            position = self._jobs.enqueue_explanation(queue, explanation_id, again=created, turn=turn)
+        if not created:
+            return Submitted(self._store.read(explanation_id) or record, created=False)
+        self._admission.joined(queue, explanation_id, turn.seconds, position)
+        eta_seconds = self._admission.eta_seconds(catalogue, request, explanation_id)
+        return Submitted(record, created=True, queue_position=position, eta_seconds=eta_seconds)
 
-    def _record(self, explanation_id: str, request: Request, content: bytes, caller: Caller) -> Record:
-        """Check and store an image; return the explanation of it that is to be made."""
-        image = check_image(content, self._settings)
-        self._blobs.put(image_blob(explanation_id), image.content)
+    def _record(self, explanation_id: str, request: Request, image: CheckedImage, caller: Caller) -> Record:
         return Record(
             id=explanation_id,
             tenant=caller.tenant,

@@ -5,17 +5,16 @@ from datetime import UTC, datetime
 
 from app.contract.blobs import Blobs, upload_blob, upload_folder
 from app.contract.errors import FieldError, RiseError
-from app.contract.settings import Settings
 from app.contract.uploads import Upload, UploadRegister
-from app.intake import check_image
+from app.intake import Intake
 from app.sources import ById
 
 
 class Uploads:
     """Keeps images by id."""
 
-    def __init__(self, settings: Settings, register: UploadRegister, blobs: Blobs) -> None:
-        self._settings = settings
+    def __init__(self, intake: Intake, register: UploadRegister, blobs: Blobs) -> None:
+        self._intake = intake
         self._register = register
         self._blobs = blobs
 
@@ -26,9 +25,9 @@ class Uploads:
         expired may just have taken them away.
 
         Raises:
-            RiseError: what `check_image` raises.
+            RiseError: what `Intake.check` raises.
         """
-        image = check_image(content, self._settings)
+        image = self._intake.check(content)
         upload_id = hashlib.sha256(f"{tenant}\n{image.info.sha256}".encode()).hexdigest()[:32]
         self._blobs.put(upload_blob(upload_id), content)
         now = datetime.now(UTC)

@@ -16,6 +16,7 @@ from app.contract.errors import RiseError
 from app.contract.expiry import Expiry
 from app.contract.settings import Settings
 from app.contract.uploads import UploadRegister, upload_key
+from app.intake import Intake
 from app.sources import ById
 from app.sweeper import Sweeper
 from app.uploads import Uploads
@@ -26,8 +27,8 @@ PNG = encoded(picture(), "PNG")
 
 
 def some_uploads(redis: Redis, tmp_path: Path) -> Uploads:
-    settings = Settings(max_image_bytes=100_000)
-    return Uploads(settings, UploadRegister(redis, keep_seconds=600), Blobs((tmp_path / "blobs").as_uri()))
+    intake = Intake(Settings(max_image_bytes=100_000))
+    return Uploads(intake, UploadRegister(redis, keep_seconds=600), Blobs((tmp_path / "blobs").as_uri()))
 
 
 def by_id(upload_id: str) -> ById:

@@ -5,14 +5,14 @@ from PIL import Image
 from app.contract.errors import RiseError
 from app.contract.images import decode
 from app.contract.settings import Settings
-from app.intake import check_image
+from app.intake import Intake
 from tests.hostile import encoded, picture, png_that_claims, refused, unusual
 
 
 @pytest.mark.parametrize("name", unusual())
 def test_an_unusual_image_is_read_upright_as_rgb(name: str) -> None:
     content, size = unusual()[name]
-    info = check_image(content, Settings()).info
+    info = Intake(Settings()).check(content).info
     assert (info.width, info.height) == size
     image = decode(content)
     assert image.mode == "RGB"
@@ -22,21 +22,21 @@ def test_an_unusual_image_is_read_upright_as_rgb(name: str) -> None:
 @pytest.mark.parametrize("name", refused())
 def test_what_is_no_image_is_refused_with_a_reason(name: str) -> None:
     with pytest.raises(RiseError) as caught:
-        check_image(refused()[name], Settings())
+        Intake(Settings()).check(refused()[name])
     assert caught.value.code in {"unreadable-image", "image-too-large"}
 
 
 def test_pixels_are_counted_before_they_are_decoded() -> None:
     with pytest.raises(RiseError, match="100000 x 100000"):
-        check_image(png_that_claims(100_000, 100_000), Settings())
+        Intake(Settings()).check(png_that_claims(100_000, 100_000))
 
 
 def test_bytes_over_the_limit_are_refused() -> None:
     content = encoded(picture(), "PNG")
     with pytest.raises(RiseError) as caught:
-        check_image(content, Settings(max_image_bytes=len(content) - 1))
+        Intake(Settings(max_image_bytes=len(content) - 1)).check(content)
     assert caught.value.code == "image-too-large"
-    assert check_image(content, Settings(max_image_bytes=len(content))).info.width == 60
+    assert Intake(Settings(max_image_bytes=len(content))).check(content).info.width == 60
 
 
 def test_sixteen_bits_keep_their_range() -> None:
@@ -67,7 +67,7 @@ def test_the_size_is_the_one_that_the_upright_image_has(orientation: int) -> Non
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(picture(40, 24), "JPEG", exif=exif)
-    info = check_image(content, Settings()).info
+    info = Intake(Settings()).check(content).info
     assert (info.width, info.height) == decode(content).size
 
 
@@ -75,4 +75,13 @@ def test_a_jpeg_that_ends_early_is_refused_wherever_it_ends() -> None:
     content = encoded(picture(200, 150), "JPEG")
     for share in (0.5, 0.9, 0.99):
         with pytest.raises(RiseError, match="cannot be read"):
-            check_image(content[: int(share * len(content))], Settings())
+            Intake(Settings()).check(content[: int(share * len(content))])
+
+
+def test_what_was_read_through_once_is_known_and_what_was_refused_is_refused_again() -> None:
+    intake, good = Intake(Settings(max_image_bytes=100_000)), encoded(picture(), "PNG")
+    broken = good[: len(good) // 2]
+    for _ in range(2):
+        assert intake.check(good).info == Intake(Settings()).check(good).info
+        with pytest.raises(RiseError):
+            intake.check(broken)

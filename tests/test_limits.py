@@ -102,6 +102,7 @@ def test_a_queue_is_bounded_by_how_many_wait(redis: Redis) -> None:
     admission = an_admission(redis, max_queued=3)
     with admission.place("q", 1, EVERYBODY, "c"):
         enqueue(redis, "c")
+    admission.joined("q", "c", 10, position=2)
     with pytest.raises(RiseError) as refused, admission.place("q", 2, EVERYBODY, "d"):
         pass
     assert refused.value.code == "busy"

@@ -33,6 +33,15 @@ def run(redis: Redis, *, most: int | None = None) -> list[str]:
     return calls
 
 
+def test_enqueueing_says_how_many_stand_before(redis: Redis) -> None:
+    jobs = Jobs(redis, timeout_seconds=60)
+    for number, tenant in enumerate("aaabacbaab"):
+        turn = Turn(tenant=tenant, priority="batch" if number % 4 == 3 else "interactive", work="m", masks=100)
+        said = jobs.enqueue_explanation("q", f"{number}", again=False, turn=turn)
+        assert said == jobs.position("q", f"{number}") == waiting(redis).index(f"{number}")
+    assert jobs.enqueue_explanation("q", "0", again=False, turn=Turn("a")) is None  # it stays where it is
+
+
 def test_one_tenant_alone_is_served_in_the_order_of_arrival(redis: Redis) -> None:
     for number in range(10):
         enqueue(redis, f"a{number}", "a")

@@ -5,7 +5,7 @@ One script looks at every waiting job: a millisecond or so per thousand. In exch
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis import Redis
@@ -50,6 +50,12 @@ class Backlog:
     def seconds(self) -> float:
         """All work that is left."""
         return self.running + sum(self.waiting.values())
+
+    def joined(self, explanation_id: str, seconds: float, position: int) -> "Backlog":
+        """Return the backlog with one more explanation, before which so many wait."""
+        waiting = list(self.waiting.items())
+        waiting.insert(position, (explanation_id, seconds))
+        return replace(self, waiting=dict(waiting))
 
     def seconds_until_end(self, explanation_id: str) -> float | None:
         """Return the work up to the end of a waiting explanation; None if it does not wait."""

@@ -78,7 +78,7 @@ class Jobs:
 
     def enqueue_explanation(
         self, queue_name: str, explanation_id: str, *, again: bool, turn: Turn = _SOMEBODYS_TURN
-    ) -> None:
+    ) -> int | None:
         """Put an explanation on a queue where its turn is, once however often it is called.
 
         One that waits already moves only to a better lane. One that comes back from a lost worker goes to the front:
@@ -89,9 +89,10 @@ class Jobs:
             explanation_id: also the job's id.
             again: an earlier attempt has ended; what is left of its job is removed first.
             turn: decides where it waits.
+
+        Returns:
+            How many jobs stand before it; None where it has not moved.
         """
-        if again:
-            self.remove(explanation_id)
         queue = open_queue(self._redis, queue_name)
         job = queue.create_job(
             EXPLAIN,
@@ -104,14 +105,17 @@ class Jobs:
         )
         with self._redis.pipeline() as pipeline:
             pipeline.watch(job.key)  # type: ignore[no-untyped-call] # because redis-py has not typed it
-            if pipeline.exists(job.key):
-                place(self._redis, queue.key, job.id, turn)
-                return
-            pipeline.multi()
-            queue.enqueue_job(job, pipeline=pipeline)
-            place(pipeline, queue.key, job.id, turn)
-            with suppress(WatchError):  # because then somebody else has just enqueued it
-                pipeline.execute()
+            if not pipeline.exists(job.key):
+                pipeline.multi()
+                queue.enqueue_job(job, pipeline=pipeline)
+                place(pipeline, queue.key, job.id, turn)
+                with suppress(WatchError):  # because then somebody else has just enqueued it
+                    return _position(pipeline.execute()[-1])
+                return None
+        if again:
+            self.remove(explanation_id)
+            return self.enqueue_explanation(queue_name, explanation_id, again=False, turn=turn)
+        return _position(place(self._redis, queue.key, job.id, turn))
 
     def remove(self, explanation_id: str) -> None:
         """Take an explanation off its queue, or forget its ended job."""
@@ -130,8 +134,7 @@ class Jobs:
 
     def position(self, queue_name: str, explanation_id: str) -> int | None:
         """Return how many jobs stand before this one; None where it does not wait."""
-        place = self._redis.lpos(f"rq:queue:{queue_name}", explanation_id)
-        return None if place is None else int(place)  # type: ignore[arg-type]
+        return _position(self._redis.lpos(f"rq:queue:{queue_name}", explanation_id))
 
     def call(self, queue_name: str, function: str, *arguments: Any, seconds: float) -> Any:
         """Run a short function on a worker, before what waits, and return its result.
@@ -150,3 +153,7 @@ class Jobs:
         if result.type != Result.Type.SUCCESSFUL:
             raise RuntimeError(f"{function} failed on the worker")
         return result.return_value
+
+
+def _position(found: Any) -> int | None:
+    return None if found is None else int(found)

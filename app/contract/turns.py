@@ -15,7 +15,7 @@ leaving worker) has had its turn and stays there.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from redis import Redis
 
@@ -42,10 +42,10 @@ for place, other in ipairs(waiting) do
 end
 local start = math.max(now or 0, last)
 
-local before = nil
+local before, position = nil, 0
 for place = #waiting, 1, -1 do
   if lanes[place] < lane or (lanes[place] == lane and starts[place] <= start) then
-    before = waiting[place]
+    before, position = waiting[place], place
     break
   end
 end
@@ -56,6 +56,7 @@ else
 end
 redis.call('HSET', job, 'lane', lane, 'tenant', tenant, 'start', string.format('%.17g', start),
   'finish', string.format('%.17g', start + ARGV[4]), 'work', ARGV[5], 'masks', ARGV[6])
+return position
 """
 
 
@@ -78,7 +79,7 @@ class Turn:
     masks: int = 0
 
 
-def place(redis: Redis, queue_key: str, job_id: str, turn: Turn) -> None:
+def place(redis: Redis, queue_key: str, job_id: str, turn: Turn) -> Any:
     """Move a job that stands in a queue to where its turn is. Inside a transaction, part of it.
 
     Args:
@@ -86,6 +87,9 @@ def place(redis: Redis, queue_key: str, job_id: str, turn: Turn) -> None:
         queue_key: the queue's list.
         job_id: a job in it that has no place yet; one that has moves only to a better lane.
         turn: whose it is.
+
+    Returns:
+        How many jobs stand before it; None where it has not moved. Of a pipeline, what the pipeline says.
     """
     arguments = (job_id, _LANES[turn.priority], turn.tenant, turn.seconds, turn.work, turn.masks)
-    redis.eval(_PLACE, 1, queue_key, *map(str, arguments))
+    return redis.eval(_PLACE, 1, queue_key, *map(str, arguments))

@@ -13,7 +13,6 @@ from app.contract.errors import unknown_name
 from app.contract.queue import PREDICT
 from app.contract.schemas import MethodCard, ModelCard, Prediction
 from app.dependencies import Explainer, Reader, Service, Services, call_worker, chosen_image
-from app.intake import check_image
 from app.openapi import PREDICT_BODY, PROBLEMS
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], responses=PROBLEMS)
@@ -58,7 +57,7 @@ async def predict(
 def _predict(services: Services, model_id: str, content: bytes, limit: int) -> list[Prediction]:
     catalogue = services.catalogue.now()
     model = catalogue.ready_model(model_id)
-    image = check_image(content, services.settings)
+    image = services.intake.check(content)
     folder = f"{PREDICTIONS}/{uuid.uuid4().hex}"
     services.blobs.put(f"{folder}/image", image.content)
     try:

@@ -65,7 +65,10 @@ async def create(
     response.headers["Location"] = explanation_path(record.id)
     if record.status.ended or not submitted.created:
         response.status_code = 200
-    seen = await run_in_threadpool(_view, services, record)
+    if submitted.waits and seconds is None:
+        seen = view(record, submitted.queue_position, submitted.eta_seconds)
+    else:
+        seen = await run_in_threadpool(_view, services, record)
     if response.status_code != HTTPStatus.OK:
         response.headers["Retry-After"] = str(math.ceil(min(max(seen.eta_seconds or 0, 1), _LONGEST_RETRY_SECONDS)))
     return seen
@@ -75,7 +78,9 @@ async def _submit(services: Services, caller: Caller, body: Body) -> Submitted:
     fields = dict(body.fields)
     callback = take_callback(fields, services.pictures.hosts, signed=services.signs_callbacks)
     question, parameters = read_question(fields)
-    catalogue = await run_in_threadpool(services.catalogue.now)
+    catalogue = services.catalogue.recent()
+    if catalogue is None:
+        catalogue = await run_in_threadpool(services.catalogue.now)
     asked = build_request(catalogue, question, parameters)
     content = await chosen_image(services, caller, body.image)
     submit = partial(services.submission.submit, catalogue, asked, content, caller, question.priority)
@@ -110,9 +115,7 @@ def _view(services: Services, record: Record) -> Explanation:
     except RiseError:
         return view(record, None)
     eta_seconds = services.admission.eta_seconds(catalogue, record.request, record.id)
-    return view(
-        record, services.jobs.position(queue, record.id), None if eta_seconds is None else round(eta_seconds, 1)
-    )
+    return view(record, services.jobs.position(queue, record.id), eta_seconds)
 
 
 async def read(
