@@ -125,7 +125,7 @@ def up(settings: Settings, *, say: Callable[[str], None], when_ready: Callable[[
         data = settings.data.expanduser().absolute()
         data.mkdir(parents=True, exist_ok=True)
         cleanup.enter_context(_locked(data))
-        port = _free_port(settings.host, settings.port)
+        port = free_port(settings.host, settings.port)
         sockets = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="rise-")))
         children: list[Child] = []
         cleanup.callback(_stop_all, children)  # last in, first out: before the folder of sockets goes
@@ -171,7 +171,12 @@ def _locked(data: Path) -> IO[str]:
     return lock
 
 
-def _free_port(host: str, port: int) -> int:
+def free_port(host: str, port: int) -> int:
+    """Return a port that nobody listens on: the one asked for, or any where that is 0.
+
+    Raises:
+        CannotStart: where somebody does.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

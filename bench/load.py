@@ -11,7 +11,7 @@ import httpx2
 import numpy as np
 from PIL import Image
 
-from app.up import _free_port
+from app.up import free_port
 from bench.firing import get, post_form, rate
 from bench.rows import Row
 
@@ -31,13 +31,26 @@ def rows(url: str, rounds: int) -> list[Row]:
         bare_reads, uploads = [get("/status/x")] * _READS, [post_form("/upload", question, image)] * _CREATIONS
         read = [(rate(url, reads), rate(plain, bare_reads)) for _ in range(rounds)]
         created = [(rate(url, creations(question, image, first)), rate(plain, uploads)) for first in range(rounds)]
-    return [read_row(read), creation_row(created, len(image))]
+        others = [(rate(url, others_of(image, question, first)), rate(plain, uploads)) for first in range(rounds)]
+    size = f"{len(image) / 1000:.0f} KB JPEG"
+    return [
+        read_row(read),
+        creation_row(created, f"creating explanations of a {size} / a bare endpoint that reads it"),
+        creation_row(others, f"the same, another {size} each time"),
+    ]
 
 
 def creations(question: dict[str, str], image: bytes, first: int) -> list[bytes]:
     """Return requests for explanations that do not exist yet."""
     seeds = range(10_000 * (first + 1), 10_000 * (first + 1) + _CREATIONS)
     return [post_form("/v1/explanations", {**question, "seed": str(seed)}, image) for seed in seeds]
+
+
+def others_of(image: bytes, question: dict[str, str], first: int) -> list[bytes]:
+    """Return requests with an image each that nobody has sent before: the same picture with another comment in it."""
+    numbers = range(10_000 * (first + 1), 10_000 * (first + 1) + _CREATIONS)
+    comments = (b"\xff\xfe\x00\x0a" + f"{number:08d}".encode() for number in numbers)
+    return [post_form("/v1/explanations", question, image[:2] + comment + image[2:]) for comment in comments]
 
 
 def read_row(measured: list[tuple[float, float]]) -> Row:
@@ -47,10 +60,9 @@ def read_row(measured: list[tuple[float, float]]) -> Row:
     return Row(what, f"{ours:,.0f} (bare endpoint: {theirs:,.0f})", f">= {target:,.0f}", ours >= target)
 
 
-def creation_row(measured: list[tuple[float, float]], size: int) -> Row:
+def creation_row(measured: list[tuple[float, float]], what: str) -> Row:
     ratio = statistics.median(ours / theirs for ours, theirs in measured)
     ours, theirs = (statistics.median(column) for column in zip(*measured, strict=True))
-    what = f"creating explanations of a {size / 1000:.0f} KB JPEG / a bare endpoint that reads it"
     return Row(what, f"{ratio:.2f} ({ours:.0f} and {theirs:.0f} per second)", ">= 0.5", ratio >= 0.5)
 
 
@@ -71,7 +83,7 @@ def jpeg_of(size: int) -> bytes:
 @contextmanager
 def bare() -> Iterator[str]:
     """Run the bare application under the same server; give its address."""
-    port = _free_port("127.0.0.1", 0)
+    port = free_port("127.0.0.1", 0)
     command = [sys.executable, "-m", "uvicorn", "bench.bare:app", "--port", str(port), "--no-access-log"]
     process = subprocess.Popen([*command, "--log-level", "warning"])
     try:

@@ -23,7 +23,9 @@ Priority = Literal["interactive", "batch"]
 _LANES: dict[Priority, int] = {"interactive": 1, "batch": 2}
 
 # KEYS: the queue. ARGV: job, lane, tenant, seconds, work, masks. Also moves a waiting job to a better lane, and does
-# nothing to one that has left the queue.
+# nothing to one that has left the queue. Looks from the end as far as to the tenant's last job: because start tags of
+# one tenant only grow, that is the one that counts, and the new job stands behind it; so a queue that one tenant fills
+# costs the same however long it is.
 _PLACE = """
 local queue, id, lane, tenant = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local job = 'rq:job:' .. id
@@ -31,32 +33,33 @@ local present = tonumber(redis.call('HGET', job, 'lane'))
 if present and present <= lane then return end
 if redis.call('LREM', queue, -1, id) == 0 then return end
 
-local waiting, lanes, starts, now, last = redis.call('LRANGE', queue, 0, -1), {}, {}, nil, 0
-for place, other in ipairs(waiting) do
-  local turn = redis.call('HMGET', 'rq:job:' .. other, 'lane', 'start', 'finish', 'tenant')
+local waiting, before, now, last = redis.call('LRANGE', queue, 0, -1), 0, nil, nil
+local lanes, starts, place = {}, {}, #waiting
+while place > 0 and not last do
+  local turn = redis.call('HMGET', 'rq:job:' .. waiting[place], 'lane', 'start', 'finish', 'tenant')
   lanes[place], starts[place] = tonumber(turn[1]) or 0, tonumber(turn[2]) or 0
   if lanes[place] == lane then
     now = math.min(now or starts[place], starts[place])
-    if turn[4] == tenant then last = math.max(last, tonumber(turn[3])) end
+    if turn[4] == tenant then last = tonumber(turn[3]) end
   end
+  place = place - 1
 end
-local start = math.max(now or 0, last)
+local start = last or now or 0
 
-local before, position = nil, 0
-for place = #waiting, 1, -1 do
-  if lanes[place] < lane or (lanes[place] == lane and starts[place] <= start) then
-    before, position = waiting[place], place
+for seen = #waiting, place + 1, -1 do
+  if lanes[seen] < lane or (lanes[seen] == lane and starts[seen] <= start) then
+    before = seen
     break
   end
 end
-if before then
-  redis.call('LINSERT', queue, 'AFTER', before, id)
+if before > 0 then
+  redis.call('LINSERT', queue, 'AFTER', waiting[before], id)
 else
   redis.call('LPUSH', queue, id)
 end
 redis.call('HSET', job, 'lane', lane, 'tenant', tenant, 'start', string.format('%.17g', start),
   'finish', string.format('%.17g', start + ARGV[4]), 'work', ARGV[5], 'masks', ARGV[6])
-return position
+return before
 """
 
 
