@@ -78,9 +78,9 @@ def load_rows(options: argparse.Namespace) -> list[Row]:
     from tests.conftest import start_service, stop_service  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
-        running = start_service(Path(folder) / "data", RISE_MAX_QUEUED="1000000")
+        running = start_service(Path(folder) / "data", RISE_MAX_QUEUED="1000000", RISE_HEARTBEAT_SECONDS="30")
         try:
-            return [*load.rows(running.url, options.rounds), *hostility.rows(running)]
+            return [*load.rows(running, options.rounds), *hostility.rows(running)]
         finally:
             stop_service(running)
 

@@ -1,6 +1,8 @@
 """How many calls one front-end process answers, beside a bare FastAPI endpoint in the same run."""
 
 import io
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from PIL import Image
 from app.up import free_port
 from bench.firing import get, post_form, rate
 from bench.rows import Row
+from tests.conftest import Service
 
 _READS = 3000
 _CREATIONS = 150
@@ -21,8 +24,9 @@ _IMAGE_BYTES = 200_000
 _LEAST_READS = 1500
 
 
-def rows(url: str, rounds: int) -> list[Row]:
-    """Measure the service and the bare application in turn."""
+def rows(service: Service, rounds: int) -> list[Row]:
+    """Measure the service and the bare application in turn; workers stand still, as if on machines of their own."""
+    url = service.url
     image = jpeg_of(_IMAGE_BYTES)
     question = {"model": "shapes", "masks": "64", "until": "1", "priority": "batch"}
     with httpx2.Client(base_url=url, timeout=120) as client, bare() as plain:
@@ -30,8 +34,9 @@ def rows(url: str, rounds: int) -> list[Row]:
         reads = [get(answer.json()["links"]["self"])] * _READS
         bare_reads, uploads = [get("/status/x")] * _READS, [post_form("/upload", question, image)] * _CREATIONS
         read = [(rate(url, reads), rate(plain, bare_reads)) for _ in range(rounds)]
-        created = [(rate(url, creations(question, image, first)), rate(plain, uploads)) for first in range(rounds)]
-        others = [(rate(url, others_of(image, question, first)), rate(plain, uploads)) for first in range(rounds)]
+        with standing_still(service.worker_ids()):
+            created = [(rate(url, creations(question, image, first)), rate(plain, uploads)) for first in range(rounds)]
+            others = [(rate(url, others_of(image, question, first)), rate(plain, uploads)) for first in range(rounds)]
     size = f"{len(image) / 1000:.0f} KB JPEG"
     return [
         read_row(read),
@@ -78,6 +83,18 @@ def jpeg_of(size: int) -> bytes:
         if len(found) >= size:
             break
     return found
+
+
+@contextmanager
+def standing_still(processes: list[int]) -> Iterator[None]:
+    """Stop processes for as long as the block lasts, which must be shorter than they may be silent."""
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
 
 
 @contextmanager
