@@ -12,6 +12,7 @@ from app.contract.schemas import JsonObject
 from app.sources import ById, ByUrl, Source, read_source
 
 _PLAIN_TEXT = {"model", "method", "callback", "image_url", "image_id"}  # never read as JSON: a model may be called "1"
+_PYTHON_WORDS = {"True": True, "False": False, "None": None}  # what Python's own HTTP clients write into forms
 _IMAGE_FIELDS = ("image", "image_url", "image_id")
 _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
@@ -87,7 +88,7 @@ def _value(name: str, value: UploadFile | str) -> Any:
     try:
         return _parsed(value)
     except (ValueError, RecursionError):
-        return value
+        return _PYTHON_WORDS.get(value, value)
 
 
 def _from_json(content: bytes) -> Body:

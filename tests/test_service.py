@@ -90,6 +90,13 @@ def test_the_same_number_written_differently_is_the_same_request(http: httpx2.Cl
     assert len(ids) == 1
 
 
+def test_a_form_takes_truth_as_json_writes_it_and_as_python_does(http: httpx2.Client, star: bytes) -> None:
+    bodies = [explain(http, star, seed=56, masks=256, shrink=word).json() for word in ("true", "True")]
+    assert [body["parameters"]["shrink"] for body in bodies] == [True, True]
+    assert bodies[0]["id"] == bodies[1]["id"]
+    assert explain(http, star, seed=56, shrink="yes").status_code == 422
+
+
 def test_json_with_base64_means_the_same_as_a_form(http: httpx2.Client, star: bytes) -> None:
     form = explain(http, star, seed=5, targets='[{"label": "ring"}]').json()
     body = {
