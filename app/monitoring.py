@@ -42,7 +42,15 @@ class ServiceCollector(Collector):
         """Return all metrics of the service."""
         counted = self._services.statistics.read()
         catalogue = self._services.catalogue.now()
-        return [*_counters(counted), *_histograms(counted), *_workers(catalogue), *_queues(self._services, catalogue)]
+        return [
+            *_counters(counted),
+            *_histograms(counted),
+            *_workers(catalogue),
+            _models(catalogue),
+            *_queues(self._services, catalogue),
+            *_callbacks(self._services),
+            _server(self._services),
+        ]
 
 
 def _counters(counted: list[Counted]) -> list[Metric]:
@@ -88,6 +96,13 @@ def _workers(catalogue: Catalogue) -> list[Metric]:
     return [states, batches, memory]
 
 
+def _models(catalogue: Catalogue) -> Metric:
+    states = GaugeMetricFamily("rise_models", "Models that live workers name.", labels=["model", "state"])
+    for card in catalogue.models:
+        states.add_metric([card.id, card.state], 1)
+    return states
+
+
 def _queues(services: Services, catalogue: Catalogue) -> list[Metric]:
     depth = GaugeMetricFamily("rise_queue_depth", "Jobs that wait.", labels=["queue"])
     running = GaugeMetricFamily("rise_queue_running", "Jobs that run.", labels=["queue"])
@@ -98,3 +113,18 @@ def _queues(services: Services, catalogue: Catalogue) -> list[Metric]:
         running.add_metric([queue], found.running)
         age.add_metric([queue], found.oldest_seconds)
     return [depth, running, age]
+
+
+def _callbacks(services: Services) -> list[Metric]:
+    waiting, overdue = services.callbacks.waiting()
+    return [
+        GaugeMetricFamily("rise_callbacks_waiting", "Callbacks that are due or will be tried again.", waiting),
+        GaugeMetricFamily("rise_callbacks_overdue_seconds", "Seconds that the first due callback has waited.", overdue),
+    ]
+
+
+def _server(services: Services) -> Metric:
+    memory = GaugeMetricFamily("rise_redis_memory_bytes", "Memory of the Redis server; limit 0: none.", labels=["kind"])
+    for kind, size in services.statistics.server_memory().items():
+        memory.add_metric([kind], size)
+    return memory

@@ -134,5 +134,8 @@ def test_metrics_count_explanations_masks_and_requests(observed: Service, explai
     assert samples["rise_requests_total", "/v1/explanations", "200", "POST"] == 1
     assert samples["rise_workers", "idle"] + samples["rise_workers", "busy"] == 1
     assert samples["rise_queue_depth", "default"] == 0
+    assert samples["rise_models", "ready", "shapes"] == 1
+    assert samples["rise_callbacks_waiting",] == samples["rise_callbacks_overdue_seconds",] == 0
+    assert samples["rise_redis_memory_bytes", "used"] > samples["rise_redis_memory_bytes", "limit"] == 0
     assert any(name == "rise_batch_size" and value >= 1 for (name, *_), value in samples.items())
     assert any(name == "rise_device_memory_bytes" and value > 0 for (name, *_), value in samples.items())

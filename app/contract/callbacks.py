@@ -5,6 +5,7 @@ waiting callbacks due and puts them into the outbox in the same step, so that no
 for an explanation that has ended already is told at once.
 """
 
+import time
 import uuid
 from datetime import datetime
 from typing import Any, Literal
@@ -118,6 +119,12 @@ class Callbacks:
         text = delivery.model_dump_json(exclude_none=True)
         if self._register(keys=keys, args=[text, self._keep_seconds, _MOST]) == b"full":
             raise wrong_field("/callback", f"this explanation has {_MOST} callbacks already")
+
+    def waiting(self) -> tuple[int, float]:
+        """Return how many are due or will be tried again, and for how many seconds the first has been due."""
+        first: Any = self._redis.zrange(OUTBOX, 0, 0, withscores=True)
+        overdue = max(0.0, time.time() - first[0][1]) if first else 0.0
+        return int(self._redis.zcard(OUTBOX)), overdue
 
     def of(self, explanation_id: str) -> list[Delivery]:
         """Return the callbacks of an explanation: those never tried, then the others, the latest attempt first."""

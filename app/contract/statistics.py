@@ -60,6 +60,11 @@ class Statistics:
         found: Any = self._redis.hgetall(_KEY)
         return [_parse(name.decode(), float(value)) for name, value in sorted(found.items())]
 
+    def server_memory(self) -> dict[str, int]:
+        """Return how many bytes the Redis server has `used`, and its `limit`; a limit of 0 is none."""
+        found: Any = self._redis.info("memory")
+        return {"used": int(found["used_memory"]), "limit": int(found["maxmemory"])}
+
     def _add(self, found: Iterable[Counted]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for one in found:

@@ -1,18 +1,21 @@
 """Whether this process lives, and whether the service can do its work."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from obstore.exceptions import BaseError as StorageError
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from app.dependencies import Service, Services
+from app.openapi import PROBLEMS
 
 router = APIRouter(tags=["health"])
 
 Check = Literal["ok", "failing"]
+Part = Literal["redis", "storage", "workers"]
+Excluded = Annotated[Part | None, Query(description="A part that is looked at and does not count.")]
 
 
 class Readiness(BaseModel):
@@ -31,16 +34,21 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", operation_id="isReady", responses={503: {"model": Readiness}})
-def readyz(services: Service, response: Response) -> Readiness:
+@router.get("/readyz", operation_id="isReady", responses={"4XX": PROBLEMS["4XX"], 503: {"model": Readiness}})
+def readyz(services: Service, response: Response, exclude: Excluded = None) -> Readiness:
     """Return whether Redis and storage answer and a live worker has a model ready; says which is missing."""
-    checks = {"redis": services.store.ping, "storage": services.blobs.ping, "workers": lambda: _some_model(services)}
+    checks: dict[Part, Callable[[], None]] = {
+        "redis": services.store.ping,
+        "storage": services.blobs.ping,
+        "workers": lambda: _some_model(services),
+    }
     complaints = {name: _complaint(check) for name, check in checks.items()}
     detail = [f"{name}: {words}" for name, words in complaints.items() if words]
-    response.status_code = 503 if detail else 200
+    ready = not any(words for name, words in complaints.items() if name != exclude)
+    response.status_code = 200 if ready else 503
     states: dict[str, Check] = {name: "failing" if words else "ok" for name, words in complaints.items()}
     return Readiness(
-        ready=not detail, redis=states["redis"], storage=states["storage"], workers=states["workers"], detail=detail
+        ready=ready, redis=states["redis"], storage=states["storage"], workers=states["workers"], detail=detail
     )
 
 
