@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The front end and the sender of callbacks: no torch. About 350 MB, 130 of which are the base.
+# The front end and the sender of callbacks: no torch. About 320 MB, 130 of which are the base.
 # The base is pinned by its tag. Where images are built for others, pin what was tested by digest:
 #   docker build -f docker/app.Dockerfile --build-arg BASE=python:3.11-slim-bookworm@sha256:... .
 ARG BASE=python:3.11-slim-bookworm
