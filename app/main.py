@@ -34,6 +34,7 @@ from app.contract.tracing import configure_tracing
 from app.contract.uploads import UploadRegister
 from app.dependencies import Services
 from app.intake import Intake
+from app.integrations import integrations
 from app.outbound.guard import guarded_client
 from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
@@ -87,6 +88,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(module.router)
     for module in (catalogue, health, monitoring, document):
         app.include_router(module.router)
+    for integration in integrations(settings):
+        app.include_router(integration.router)
     return app
 
 
