@@ -84,8 +84,13 @@ _BEARER = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-def _caller(request: Request, services: Services, credentials: HTTPAuthorizationCredentials | None) -> Caller:
-    caller = caller_of(services.keys, credentials.credentials if credentials else None)
+def counted_caller(request: Request, services: Services, secret: str | None) -> Caller:
+    """Return who sent a secret, after counting the request.
+
+    Raises:
+        RiseError: `unauthorized` or `too-many-requests`.
+    """
+    caller = caller_of(services.keys, secret)
     count_request(services.rates, caller, request.scope["state"])
     return caller
 
@@ -100,7 +105,8 @@ def caller_who_may(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     async def allowed(request: Request, services: Service, credentials: Credentials) -> Caller:
         if services.settings.keys != "on":
             return EVERYBODY
-        caller = await run_in_threadpool(_caller, request, services, credentials)
+        secret = credentials.credentials if credentials else None
+        caller = await run_in_threadpool(counted_caller, request, services, secret)
         if scope not in caller.scopes:
             raise RiseError("forbidden", f"this needs a key with the scope {scope!r}")
         return caller

@@ -34,6 +34,7 @@ _PR_SET_PDEATHSIG = 1
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
 _ADDRESS = "redis.url"
 _FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # because glibc keeps what many threads have decoded, one arena for each
+_SECRETS = {"RISE_WEBHOOK_SECRET", "RISE_LABEL_STUDIO_API_KEY"}
 _GRACE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _HEALTHY_SECONDS = 10.0  # a child that lived this long was not started in vain
@@ -223,13 +224,13 @@ def _services(settings: Settings, port: int, data: Path, redis_url: str) -> list
     uvicorn += ["--timeout-graceful-shutdown", str(STREAMS_END_SECONDS)]
     worker = [sys.executable, "-m", "workers", "worker"]
     webhooks = [sys.executable, "-m", "app.webhooks"]
-    unsigned = {
-        name: value for name, value in environment.items() if name != "RISE_WEBHOOK_SECRET"
+    harmless = {
+        name: value for name, value in environment.items() if name not in _SECRETS
     }  # because models are somebody else's code
     return [
         Child("front end", uvicorn, {**_FEW_ARENAS, **environment}),
         *([Child("webhooks", webhooks, environment)] if _sends_callbacks(settings) else []),
-        *(Child(f"worker {number}", worker, unsigned) for number in range(1, settings.workers + 1)),
+        *(Child(f"worker {number}", worker, harmless) for number in range(1, settings.workers + 1)),
     ]
 
 

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.contract.callbacks import GIVE_UP_SECONDS
 from app.contract.logs import LogFormat
+from app.contract.schemas import Identifier
 
 
 def user_data_folder() -> Path:
@@ -73,6 +74,28 @@ class Settings(BaseSettings):
         GIVE_UP_SECONDS, ge=0, le=GIVE_UP_SECONDS, description="When a callback that fails is not tried any more."
     )
     public_url: str = Field("", description="Where clients find the service: makes the links in callbacks absolute.")
+    label_studio_url: str = Field(
+        "", description="Where Label Studio is, as seen from here; set, it switches the ML backend for it on."
+    )
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""), description="A user's access token of Label Studio: personal, or of the legacy kind."
+    )
+    label_studio_model: Identifier | None = Field(
+        None, description="Model of projects that are connected without one in the backend's address."
+    )
+    label_studio_parameters: dict[str, Any] = Field(
+        default_factory=dict, description='Of every explanation for Label Studio, as JSON: `{"masks": 1000}`.'
+    )
+    label_studio_labels: dict[str, str] = Field(
+        default_factory=dict,
+        description='The label of projects for a class of models, as JSON, where their names differ: `{"n02084071": '
+        '"dog"}`.',
+    )
+    label_studio_tenants: str = Field(
+        "",
+        description="With keys on, the tenants whose keys may be given to Label Studio, with commas between: they see "
+        "every image that its access token can see.",
+    )
     device: str = Field("auto", description="Where workers compute: auto, cpu, cuda, cuda:1, ...")
 
     @property

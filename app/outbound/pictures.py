@@ -54,12 +54,21 @@ class Pictures:
                 raise httpx2.RequestError(f"the host answers {answer.status_code} {answer.reason_phrase}".rstrip())
             if answer.headers.get("content-encoding", "identity") != "identity":
                 raise httpx2.RequestError("the host sends a compressed answer that was not asked for")
-            content = bytearray()
-            async for part in answer.aiter_raw():
-                content += part
-                if len(content) > self.max_bytes:
-                    raise RiseError("image-too-large", f"the image has more than {self.max_bytes} bytes")
-            return bytes(content)
+            return await bounded(answer, self.max_bytes)
+
+
+async def bounded(answer: httpx2.Response, max_bytes: int) -> bytes:
+    """Return the body of an answer that is an image.
+
+    Raises:
+        RiseError: `image-too-large`, as soon as it is.
+    """
+    content = bytearray()
+    async for part in answer.aiter_raw():
+        content += part
+        if len(content) > max_bytes:
+            raise RiseError("image-too-large", f"the image has more than {max_bytes} bytes")
+    return bytes(content)
 
 
 def _problem(code: str, field: str, detail: str) -> RiseError:

@@ -1,0 +1,199 @@
+"""An ML backend for Label Studio, at `/integrations/label-studio` or `/integrations/label-studio/MODEL`.
+
+Connected to a project, it answers every task with what the model says, its class or boxes, and where it looked, as
+brush masks; and an annotator's rectangle with what speaks inside of it. The model stands in the path, because Label
+Studio joins its own words to the address (a query would be lost) and sends its `extra_params` to /setup alone, which
+this service would have to remember.
+
+Label Studio waits 1 second for /health, 3 for /setup, 100 for /predict. What is not finished by then is 503, and a
+promise (`pushing.py`). The token that /setup sends is somebody's own: it is neither used nor kept.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from app.caller import EVERYBODY, Caller
+from app.contract.connection import connect
+from app.contract.errors import RiseError, wrong_field
+from app.contract.promises import Promises
+from app.contract.schemas import JsonObject
+from app.contract.settings import Settings
+from app.dependencies import Service, Services, counted_caller
+from app.integrations.label_studio.answering import predictions
+from app.integrations.label_studio.backend import Backend, Errand, version_of
+from app.integrations.label_studio.drawing import Rectangle, answer_to
+from app.integrations.label_studio.label_config import read_layout
+from app.integrations.label_studio.pushing import Pusher
+from app.integrations.label_studio.studio import Studio, read_address
+
+_MOST_TASKS = 1000
+
+
+def is_on(settings: Settings) -> bool:
+    """Return whether the operator has said where Label Studio is."""
+    return bool(settings.label_studio_url)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Backend]]:
+    services: Services = app.state.services
+    settings = services.settings
+    studio = Studio(
+        read_address(settings),
+        settings.label_studio_api_key.get_secret_value(),
+        max_bytes=settings.max_image_bytes,
+        seconds=settings.fetch_seconds,
+    )
+    backend = Backend(services, studio, Promises(connect(settings.redis_url), "label-studio"))
+    pushing = asyncio.create_task(Pusher(backend).keep_pushing())
+    yield {"label_studio": backend}
+    pushing.cancel()
+    await studio.close()
+
+
+router = APIRouter(prefix="/integrations/label-studio", include_in_schema=False, lifespan=_lifespan)
+
+
+async def _backend(request: Request) -> Backend:
+    backend: Backend = request.state.label_studio
+    return backend
+
+
+async def _caller(
+    request: Request,
+    services: Service,
+    credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))],
+) -> Caller:
+    """Return who asks: the password is an API key, the user name may be anything.
+
+    Raises:
+        RiseError: `unauthorized`, `forbidden` or `too-many-requests`.
+    """
+    settings = services.settings
+    if settings.keys != "on":
+        return EVERYBODY
+    secret = credentials.password if credentials else None
+    caller = await run_in_threadpool(counted_caller, request, services, secret)
+    trusted = settings.label_studio_tenants.replace(",", " ").split()
+    if "explain" not in caller.scopes or caller.tenant not in trusted:
+        detail = "this needs a key with the scope 'explain', of a tenant that RISE_LABEL_STUDIO_TENANTS names"
+        raise RiseError("forbidden", detail)
+    return caller
+
+
+Asked = Annotated[Backend, Depends(_backend)]
+Asking = Annotated[Caller, Depends(_caller)]
+
+
+class _Body(BaseModel):
+    """What is read of a request; Label Studio sends more, and other versions send other things."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Setup(_Body):
+    """A project is connected, or asked about again."""
+
+    label_config: str = Field("", alias="schema")
+
+
+class Task(_Body):
+    """A task to predict."""
+
+    id: int = Field(ge=0)
+    data: JsonObject
+
+
+class Context(_Body):
+    """What an annotator drew."""
+
+    result: list[JsonObject] = Field(default_factory=list)
+
+
+class Params(_Body):
+    """How to predict."""
+
+    context: Context | None = None
+
+
+class Predict(_Body):
+    """Tasks to predict, of one project."""
+
+    tasks: list[Task] = Field(min_length=1, max_length=_MOST_TASKS)
+    label_config: str
+    params: Params = Params()
+
+
+@router.get("")
+@router.get("/health")
+@router.get("/{model}/health")
+async def health(_: Asking) -> JsonObject:
+    """Return that somebody is here; of the model, /setup tells."""
+    return {"status": "UP", "model_class": "rise-serve"}
+
+
+@router.post("/setup")
+@router.post("/{model}/setup")
+async def setup(body: Setup, backend: Asked, _: Asking, model: str | None = None) -> JsonObject:
+    """Return the model's version, after checking that the project has something to show an explanation with."""
+    read_layout(body.label_config, field="/schema")
+    return {"model_version": version_of(await backend.question(model))}
+
+
+@router.get("/versions")
+@router.get("/{model}/versions")
+async def versions(backend: Asked, _: Asking, model: str | None = None) -> JsonObject:
+    """Return the one version there is."""
+    return {"versions": [version_of(await backend.question(model))]}
+
+
+@router.post("/predict")
+@router.post("/{model}/predict")
+async def predict(body: Predict, backend: Asked, caller: Asking, model: str | None = None) -> JsonObject:
+    """Return a prediction for each task; or the answer to what an annotator drew on the one that is open."""
+    layout = read_layout(body.label_config, field="/label_config")
+    request = await backend.question(model)
+    errands = [
+        Errand(
+            task=task.id,
+            address=_text(task.data.get(layout.field), place, layout.field),
+            field=f"/tasks/{place}/data/{layout.field}",
+            layout=layout,
+            request=request,
+            tenant=caller.tenant,
+            key=caller.key,
+            limits=caller.limits,
+        )
+        for place, task in enumerate(body.tasks)
+    ]
+    context = body.params.context
+    if context is None or not context.result:
+        return {"results": await predictions(backend, errands)}
+    return {"results": [await answer_to(backend, errands[0], _rectangle(context.result[-1]))]}
+
+
+def _text(address: Any, place: int, field: str) -> str:
+    if not isinstance(address, str):
+        raise wrong_field(f"/tasks/{place}/data/{field}", "the task has no address of an image here")
+    return address
+
+
+def _rectangle(region: JsonObject) -> Rectangle:
+    value = region.get("value")
+    try:
+        return Rectangle.model_validate(value)
+    except ValueError as cause:
+        raise wrong_field("/params/context/result/0/value", "draw a rectangle") from cause
+
+
+@router.post("/webhook", status_code=204)
+@router.post("/{model}/webhook", status_code=204)
+async def webhook() -> None:
+    """Take note of nothing: Label Studio tells ML backends of everything, without a key, and nobody learns here."""

@@ -1,0 +1,81 @@
+"""Answers Label Studio in time: from finished explanations, or with "later" and a promise.
+
+Label Studio stores an empty answer as a prediction and does not ask again, so an unfinished explanation is never
+answered with one. Its predictions come together or not at all: where one is missing when the time is up, all of them
+are promised and pushed.
+"""
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from app.contract.errors import RiseError
+from app.contract.schemas import JsonObject, Record
+from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
+from app.integrations.label_studio.predictions import found_nothing
+
+COME_AGAIN_SECONDS = 30.0
+_LONGEST_SECONDS = 80.0  # Label Studio gives up after 100
+_STORED_SECONDS = 5.0  # by when Label Studio has stored the predictions of an answer
+
+
+class Outcome(NamedTuple):
+    """How far a task came: its errand, and the explanation as it stands or why there is none."""
+
+    errand: Errand
+    record: Record | None = None
+    problem: RiseError | None = None
+
+
+def deadline_of(backend: Backend) -> float:
+    """Return until when a request that came now can be held, on the monotonic clock."""
+    return time.monotonic() + min(_LONGEST_SECONDS, backend.services.settings.max_wait_seconds)
+
+
+async def predictions(backend: Backend, errands: list[Errand]) -> list[JsonObject]:
+    """Return the predictions for tasks.
+
+    Raises:
+        RiseError: `busy` where they come later; for a single task, what is wrong with it.
+    """
+    deadline = deadline_of(backend)
+    outcomes = await asyncio.gather(*(_outcome(backend, errand, deadline) for errand in errands))
+    if len(outcomes) == 1 and (problem := _hopeless(outcomes[0])) is not None:
+        raise problem
+    if all(is_told(outcome.record) for outcome in outcomes):
+        return [await _said(backend, outcome) for outcome in outcomes]
+    for outcome in outcomes:
+        if _hopeless(outcome) is None:
+            await backend.promise(outcome.errand, seconds=0)
+    raise RiseError(
+        "busy",
+        "not all explanations are finished; their predictions are sent to Label Studio when they are",
+        retry_after_seconds=COME_AGAIN_SECONDS,
+    )
+
+
+async def _outcome(backend: Backend, errand: Errand, deadline: float) -> Outcome:
+    try:
+        started = await backend.started(errand)
+    except RiseError as problem:
+        return Outcome(errand, problem=problem)
+    return Outcome(started, await backend.ended(started, seconds=max(0.0, deadline - time.monotonic())))
+
+
+def _hopeless(outcome: Outcome) -> RiseError | None:
+    """Return why a task will never have a prediction; None where it may come, or is there."""
+    if outcome.problem is not None:
+        return outcome.problem if outcome.problem.retry_after_seconds is None else None
+    return failure_of(outcome.record)
+
+
+async def _said(backend: Backend, outcome: Outcome) -> JsonObject:
+    """Return the prediction of a task, and see to what is still owed to it: nothing, or the overlay."""
+    errand, record = outcome.errand, outcome.record
+    assert record is not None
+    said = await backend.prediction(errand, record)
+    if errand.layout.overlay is None or found_nothing(record):
+        await backend.settle(errand)
+    else:
+        await backend.promise(errand, seconds=_STORED_SECONDS)
+    return said

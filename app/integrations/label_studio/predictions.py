@@ -1,0 +1,170 @@
+"""An explanation in Label Studio's words: the class, the boxes, and masks at the levels that hold most of the saliency.
+
+There is no control for a heat map. What comes nearest is two brush masks, the smallest regions that hold 50 % and 80 %
+of the positive saliency (`app/regions.py`), and the overlay as a second image.
+"""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.contract.blobs import Blobs
+from app.contract.geometry import Array
+from app.contract.schemas import Box, JsonObject, Record, Status, TargetResult
+from app.formats import Style, formats, of_one_fill
+from app.integrations.label_studio.brush import encode
+from app.integrations.label_studio.label_config import LEVELS, Control, Layout
+from app.maps import Subject, draw_sheet, target_at
+from app.regions import region
+
+_DRAWN_SIDE = 1024  # maps are smooth: masks are found at this size and enlarged
+_OVERLAY_SIDE = 800
+_JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What an explanation is said with.
+
+    Attributes:
+        layout: the tags of the project's label config.
+        table: the label for a class, where the operator has said so.
+        version: of the model, as Label Studio tells predictions apart.
+    """
+
+    layout: Layout
+    table: Mapping[str, str]
+    version: str
+
+
+def found_nothing(record: Record) -> bool:
+    """Return whether an explanation has ended because there is nothing in the image that it could explain."""
+    return record.status is Status.FAILED and record.error is not None and record.error.code == "no-target"
+
+
+def prediction_of(record: Record, blobs: Blobs, wording: Wording) -> JsonObject:
+    """Return the prediction for a task.
+
+    Args:
+        record: a finished explanation, or one that found nothing.
+        blobs: where its effects are.
+        wording: what to say it with.
+    """
+    said = [part for target in record.targets for part in _of_target(record, blobs, target, wording)]
+    return _prediction(record, said, wording)
+
+
+def prediction_inside(record: Record, blobs: Blobs, wording: Wording, subject: Subject, box: Box) -> JsonObject:
+    """Return what speaks for one target inside of a box, as an answer to an annotator who drew it.
+
+    Args:
+        record: a finished explanation.
+        blobs: where its effects are.
+        wording: what to say it with.
+        subject: whose map is shown.
+        box: x0, y0, x1, y1 in pixels of the image; outside of it nothing counts.
+    """
+    values = _values(record, blobs, subject)
+    scale_x, scale_y = values.shape[1] / record.image.width, values.shape[0] / record.image.height
+    left, right = int(box[0] * scale_x), int(np.ceil(box[2] * scale_x))
+    top, bottom = int(box[1] * scale_y), int(np.ceil(box[3] * scale_y))
+    inside = np.zeros_like(values)
+    inside[top:bottom, left:right] = values[top:bottom, left:right]
+    return _prediction(record, list(_masks(record, inside, subject.target, wording)), wording)
+
+
+def overlay_of(record: Record, blobs: Blobs) -> str:
+    """Return the overlay of an explanation's first target, as an address that holds the picture.
+
+    The browser of an annotator has no key for this service, and explanations expire: so the picture itself is the
+    address, as a small JPEG.
+    """
+    ending = "overlay.png"
+    sheet = draw_sheet(record, blobs, target_at(record, 0), max_side=_OVERLAY_SIDE)
+    picture = Image.open(io.BytesIO(formats()[ending].encode(sheet, Style())))
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _prediction(record: Record, regions: list[JsonObject], wording: Wording) -> JsonObject:
+    scores = [min(max(target.score, 0.0), 1.0) for target in record.targets if target.score is not None]
+    score = sum(scores) / len(scores) if scores else 0.0
+    return {"result": regions, "score": score, "model_version": wording.version}
+
+
+def _of_target(record: Record, blobs: Blobs, target: TargetResult, wording: Wording) -> Iterator[JsonObject]:
+    layout, name = wording.layout, target.name or ""
+    if target.box is not None and layout.rectangles is not None:
+        label = layout.rectangles.label_of(name, wording.table)
+        if label is not None:
+            value = {**_in_percent(target.box, record), "rotation": 0, "rectanglelabels": [label]}
+            yield _region(record, target, layout.rectangles, "rectanglelabels", value, layout.image)
+    if target.box is None and layout.choices is not None:
+        label = layout.choices.label_of(name, wording.table)
+        if label is not None:
+            yield _region(record, target, layout.choices, "choices", {"choices": [label]}, layout.image)
+    if target.error is None and layout.brushes is not None:
+        values = _values(record, blobs, target_at(record, target.index))
+        yield from _masks(record, values, target, wording)
+
+
+def _values(record: Record, blobs: Blobs, subject: Subject) -> Array:
+    return of_one_fill(draw_sheet(record, blobs, subject, max_side=_DRAWN_SIDE))
+
+
+def _masks(record: Record, values: Array, target: TargetResult, wording: Wording) -> Iterator[JsonObject]:
+    """Yield a mask for each level that has a label, the largest first, so that it lies below."""
+    layout = wording.layout
+    assert layout.brushes is not None
+    for level in sorted(LEVELS, reverse=True):
+        label = layout.brushes.label_of_level(level, target.name or "", wording.table)
+        inside = region(values, level / 100)
+        if label is not None and inside.any():
+            code = encode(_enlarged(inside, record.image.width, record.image.height))
+            value = {"format": "rle", "rle": code, "brushlabels": [label]}
+            said = _region(record, target, layout.brushes, "brushlabels", value, layout.image)
+            yield {**said, "id": f"{said['id']}-{level}"}
+
+
+def _enlarged(mask: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
+    picture = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
+    return np.asarray(picture, dtype=bool)
+
+
+def _region(
+    record: Record, target: TargetResult, control: Control, kind: str, value: JsonObject, image: str
+) -> JsonObject:
+    """Return one region; its description says what Label Studio has no place for."""
+    said: dict[str, Any] = {
+        "id": f"{record.id[:12]}-{target.index}-{kind}",
+        "type": kind,
+        "from_name": control.name,
+        "to_name": image,
+        "original_width": record.image.width,
+        "original_height": record.image.height,
+        "image_rotation": 0,
+        "value": value,
+        "meta": {"text": [_remark(target)]},
+    }
+    return said if target.score is None else {**said, "score": target.score}
+
+
+def _remark(target: TargetResult) -> str:
+    parts = [target.name or "", "" if target.score is None else f"{target.score:.3f}"]
+    parts += [] if target.reliability is None else [f"(reliability {target.reliability:.2f})"]
+    return " ".join([part for part in parts if part] + target.warnings)
+
+
+def _in_percent(box: Box, record: Record) -> JsonObject:
+    """Return a box as Label Studio has it, cut off at the edge of the image."""
+    width, height = record.image.width, record.image.height
+    x0, x1 = (100 * min(max(side, 0.0), width) / width for side in (box[0], box[2]))
+    y0, y1 = (100 * min(max(side, 0.0), height) / height for side in (box[1], box[3]))
+    return {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0}
