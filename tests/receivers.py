@@ -80,7 +80,7 @@ def receiver(answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None = Non
             for part in said.parts:
                 self.wfile.write(part)
 
-        do_GET = do_POST = _serve  # noqa: N815 - the names that http.server looks for
+        do_GET = do_POST = do_PATCH = _serve  # noqa: N815 - the names that http.server looks for
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -75,7 +75,9 @@ class Settings(BaseSettings):
     )
     public_url: str = Field("", description="Where clients find the service: makes the links in callbacks absolute.")
     label_studio_url: str = Field(
-        "", description="Where Label Studio is, as seen from here; set, it switches the ML backend for it on."
+        "",
+        pattern=r"^(https?://[^/@?#\s]+(/[^?#\s]*)?)?$",
+        description="Where Label Studio is, as seen from here; set, it switches the ML backend for it on.",
     )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""), description="A user's access token of Label Studio: personal, or of the legacy kind."

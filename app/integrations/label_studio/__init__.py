@@ -10,10 +10,12 @@ promise (`pushing.py`). The token that /setup sends is somebody's own: it is nei
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import httpx2
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,7 +33,7 @@ from app.integrations.label_studio.backend import Backend, Errand, version_of
 from app.integrations.label_studio.drawing import Rectangle, answer_to
 from app.integrations.label_studio.label_config import read_layout
 from app.integrations.label_studio.pushing import Pusher
-from app.integrations.label_studio.studio import Studio, read_address
+from app.integrations.label_studio.studio import Studio
 
 _MOST_TASKS = 1000
 
@@ -45,8 +47,9 @@ def is_on(settings: Settings) -> bool:
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Backend]]:
     services: Services = app.state.services
     settings = services.settings
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # because it logs addresses, and clouds sign theirs
     studio = Studio(
-        read_address(settings),
+        httpx2.URL(settings.label_studio_url),
         settings.label_studio_api_key.get_secret_value(),
         max_bytes=settings.max_image_bytes,
         seconds=settings.fetch_seconds,
@@ -176,7 +179,8 @@ async def predict(body: Predict, backend: Asked, caller: Asking, model: str | No
     context = body.params.context
     if context is None or not context.result:
         return {"results": await predictions(backend, errands)}
-    return {"results": [await answer_to(backend, errands[0], _rectangle(context.result[-1]))]}
+    newest = context.result[-1]  # because what lay there before comes with it
+    return {"results": [await answer_to(backend, errands[0], _rectangle(newest))]}
 
 
 def _text(address: Any, place: int, field: str) -> str:
@@ -190,7 +194,7 @@ def _rectangle(region: JsonObject) -> Rectangle:
     try:
         return Rectangle.model_validate(value)
     except ValueError as cause:
-        raise wrong_field("/params/context/result/0/value", "draw a rectangle") from cause
+        raise wrong_field("/params/context/result/-/value", "draw a rectangle") from cause
 
 
 @router.post("/webhook", status_code=204)

@@ -20,7 +20,7 @@ from app.integrations.label_studio.backend import Backend, Errand, failure_of
 from app.integrations.label_studio.predictions import prediction_inside
 from app.maps import Subject, class_called, target_at
 
-_FIELD = "/params/context/result/0/value"
+_FIELD = "/params/context/result/-/value"
 
 
 class Rectangle(BaseModel):

@@ -6,6 +6,7 @@ of the positive saliency (`app/regions.py`), and the overlay as a second image.
 
 import base64
 import io
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,9 @@ def prediction_inside(record: Record, blobs: Blobs, wording: Wording, subject: S
     top, bottom = int(box[1] * scale_y), int(np.ceil(box[3] * scale_y))
     inside = np.zeros_like(values)
     inside[top:bottom, left:right] = values[top:bottom, left:right]
-    return _prediction(record, list(_masks(record, inside, subject.target, wording)), wording)
+    masks = _masks(record, inside, subject.target, wording)
+    # Names of their own, because the annotator may draw again, beside the masks of the prediction.
+    return _prediction(record, [{**mask, "id": uuid.uuid4().hex[:10]} for mask in masks], wording)
 
 
 def overlay_of(record: Record, blobs: Blobs) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 import httpx2
 
 from app.contract.schemas import JsonObject
-from app.contract.settings import Settings
 from app.outbound.guard import guarded_client, within
 from app.outbound.hosts import Host, Hosts, name_of
 from app.outbound.pictures import bounded
@@ -32,20 +31,6 @@ class StudioRefused(httpx2.HTTPError):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(f"Label Studio answers {status}: {detail}")
         self.status = status
-
-
-def read_address(settings: Settings) -> httpx2.URL:
-    """Return the address of Label Studio.
-
-    Raises:
-        ValueError: if the operator has set something else.
-    """
-    url = httpx2.URL(settings.label_studio_url.rstrip("/"))
-    if url.scheme not in _PORTS or not url.host or url.userinfo or url.query or url.fragment:
-        raise ValueError(
-            f"RISE_LABEL_STUDIO_URL: {settings.label_studio_url!r} is not https://host or http://host:port"
-        )
-    return url
 
 
 class Studio:
