@@ -32,11 +32,13 @@ class FakeStudio:
         up: whether it takes predictions.
         stored: predictions, in the order in which they came.
         data: of every task, by id.
+        gone: tasks that were deleted.
     """
 
     up: threading.Event = field(default_factory=threading.Event)
     stored: list[dict[str, Any]] = field(default_factory=list)
     data: dict[int, dict[str, Any]] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
     changed: threading.Condition = field(default_factory=threading.Condition)
     server: Receiver | None = None
 
@@ -51,14 +53,20 @@ class FakeStudio:
             return Answer(parts=((SAMPLES / path.rpartition("/")[2]).read_bytes(),))
         if not self.up.is_set():
             return Answer(502)
-        if path == "/api/predictions":
-            return _json([one for one in self.stored if f"task={one['task']}" == query])
-        if path == "/api/predictions/":
-            return self._keep(lambda: self.stored.append(json.loads(asked.body)))
+        if path.startswith("/api/predictions"):
+            return self._predictions(path, query, asked)
         task = int(path.strip("/").rpartition("/")[2])
         if asked.method == "PATCH":
             return self._keep(lambda: self.data.update({task: json.loads(asked.body)["data"]}))
         return _json({"data": self.data.setdefault(task, {"image": "kept", "more": [1]})})
+
+    def _predictions(self, path: str, query: str, asked: Asked) -> Answer:
+        if path == "/api/predictions":
+            return _json([one for one in self.stored if f"task={one['task']}" == query])
+        prediction = json.loads(asked.body)
+        if prediction["task"] in self.gone:
+            return Answer(404)
+        return self._keep(lambda: self.stored.append(prediction))
 
     def _keep(self, change: Any) -> Answer:
         with self.changed:

@@ -15,7 +15,9 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from numpy.typing import NDArray
 from PIL import Image
+from redis import Redis
 
+from app.contract.promises import Promises
 from app.contract.settings import Settings
 from app.main import create_app
 from tests.a_label_studio import PLAIN, WITH_OVERLAY, FakeStudio, fake_studio
@@ -45,7 +47,7 @@ class World:
         body = {"tasks": tasks, "project": "1.17", "label_config": config, "params": {"login": None, **params}}
         return self.http.post(f"{HERE}{model}/predict", json=body)
 
-    def draw(self, picture: str, label: str, rectangle: dict[str, float], **more: Any) -> httpx2.Response:
+    def draw(self, picture: str, label: str, rectangle: dict[str, int], **more: Any) -> httpx2.Response:
         drawn = {"type": "rectanglelabels", "value": {**rectangle, "rectanglelabels": [label]}}
         older = {"type": "rectanglelabels", "value": {"x": 1, "y": 1, "width": 2, "height": 2}}
         return self.predict(1, picture, context={"result": [older, drawn]}, **more)
@@ -232,6 +234,13 @@ def test_tasks_that_came_together_are_all_pushed_the_finished_ones_too(hurried: 
     )
 
 
+def test_all_tasks_of_a_project_at_once_get_their_predictions(hurried: World) -> None:
+    tasks = [{"id": task, "data": {"image": "/data/upload/1/several.jpg"}} for task in range(1000, 1060)]
+    assert hurried.http.post(f"{HERE}/predict", json={"tasks": tasks, "label_config": PLAIN}).status_code == 503
+    hurried.studio.wait_for(lambda: {task["id"] for task in tasks} <= {one["task"] for one in hurried.studio.stored})
+    assert all(len(hurried.studio.predictions_of(task)) == 1 for task in range(1000, 1060))
+
+
 def test_one_bad_image_among_others_stops_none_of_them(hurried: World) -> None:
     pictures = {31: "/data/upload/1/several.jpg", 32: "/api/users/"}
     tasks = [{"id": task, "data": {"image": picture}} for task, picture in pictures.items()]
@@ -265,6 +274,19 @@ def test_what_a_front_end_promised_before_it_died_is_kept_by_the_next(hurried: W
     os.kill(front_end, signal.SIGKILL)
     hurried.studio.up.set()
     assert hurried.studio.predictions_of(50)[0]["model_version"].startswith("clever-hans-")
+
+
+def test_when_every_task_has_its_prediction_or_is_gone_nothing_is_owed_any_more(hurried: World) -> None:
+    hurried.studio.gone.add(60)
+    for task in (60, 61):
+        assert hurried.predict(task, "/data/upload/1/star.jpg", WITH_OVERLAY, "/clever-hans").status_code in {200, 503}
+    hurried.studio.wait_for(lambda: "overlay" in hurried.studio.data.get(61, {}))
+    with Redis.from_url((hurried.service.data / "redis.url").read_text()) as redis:
+        deadline = time.monotonic() + 60
+        while Promises(redis, "label-studio").owed():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert not [one for one in hurried.studio.stored if one["task"] == 60]
 
 
 def test_a_classifier_answers_a_rectangle_with_the_part_of_its_map_inside(hurried: World) -> None:

@@ -78,6 +78,8 @@ HOSTILE = {
     "size": ("<View>" + "x" * 2_000_000 + "</View>", "characters"),
     "no XML": ("hello", "syntax error"),
     "nothing": ("", "no element"),
+    "an encoding": ('<?xml version="1.0" encoding="utf-16"?><View/>', "encoding"),
+    "no encoding": ('<?xml version="1.0" encoding="no-such"?><View/>', "encoding"),
     "half a pair": ("<View>\ud800</View>", "surrogates"),
     "no control": ('<View><Image name="i" value="$i"/></View>', "needs an Image"),
     "no image": ('<View><Text name="t" value="$t"/><Choices name="c" toName="t"/></View>', "needs an Image"),

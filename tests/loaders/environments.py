@@ -21,6 +21,7 @@ PACKAGES = {
     "mlserver": "mlserver==1.7.1",
     "kserve": "kserve==0.21.0",
     "openapi-python-client": "openapi-python-client==0.29.1",
+    "label-studio": "label-studio==1.23.2",
 }
 SECONDS_TO_INSTALL = 200  # less than what pytest-timeout gives a test, so that it is skipped with a reason
 

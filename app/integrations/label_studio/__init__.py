@@ -35,7 +35,7 @@ from app.integrations.label_studio.label_config import read_layout
 from app.integrations.label_studio.pushing import Pusher
 from app.integrations.label_studio.studio import Studio
 
-_MOST_TASKS = 1000
+_MOST_TASKS = 100_000  # because "all tasks" come in one request
 
 
 def is_on(settings: Settings) -> bool:
@@ -173,6 +173,7 @@ async def predict(body: Predict, backend: Asked, caller: Asking, model: str | No
             tenant=caller.tenant,
             key=caller.key,
             limits=caller.limits,
+            priority="interactive" if len(body.tasks) == 1 else "batch",
         )
         for place, task in enumerate(body.tasks)
     ]

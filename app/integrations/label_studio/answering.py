@@ -7,6 +7,7 @@ are promised and pushed.
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 from app.contract.errors import RiseError
@@ -15,7 +16,7 @@ from app.integrations.label_studio.backend import Backend, Errand, failure_of, i
 from app.integrations.label_studio.predictions import found_nothing
 
 COME_AGAIN_SECONDS = 30.0
-_LONGEST_SECONDS = 80.0  # Label Studio gives up after 100
+_LONGEST_SECONDS = 80.0  # Label Studio gives up after 100, and thousands of promises take a while
 _STORED_SECONDS = 5.0  # by when Label Studio has stored the predictions of an answer
 
 
@@ -38,15 +39,16 @@ async def predictions(backend: Backend, errands: list[Errand]) -> list[JsonObjec
     Raises:
         RiseError: `busy` where they come later; for a single task, what is wrong with it.
     """
-    deadline = deadline_of(backend)
+    end, deadline = asyncio.get_running_loop().time() + _LONGEST_SECONDS, deadline_of(backend)
     outcomes = await asyncio.gather(*(_outcome(backend, errand, deadline) for errand in errands))
     if len(outcomes) == 1 and (problem := _hopeless(outcomes[0])) is not None:
         raise problem
-    if all(is_told(outcome.record) for outcome in outcomes):
-        return [await _said(backend, outcome) for outcome in outcomes]
-    for outcome in outcomes:
-        if _hopeless(outcome) is None:
-            await backend.promise(outcome.errand, seconds=0)
+    with suppress(TimeoutError):  # because the masks of thousands of finished tasks take their time too
+        async with asyncio.timeout_at(end):
+            if all(is_told(outcome.record) for outcome in outcomes):
+                return [await _said(backend, outcome) for outcome in outcomes]
+    owed = [outcome.errand for outcome in outcomes if _hopeless(outcome) is None]
+    await asyncio.gather(*(backend.promise(errand, seconds=0) for errand in owed))
     raise RiseError(
         "busy",
         "not all explanations are finished; their predictions are sent to Label Studio when they are",
@@ -56,7 +58,10 @@ async def predictions(backend: Backend, errands: list[Errand]) -> list[JsonObjec
 
 async def _outcome(backend: Backend, errand: Errand, deadline: float) -> Outcome:
     try:
-        started = await backend.started(errand)
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            started = await backend.started(errand)
+    except TimeoutError:  # because Label Studio sends all tasks of a project at once, and each has an image
+        return Outcome(errand)
     except RiseError as problem:
         return Outcome(errand, problem=problem)
     return Outcome(started, await backend.ended(started, seconds=max(0.0, deadline - time.monotonic())))
@@ -66,7 +71,7 @@ def _hopeless(outcome: Outcome) -> RiseError | None:
     """Return why a task will never have a prediction; None where it may come, or is there."""
     if outcome.problem is not None:
         return outcome.problem if outcome.problem.retry_after_seconds is None else None
-    return failure_of(outcome.record)
+    return failure_of(outcome.record) if outcome.errand.explanation is not None else None
 
 
 async def _said(backend: Backend, outcome: Outcome) -> JsonObject:

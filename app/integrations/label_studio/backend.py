@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from dataclasses import dataclass, field
-from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 
@@ -12,6 +11,7 @@ from app.contract.errors import RiseError, wrong_field
 from app.contract.keys import Limits
 from app.contract.promises import Promise, Promises
 from app.contract.schemas import JsonObject, Record, Request, Status, Value
+from app.contract.turns import Priority
 from app.dependencies import Services
 from app.integrations.label_studio.images import TaskImages
 from app.integrations.label_studio.label_config import Layout
@@ -34,6 +34,7 @@ class Errand(Value):
         tenant: who asks.
         key: their API key, whose places count.
         limits: of that key.
+        priority: whether somebody waits for this one.
         explanation: that was made of it; None while there was no room.
     """
 
@@ -45,6 +46,7 @@ class Errand(Value):
     tenant: str
     key: str | None
     limits: Limits
+    priority: Priority
     explanation: str | None = None
 
     @property
@@ -119,12 +121,12 @@ class Backend:
             RiseError: what is wrong with the image, or that there is no room.
         """
         content = await self.image(errand) if content is None else content
-        submit = partial(self._submit, errand.request, content, errand.caller)
-        record = await run_in_threadpool(submit)
+        record = await run_in_threadpool(self._submit, errand, content)
         return errand.model_copy(update={"explanation": record.id})
 
-    def _submit(self, request: Request, content: bytes, caller: Caller) -> Record:
-        return self.services.submission.submit(self.services.catalogue.now(), request, content, caller).record
+    def _submit(self, errand: Errand, content: bytes) -> Record:
+        catalogue, submit = self.services.catalogue.now(), self.services.submission.submit
+        return submit(catalogue, errand.request, content, errand.caller, errand.priority).record
 
     async def ended(self, errand: Errand, *, seconds: float) -> Record | None:
         """Return the explanation of a started errand when it has ended, or as it is when the time is up."""
