@@ -101,7 +101,7 @@ def read_layout(label_config: str, *, field: str) -> Layout:
         return _layout(elements)
     except DefusedXmlException as cause:
         raise _wrong(field, "a label config has no DTD and no entities") from cause
-    except (ParseError, ValueError) as cause:
+    except (ParseError, ValueError, LookupError) as cause:  # LookupError: of an encoding that nobody knows
         raise _wrong(field, str(cause)) from cause
 
 
