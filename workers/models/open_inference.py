@@ -3,6 +3,9 @@
 `source = "http://host:8000/v2/models/NAME"`, or that with `/versions/V` behind it. The server's metadata says the name,
 type, layout and size of the input; what it does not say stands in `[MODEL.options]` and `[MODEL.preprocessing]`. There
 are no weights here: the digest is made of what server and model call themselves.
+
+A server that speaks KServe's v1 only (`:predict`, TensorFlow Serving) is named as `http://host:8000/v1/models/NAME`: it
+says nothing about its model, so the entry must. `http://host:8000/models/NAME` takes v2, or v1 where v2 is refused.
 """
 
 from dataclasses import replace
@@ -18,7 +21,7 @@ Options = InferenceOptions
 
 
 def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
-    """Read the server's metadata and ask it about one picture.
+    """Read the server's metadata, where there is any, and ask it about one picture.
 
     Raises:
         ValueError: if what the server and the entry say does not fit together.

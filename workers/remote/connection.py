@@ -1,8 +1,12 @@
-"""A connection to a model's server: bounded requests at once, bounded waiting, and words for everything that fails."""
+"""A connection to a model's server: bounded requests at once, bounded waiting, and words for everything that fails.
+
+The id of the request that asked for an explanation goes along as `X-Request-ID`; nothing else of a caller does.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from threading import Event
@@ -10,6 +14,7 @@ from typing import TypeVar
 
 import httpx2
 
+from app.contract.logs import belongings
 from workers.blackbox import BlackBoxError
 from workers.remote.address import shown
 from workers.remote.answers import Answer
@@ -67,7 +72,7 @@ class Connection:
             BlackBoxError: the first that `ask` raises.
         """
         abandoned = Event()
-        futures = [self._threads.submit(ask, item, abandoned) for item in items]
+        futures = [self._threads.submit(copy_context().run, ask, item, abandoned) for item in items]
         try:
             ended, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in ended:
@@ -104,10 +109,9 @@ class Connection:
     def _attempt(self, question: Question) -> Outcome:
         deadline = time.monotonic() + self._options.answer_seconds
         method = "GET" if question.content is None else "POST"
+        headers = {**_request_id(), **question.headers}
         try:
-            with self._client.stream(
-                method, question.url, content=question.content, headers=question.headers
-            ) as response:
+            with self._client.stream(method, question.url, content=question.content, headers=headers) as response:
                 content = bytearray()
                 for part in response.iter_bytes():
                     content += part
@@ -128,6 +132,12 @@ class Connection:
         if isinstance(outcome, httpx2.NetworkError | httpx2.RemoteProtocolError):
             return f"broke the connection: {outcome or type(outcome).__name__}"
         return f"gave no answer that can be read: {outcome}"
+
+
+def _request_id() -> dict[str, str]:
+    """Return the header that lets a server's log lines be found from those of the request that led to them."""
+    names = belongings()
+    return {"x-request-id": names["request_id"]} if "request_id" in names else {}
 
 
 def _check(length: int, deadline: float) -> None:

@@ -36,6 +36,12 @@ class Part:
     version: str | None
 
 
+def parts_of(images: Tensor, told: Input) -> list[NDArray[np.float32]]:
+    """Return pictures in as many parts as requests are needed for them."""
+    pictures = images.float().cpu().numpy()
+    return [pictures[start : start + told.batch] for start in range(0, len(pictures), told.batch)]
+
+
 @dataclass(frozen=True)
 class Inference:
     """Asks one model of a server.
@@ -64,10 +70,7 @@ class Inference:
         Raises:
             BlackBoxError: at_server the server and what was wrong.
         """
-        pictures = images.float().cpu().numpy()
-        step = self.input.batch
-        chunks = [pictures[start : start + step] for start in range(0, len(pictures), step)]
-        return self.connection.together(self._ask_for, chunks)
+        return self.connection.together(self._ask_for, parts_of(images, self.input))
 
     def _ask_for(self, pictures: NDArray[np.float32], abandoned: Event) -> Part:
         number, told = str(next(self._numbers)), self.input

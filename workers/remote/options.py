@@ -48,6 +48,9 @@ class InferenceOptions(ConnectionOptions):
         description="Binary tensors; default: if the server lists `binary_tensor_data`. KServe's Python server "
         "understands them without listing them.",
     )
+    version: str | None = Field(
+        None, description="Of a model whose server does not say it (v1): change it when that changes."
+    )
 
 
 class LabelsOptions(ConnectionOptions):

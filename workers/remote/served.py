@@ -1,35 +1,53 @@
-"""Black boxes made of a model behind the Open Inference Protocol v2."""
+"""Black boxes made of a model behind the Open Inference Protocol v2, or KServe's v1."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from app.contract.schemas import Task
-from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
+from workers.blackbox import BlackBox, BlackBoxError, Classifier, Detections, Detector, Preprocessing
 from workers.loading.entry import ModelEntry, OutputsEntry
 from workers.loading.labels import labels_of
 from workers.loading.modules import probe
 from workers.loading.outputs import DetectorLayout, class_scores, detections, named
 from workers.loading.preprocessing import preprocessing_of
 from workers.loading.proposals import joined
+from workers.remote.address import check_address, shown
 from workers.remote.connection import Connection
-from workers.remote.failure import at_server
+from workers.remote.failure import RefusedError, at_server
 from workers.remote.inference import Inference, Part
 from workers.remote.input import input_of
-from workers.remote.metadata import read_metadata
+from workers.remote.metadata import Metadata, read_metadata
 from workers.remote.options import InferenceOptions
+from workers.remote.predictions import Predictions
 
 Read = TypeVar("Read")
 
 _NEARLY = 1e-3
+_SOURCE = re.compile(r"(?P<server>.+?)(/(?P<protocol>v[12]))?(?P<model>/models/[^/?#]+(/versions/[^/?#]+)?)/?")
+
+
+class Asker(Protocol):
+    """Pictures in, the outputs of a model out, by whatever protocol."""
+
+    @property
+    def url(self) -> str:
+        """Where pictures are sent to."""
+        ...
+
+    def ask(self, images: Tensor) -> list[Part]:
+        """Return the outputs of normalised pictures `[B, C, H, W]`, a part for each request."""
+        ...
 
 
 def served(entry: ModelEntry, options: InferenceOptions, folder: Path) -> BlackBox:
-    """Read the server's metadata, ask it about one picture, and return the model as a black box on the CPU.
+    """Return a model as a black box on the CPU, by the protocol that its address names, or by the one that works.
 
     Args:
         entry: the model's entry.
@@ -40,6 +58,32 @@ def served(entry: ModelEntry, options: InferenceOptions, folder: Path) -> BlackB
         ValueError: if what the server and the entry say does not fit together.
         BlackBoxError: if the server does not answer as it should.
     """
+    found = _SOURCE.fullmatch(entry.source)
+    if found is None or found["protocol"] == "v2":
+        return _by_inference(entry, options, folder)
+    if found["protocol"] == "v1":
+        return _by_predictions(entry, options, folder)
+    v2, v1 = (
+        entry.model_copy(update={"source": f"{found['server']}/{protocol}{found['model']}"})
+        for protocol in ("v2", "v1")
+    )
+    try:
+        return _by_inference(v2, options, folder)
+    except ValueError as cause:
+        if isinstance(cause, BlackBoxError) and not isinstance(cause, RefusedError):
+            raise  # because a server that is down or broken says nothing about what it speaks
+        return _by_predictions_after(cause, v1, options, folder)
+
+
+def _by_predictions_after(refusal: ValueError, entry: ModelEntry, options: InferenceOptions, folder: Path) -> BlackBox:
+    try:
+        return _by_predictions(entry, options, folder)
+    except ValueError as cause:
+        raise BlackBoxError(f"{refusal}; and by v1: {cause}") from cause
+
+
+def _by_inference(entry: ModelEntry, options: InferenceOptions, folder: Path) -> BlackBox:
+    """Read the server's metadata and ask it about one picture."""
     connection = Connection(options)
     metadata = read_metadata(connection, entry.source)
     told = input_of(metadata, options)
@@ -52,6 +96,22 @@ def served(entry: ModelEntry, options: InferenceOptions, folder: Path) -> BlackB
     return replace(black_box, preprocessing=preprocessing, identity=f"{metadata.identity} {first.version}")
 
 
+def _by_predictions(entry: ModelEntry, options: InferenceOptions, folder: Path) -> BlackBox:
+    """Ask a server about one picture that says nothing about its models."""
+    check_address(entry.source)
+    if entry.preprocessing.size is None and entry.preprocessing.resize != "scale":
+        raise ValueError("preprocessing.size: a server of v1 does not say it; give the side, or [height, width]")
+    address = entry.source.rstrip("/")
+    silent = Metadata(address, name="", versions=(), platform="", inputs=(), binary=False)
+    told = input_of(silent, options.model_copy(update={"input": "instances", "binary": False}))
+    preprocessing = preprocessing_of(entry, told.preprocessing())
+    predictions = Predictions(Connection(options), address, told)
+    (first,) = predictions.ask(probe(preprocessing)[:1])
+    make = _detector if _task(entry, first.outputs) == "detection" else _classifier
+    black_box = make(entry, folder, predictions, first)
+    return replace(black_box, preprocessing=preprocessing, identity=json.dumps(shown(address)))
+
+
 def _task(entry: ModelEntry, outputs: Mapping[str, Tensor]) -> Task:
     """Return the task that the entry says, else the one that the outputs look like."""
     if entry.task is not None:
@@ -60,7 +120,7 @@ def _task(entry: ModelEntry, outputs: Mapping[str, Tensor]) -> Task:
     return "detection" if boxes else "classification"
 
 
-def _classifier(entry: ModelEntry, folder: Path, inference: Inference, first: Part) -> BlackBox:
+def _classifier(entry: ModelEntry, folder: Path, asker: Asker, first: Part) -> BlackBox:
     scores = class_scores(first.outputs, entry.outputs)
     labels = labels_of(entry, folder=folder, count=scores.shape[1])
     activation = entry.outputs.activation
@@ -74,12 +134,12 @@ def _classifier(entry: ModelEntry, folder: Path, inference: Inference, first: Pa
         return scores[: part.pictures].float()
 
     def forward(images: Tensor) -> Tensor:
-        return torch.cat(_read_with(rows, inference, images)).to(images.device)
+        return torch.cat(_read_with(rows, asker, images)).to(images.device)
 
     return Classifier(forward, labels, Preprocessing(size=None), activation or "softmax")
 
 
-def _detector(entry: ModelEntry, folder: Path, inference: Inference, first: Part) -> BlackBox:
+def _detector(entry: ModelEntry, folder: Path, asker: Asker, first: Part) -> BlackBox:
     labels = labels_of(entry, folder=folder, count=_count_of_classes(entry.outputs, first.outputs))
     layout = DetectorLayout(entry.outputs, len(labels), entry.outputs.activation or "probabilities")
 
@@ -93,16 +153,16 @@ def _detector(entry: ModelEntry, folder: Path, inference: Inference, first: Part
         return Detections(found.boxes_xyxy[kept], found.classes[kept], found.objectness[kept])
 
     def forward(images: Tensor) -> Detections:
-        found = joined(_read_with(proposals, inference, images))
+        found = joined(_read_with(proposals, asker, images))
         return Detections(*(values.to(images.device) for values in (found.boxes_xyxy, found.classes, found.objectness)))
 
     _check_probable(proposals(first).classes)
     return Detector(forward, labels, Preprocessing(size=None))
 
 
-def _read_with(read: Callable[[Part], Read], inference: Inference, images: Tensor) -> list[Read]:
-    parts = inference.ask(images)
-    with at_server(inference.url):
+def _read_with(read: Callable[[Part], Read], asker: Asker, images: Tensor) -> list[Read]:
+    parts = asker.ask(images)
+    with at_server(asker.url):
         return [read(part) for part in parts]
 
 

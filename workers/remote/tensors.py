@@ -165,7 +165,7 @@ def _array(output: _Output, raw: bytes | None) -> Array:
         raise ValueError(f"gave {output.name!r} with data that is not {output.datatype}: {cause}") from cause
     if array.size != math.prod(output.shape):
         raise ValueError(f"gave {array.size} numbers for {output.name!r} of shape {output.shape}")
-    _check_numbers(output.name, array)
+    check_numbers(output.name, array)
     return array.reshape(output.shape)
 
 
@@ -181,7 +181,12 @@ def _from_bytes(output: _Output, raw: bytes) -> Array:
     return array.astype("<f4") if output.datatype == "FP16" else array.copy()  # because a buffer is read-only
 
 
-def _check_numbers(name: str, array: Array) -> None:
+def check_numbers(name: str, array: Array) -> None:
+    """Check that an output holds numbers.
+
+    Raises:
+        ValueError: continuing "the server ...", for NaN and infinity.
+    """
     if array.dtype.kind != "f":
         return
     if np.isnan(array).any():
