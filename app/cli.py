@@ -18,6 +18,7 @@ from app.caller import PUBLIC
 from app.catalogue import Catalogue
 from app.commands.explain import explain
 from app.commands.keys import keys_cli
+from app.commands.kserve import kserve
 from app.commands.models import models, predict
 from app.commands.openapi import openapi
 from app.contract.announcements import announcements
@@ -125,3 +126,4 @@ def webhooks() -> None:
 
 for command in (models, predict, explain, openapi):
     cli.command()(command)
+cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(kserve)

@@ -1,12 +1,13 @@
 """Composition root of the front end: settings -> services -> routes. Nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from types import ModuleType
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from app.admission import Admission
 from app.batches.filling import Filler
@@ -39,7 +40,7 @@ from app.outbound.guard import guarded_client
 from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
 from app.polls import Polls
-from app.problems import BodyLimit, install
+from app.problems import BodyLimit, Refuse, install, problem
 from app.rate import RateLimitFields
 from app.requests import Requests
 from app.routes import (
@@ -60,6 +61,8 @@ from app.submission import Submission
 from app.sweeper import Sweeper
 from app.uploads import Uploads
 
+ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, callbacks, images, batches, maps, metrics)
+ROUTES += (catalogue, health, monitoring, document)
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000
 
@@ -67,6 +70,11 @@ _ROOM_FOR_FIELDS = 1_000_000
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the front end."""
     settings = settings or Settings()
+    return front_end(settings, [module.router for module in (*ROUTES, *integrations(settings))])
+
+
+def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refuse = problem) -> FastAPI:
+    """Return a front end with some routes; `refuse` answers bodies that are too large for any of them."""
     configure_logs(settings.log_format)
     configure_tracing("rise-serve-app")
     limit = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
@@ -79,17 +87,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks=callbacks.webhooks,
         openapi_url=None,  # because app/routes/document.py answers, with the methods of live workers
     )
-    app.add_middleware(BodyLimit, max_body_size=limit, elsewhere=limits_of_many)
+    app.add_middleware(BodyLimit, max_body_size=limit, elsewhere=limits_of_many, refuse=refuse)
     app.add_middleware(RateLimitFields)
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)
-    for module in (explanations, listing, events, callbacks, images, batches, maps, metrics):
-        app.include_router(module.router)
-    for module in (catalogue, health, monitoring, document):
-        app.include_router(module.router)
-    for integration in integrations(settings):
-        app.include_router(integration.router)
+    for router in routers:
+        app.include_router(router)
     return app
 
 

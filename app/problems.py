@@ -5,10 +5,10 @@ Never a traceback, never the uploaded bytes.
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
@@ -68,6 +68,9 @@ _CODE_OF_STATUS = {
 }
 _TYPE = "urn:rise-serve:problem:"
 
+Refuse = Callable[[Request, RiseError], Response]
+"""Makes the answer to a request that is wrong."""
+
 
 class ProblemField(BaseModel):
     """One field at fault."""
@@ -110,10 +113,12 @@ class BodyLimit:
         app: what is bounded.
         max_body_size: in bytes.
         elsewhere: other bounds, by path.
+        refuse: makes the answer.
     """
 
-    def __init__(self, app: ASGIApp, max_body_size: int, elsewhere: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, max_body_size: int, elsewhere: Mapping[str, int], refuse: Refuse) -> None:
         self._app = app
+        self._refuse = refuse
         self._max_body_size = max_body_size
         self._elsewhere = elsewhere
 
@@ -126,7 +131,7 @@ class BodyLimit:
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             detail = f"the request has {declared} bytes; at most {limit} are allowed"
-            response = problem(Request(scope), RiseError("request-too-large", detail))
+            response = self._refuse(Request(scope), RiseError("request-too-large", detail))
             await response(scope, receive, send)
         else:
             await RequestBodyLimitMiddleware(self._app, limit)(scope, receive, send)

@@ -108,13 +108,20 @@ def _die_with_parent() -> Callable[[], None] | None:
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def up(settings: Settings, *, say: Callable[[str], None], when_ready: Callable[[str, str], None]) -> None:
+def up(
+    settings: Settings,
+    *,
+    say: Callable[[str], None],
+    when_ready: Callable[[str, str], None],
+    front_end: str = "app.main:create_app",
+) -> None:
     """Start everything, wait until it is ready, and keep it alive until SIGINT or SIGTERM.
 
     Args:
         settings: what to start where.
         say: takes messages for the operator.
         when_ready: called once with the front end's address and the Redis URL.
+        front_end: what makes the application.
 
     Raises:
         CannotStart: if the port is taken, the data folder is in use, or a Redis server does not come up.
@@ -134,7 +141,7 @@ def up(settings: Settings, *, say: Callable[[str], None], when_ready: Callable[[
         if not redis_url:
             redis_url = _start_server(children, data, sockets / "redis.sock", stopping)
             cleanup.enter_context(_published(data, redis_url))
-        children += _services(settings, port, data, redis_url)
+        children += _services(settings, _uvicorn(settings, port, front_end), data, redis_url)
         for child in children:
             if child.process is None:
                 child.start()
@@ -217,11 +224,14 @@ def _start_server(children: list[Child], data: Path, unix_socket: Path, stopping
     raise CannotStart(f"the Redis server {binary} did not come up; see {folder}")
 
 
-def _services(settings: Settings, port: int, data: Path, redis_url: str) -> list[Child]:
+def _uvicorn(settings: Settings, port: int, front_end: str) -> list[str]:
+    command = [sys.executable, "-m", "uvicorn", front_end, "--factory", "--no-access-log"]
+    command += ["--host", settings.host, "--port", str(port), "--log-level", "warning"]
+    return [*command, "--timeout-graceful-shutdown", str(STREAMS_END_SECONDS)]
+
+
+def _services(settings: Settings, uvicorn: list[str], data: Path, redis_url: str) -> list[Child]:
     environment = {**os.environ, "REDIS_URL": redis_url, "RISE_REDIS_URL": redis_url, "RISE_DATA": str(data)}
-    uvicorn = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--no-access-log"]
-    uvicorn += ["--host", settings.host, "--port", str(port), "--log-level", "warning"]
-    uvicorn += ["--timeout-graceful-shutdown", str(STREAMS_END_SECONDS)]
     worker = [sys.executable, "-m", "workers", "worker"]
     webhooks = [sys.executable, "-m", "app.webhooks"]
     harmless = {

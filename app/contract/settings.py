@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     callback_give_up_seconds: float = Field(
         GIVE_UP_SECONDS, ge=0, le=GIVE_UP_SECONDS, description="When a callback that fails is not tried any more."
     )
+    kserve: bool = Field(False, description="Answer at `/integrations/kserve` as an explainer of KServe does.")
     public_url: str = Field("", description="Where clients find the service: makes the links in callbacks absolute.")
     label_studio_url: str = Field(
         "",

@@ -14,7 +14,6 @@ from starlette.concurrency import run_in_threadpool
 
 from app.contract.errors import RiseError, wrong_field
 from app.contract.schemas import Box, ImageInfo, JsonObject, ModelCard, Record
-from app.intake import check_image
 from app.integrations.label_studio.answering import COME_AGAIN_SECONDS, deadline_of
 from app.integrations.label_studio.backend import Backend, Errand, failure_of
 from app.integrations.label_studio.predictions import prediction_inside
@@ -102,7 +101,7 @@ async def answer_to(backend: Backend, errand: Errand, drawn: Rectangle) -> JsonO
     if errand.layout.brushes is None:
         raise wrong_field("/label_config", "it needs BrushLabels to show an explanation with")
     asked = Asked(backend, errand, await backend.image(errand), deadline_of(backend))
-    image = (await run_in_threadpool(check_image, asked.content, backend.services.settings)).info
+    image = (await run_in_threadpool(backend.services.intake.check, asked.content)).info
     box = box_of(drawn, image)
     card = await run_in_threadpool(_card, backend, errand)
     name = _class_meant(backend, errand, drawn, card)
