@@ -18,18 +18,24 @@ SETTINGS = {"RISE_HOST": "127.0.0.1", "RISE_KEYS": "off", "RISE_HEARTBEAT_SECOND
 @contextmanager
 def explainer(folder: Path, *arguments: str, **environment: str) -> Iterator[str]:
     """Run an explainer in a folder until the block ends; yield its address as soon as its model is ready."""
+    with started(folder, "--http_port", "0", *arguments, **environment) as process:
+        yield _address(process, folder / "explainer.log")
+
+
+@contextmanager
+def started(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run an explainer in a folder until the block ends."""
     inherited = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "RISE_REDIS_URL"}}
-    log = folder / "explainer.log"
-    with log.open("w") as errors:
+    with (folder / "explainer.log").open("w") as errors:
         process = subprocess.Popen(
-            [*COMMAND, "--http_port", "0", *arguments],
+            [*COMMAND, *arguments],
             env={**inherited, **SETTINGS, "RISE_DATA": str(folder / "data"), **environment},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
         )
     try:
-        yield _address(process, log)
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -2,16 +2,19 @@
 
 import os
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.commands.predictor import models_text, predictor_of, toml
-from tests.explainers import COMMAND, SETTINGS
+from tests.explainers import COMMAND, SETTINGS, started
+from tests.loaders.environments import free_port
 from workers.models_file import read_models_file
 
 ARGUMENTS = {"--model_name": "shapes", "--predictor_host": "shapes-predictor.default"}
@@ -98,3 +101,32 @@ def test_a_mistake_is_told_in_a_sentence(mistake: str, tmp_path: Path) -> None:
     assert words in found.stderr
     assert "secret" not in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def readiness(url: str) -> httpx2.Response:
+    """Return what is said of the model as soon as anything is known of it."""
+    for _ in range(300):
+        try:
+            answer = httpx2.get(f"{url}/v1/models/shapes", timeout=10)
+        except httpx2.TransportError:
+            time.sleep(0.2)
+            continue
+        if "cannot be reached" in answer.text or answer.status_code == 200:
+            return answer
+        time.sleep(0.2)
+    raise AssertionError("nothing is known of the model")
+
+
+def test_a_predictor_that_is_not_there_yet_makes_no_model_ready(tmp_path: Path) -> None:
+    port = free_port()
+    later = ["--http_port", str(port), "--predictor_request_retries", "0", "--enable_grpc", "false"]
+    with started(tmp_path, *NAMED, *later):
+        url = f"http://127.0.0.1:{port}"
+        answer = readiness(url)
+        assert answer.status_code == 503
+        assert "http://127.0.0.1:9/v2/models/shapes cannot be reached" in answer.json()["error"]
+        asked = httpx2.post(f"{url}/v1/models/shapes:explain", json={"instances": [[[2]]]}, timeout=30)
+        assert asked.status_code == 502
+        assert "cannot be reached" in asked.json()["error"]
+        assert httpx2.get(f"{url}/readyz", timeout=30).status_code == 503
+    assert "not known here, and ignored: --enable_grpc false" in (tmp_path / "explainer.log").read_text()
