@@ -26,6 +26,7 @@ from app.contract.schemas import Record
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.contract.strays import Strays
 from app.intake import Intake
 from app.outbound.pictures import Pictures
 from app.polls import Polls
@@ -56,6 +57,7 @@ class Services:
     admission: Admission
     catalogue: CatalogueReader
     intake: Intake
+    strays: Strays
     submission: Submission
     pictures: Pictures
     callbacks: Callbacks

@@ -31,6 +31,7 @@ from app.contract.queue import Jobs
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.contract.strays import Strays
 from app.contract.tracing import configure_tracing
 from app.contract.uploads import UploadRegister
 from app.dependencies import Services
@@ -57,6 +58,7 @@ from app.routes import (
     metrics,
     monitoring,
 )
+from app.strays import Shepherd
 from app.submission import Submission
 from app.sweeper import Sweeper
 from app.uploads import Uploads
@@ -100,7 +102,7 @@ def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refus
 def _services(settings: Settings) -> Services:
     redis = connect(settings.redis_url)
     store = Store(redis, keep_seconds=settings.keep_seconds)
-    blobs = Blobs(settings.storage_url)
+    blobs = Blobs(settings.storage_url, seconds=settings.storage_seconds)
     jobs = Jobs(redis, timeout_seconds=settings.job_timeout_seconds)
     on_loop = connect_async(settings.redis_url)
     intake = Intake(settings)
@@ -122,6 +124,7 @@ def _services(settings: Settings) -> Services:
         rates=RequestRates(redis),
         intake=intake,
         submission=Submission(intake, store, blobs, jobs, admission),
+        strays=Strays(redis, keep_seconds=settings.keep_seconds),
         pictures=_pictures(settings),
         uploads=Uploads(intake, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
         batches=Batches(redis, keep_seconds=settings.keep_seconds),
@@ -140,6 +143,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     tasks = [
         asyncio.create_task(_sweeper(services).keep_sweeping()),
+        asyncio.create_task(Shepherd(services).keep_looking()),
         asyncio.create_task(Filler(services).keep_filling()),
     ]
     yield

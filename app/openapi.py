@@ -5,7 +5,7 @@ Schemas are named here and defined in `app/document.py`, because those of reques
 
 from typing import Any
 
-from app.contract.errors import RiseError, unknown_name, wrong_field
+from app.contract.errors import RiseError, StorageError, unknown_name, wrong_field
 from app.problems import MEDIA_TYPE, described
 
 _JsonObject = dict[str, Any]
@@ -52,6 +52,8 @@ PROBLEMS: dict[int | str, _JsonObject] = {
         "It failed here.",
         RiseError("busy", "the queue is full; try again later"),
         RiseError("no-worker", "no worker is running; see GET /readyz"),
+        StorageError("the storage is full"),
+        RiseError("unavailable", "Redis is out of memory; see GET /readyz"),
         RiseError("internal", "something went wrong here; it has been logged"),
     ),
 }

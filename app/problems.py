@@ -3,6 +3,7 @@
 Never a traceback, never the uploaded bytes.
 """
 
+import errno
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -13,7 +14,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from h11 import LocalProtocolError
-from obstore.exceptions import BaseError as StorageError
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from starlette.datastructures import Headers
@@ -23,7 +23,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.contract.errors import FieldError, RiseError
+from app.contract.connection import meaning_of
+from app.contract.errors import FieldError, RiseError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ STATUS = {
     "busy": 503,
     "no-worker": 503,
     "unavailable": 503,
+    "storage-unavailable": 503,
     "model-failed": 502,
     "internal": 500,
 }
@@ -96,9 +98,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RiseError, _of_rise_error)
     app.add_exception_handler(RequestValidationError, _of_validation_error)
     app.add_exception_handler(HTTPException, _of_http_error)
-    app.add_exception_handler(RedisError, _of_lost_service)
-    app.add_exception_handler(StorageError, _of_lost_service)
-    app.add_exception_handler(FileNotFoundError, _of_lost_service)  # a blob: deleted meanwhile, or lost
+    app.add_exception_handler(RedisError, _of_lost_queue)
+    app.add_exception_handler(FileNotFoundError, _of_lost_blob)
+    app.add_exception_handler(OSError, _of_full_disk)
     app.add_exception_handler(ClientDisconnect, _of_cut_connection)
     app.add_exception_handler(Exception, _of_anything)
 
@@ -200,10 +202,25 @@ def _methods_at(request: Request) -> list[str]:
     return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
-async def _of_lost_service(request: Request, error: Exception) -> JSONResponse:
+async def _of_lost_queue(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RedisError)
     logger.error("%s %s: %s", request.method, request.url.path, error)
-    detail = "the queue or the storage does not answer; see GET /readyz"
-    return problem(request, RiseError("unavailable", detail, retry_after_seconds=5))
+    return problem(request, RiseError("unavailable", f"{meaning_of(error)}; see GET /readyz", retry_after_seconds=5))
+
+
+async def _of_lost_blob(request: Request, error: Exception) -> JSONResponse:
+    """Return what is said of a blob that a record refers to: it was deleted a moment ago, or is lost."""
+    logger.error("%s %s: %s", request.method, request.url.path, error)
+    return problem(request, StorageError("what is asked for is not in the storage"))
+
+
+async def _of_full_disk(request: Request, error: Exception) -> JSONResponse:
+    """Return what is said where an upload finds no room in the folder for temporary files; else it is our fault."""
+    assert isinstance(error, OSError)
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return await _of_anything(request, error)
+    logger.error("%s %s: %s", request.method, request.url.path, error)
+    return problem(request, StorageError("there is no room for uploads"))
 
 
 async def _of_cut_connection(request: Request, _: Exception) -> JSONResponse:

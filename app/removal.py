@@ -14,4 +14,4 @@ def erase_explanation(services: Services, explanation_id: str) -> None:
     """Remove an explanation with everything that belongs to it, now; a worker that runs it stops."""
     services.expiry.delete(explanation_id)
     services.jobs.remove(explanation_id)
-    services.blobs.delete_all(folder_of(explanation_id))
+    services.blobs.discard(folder_of(explanation_id))

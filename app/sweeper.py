@@ -5,12 +5,12 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from obstore.exceptions import BaseError as StorageError
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from app.contract.batches import batch_key
 from app.contract.blobs import BATCHES, EXPLANATIONS, IMAGES, PREDICTIONS, Blobs, folder_of, owner_of
+from app.contract.errors import StorageError
 from app.contract.expiry import Expiry
 from app.contract.names import record_key
 from app.contract.uploads import upload_key
@@ -18,6 +18,7 @@ from app.contract.uploads import upload_key
 logger = logging.getLogger(__name__)
 
 _YOUNG_SECONDS = 30.0  # a blob as young may belong to the same explanation asked for again: its record comes after it
+_WRITTEN_SECONDS = 600.0  # whoever has not written for as long was killed while writing
 _LOOK_AGAIN_SECONDS = 60.0
 _AT_ONCE = 100
 _HOUR = 3600.0
@@ -46,7 +47,7 @@ class Sweeper:
             await asyncio.sleep(self._every_seconds)
             try:
                 await run_in_threadpool(self._round)
-            except (RedisError, StorageError, OSError) as cause:
+            except (RedisError, StorageError) as cause:
                 logger.warning("cannot sweep now: %s", cause)
 
     def _round(self) -> None:
@@ -81,6 +82,7 @@ class Sweeper:
         Redis server that has lost its data. Uploaded images and archives are swept in no other way.
         """
         old = _moment(now - self._keep_seconds)
+        self._blobs.delete_unfinished(before=_moment(now - _WRITTEN_SECONDS))
         self._blobs.delete(self._blobs.names(PREDICTIONS, before=old))
         for folder, key_of in _KEYS.items():
             names = [name for name in self._blobs.names(folder, before=old) if name.count("/") > 1]

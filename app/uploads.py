@@ -67,9 +67,11 @@ class Uploads:
     def remove(self, tenant: str, upload_id: str) -> None:
         """Remove an image; explanations of it keep their own copy.
 
+        The bytes go first: while the storage is away the image stays, and can be removed later.
+
         Raises:
-            RiseError: `not-found`.
+            RiseError: `not-found`, `storage-unavailable`.
         """
         upload = self.find(tenant, upload_id)
-        self._register.forget(upload.id)
         self._blobs.delete_all(upload_folder(upload.id))
+        self._register.forget(upload.id)

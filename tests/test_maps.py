@@ -191,7 +191,7 @@ def test_a_right_copy_is_confirmed_without_drawing_and_a_lost_blob_is_a_problem_
         blob.unlink()
     assert http.get(link, headers={"If-None-Match": tag}).status_code == 304
     lost = http.get(link)
-    assert (lost.status_code, lost.json()["code"]) == (503, "unavailable")
+    assert (lost.status_code, lost.json()["code"]) == (503, "storage-unavailable")
 
 
 def test_a_class_that_nobody_asked_for_has_the_map_that_it_would_have_had(

@@ -3,6 +3,8 @@ import zlib
 
 import pytest
 from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
@@ -36,6 +38,21 @@ def test_the_queue_carries_an_id_as_json_and_nothing_else(redis: Redis) -> None:
     Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False)
     data: bytes = redis.hget("rq:job:abc", "data")  # type: ignore[assignment]
     assert json.loads(zlib.decompress(data)) == ["explain", None, ["abc"], {}]
+
+
+def test_a_connection_that_breaks_while_a_job_is_enqueued_loses_no_job(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, execute = iter([True]), Pipeline.execute
+
+    def breaking(pipeline: Pipeline, raise_on_error: bool = True) -> object:
+        if pipeline.explicit_transaction and next(broken, False):
+            raise WatchError("A ConnectionError occurred while watching one or more keys")
+        return execute(pipeline, raise_on_error)
+
+    monkeypatch.setattr(Pipeline, "execute", breaking)
+    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False)
+    assert redis.lrange("rq:queue:q", 0, -1) == [b"abc"]
 
 
 def test_an_explanation_is_on_the_queue_once_however_often_it_is_asked_for(redis: Redis) -> None:

@@ -6,6 +6,7 @@ attempts fails as `worker-lost`, with a reason on the explanation.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -95,10 +96,17 @@ class Pulse:
         withdraw(self._redis, self._worker.name)
 
     def _run(self) -> None:
+        beat_at = time.monotonic()
+        rescue_at = beat_at + LOST_AFTER_HEARTBEATS * self._seconds
         while not self._stopped.wait(self._seconds):
             try:
                 self._announce()
-                self._rescue()
+                beat_at, last = time.monotonic(), beat_at
+                if beat_at - last > LOST_AFTER_HEARTBEATS * self._seconds / 2:
+                    # Because nobody could send a heartbeat while the server was away, and nobody was lost for that.
+                    rescue_at = beat_at + LOST_AFTER_HEARTBEATS * self._seconds
+                if beat_at >= rescue_at:
+                    self._rescue()
             except Exception:  # because a server that restarts must not end the pulse
                 logger.warning("announcing failed", exc_info=True)
 

@@ -3,9 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,12 +24,15 @@ from workers.blackbox import BlackBoxError
 from workers.collection import Collection
 from workers.convergence import Convergence
 from workers.methods import method
+from workers.outage import outlast
 from workers.outcome import finished_targets, progress, provenance, refuse_empty, scaled
 from workers.recorder import Recorder
 from workers.saliency.loop import Block
 from workers.study import prepare
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _REPORT_SECONDS = 0.1
 
@@ -43,11 +47,21 @@ class Context:
     statistics: Statistics
     checkpoint_seconds: float
     pace: Pace
+    outage_seconds: float = 600.0
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
 class Superseded(Exception):  # noqa: N818 - nothing is wrong
     """The explanation was cancelled, or belongs to another execution by now."""
+
+
+class Stopped(Exception):  # noqa: N818 - nothing is wrong
+    """The worker is stopping while it waits; the explanation goes on from its last checkpoint, elsewhere."""
+
+
+def hand_back() -> Retry:
+    """Return what makes RQ give a job to another worker, before what waits."""
+    return Retry(max=1_000_000, enqueue_at_front=True)
 
 
 @contextmanager
@@ -74,11 +88,12 @@ class Execution:
         self._context = context
         self._record = record
         self._execution = execution
+        self._resumed_blocks = 0
         self._model = context.models.get(record.request.model.id, record.request.model.digest)
         request = record.request
         plugin = method(request.method)
         parameters = plugin.Parameters.model_validate(request.parameters)
-        image = decode(context.blobs.get(image_blob(record.id)))
+        image = decode(self._outlast(lambda: context.blobs.get(image_blob(record.id))))
         with blaming(self._model.id):
             self._study = prepare(
                 self._model.black_box, image, plugin, parameters, request.targets, batch=self._model.batch
@@ -94,7 +109,6 @@ class Execution:
         self._convergence = Convergence(self._study)
         self._started = time.monotonic()
         self._reported = -float("inf")
-        self._resumed_blocks = 0
 
     def to_the_end(self) -> Retry | None:
         """Take blocks until the map is reliable or there are no more."""
@@ -116,7 +130,7 @@ class Execution:
 
     def _resume(self) -> None:
         matched = np.array([target.matched or 0.0 for target in self._record.targets])
-        for index, effects in enumerate(self._recorder.earlier_effects()):
+        for index, effects in enumerate(self._outlast(lambda: list(self._recorder.earlier_effects()))):
             rows = np.zeros(len(effects), dtype=np.float32)
             rows[self._study.aim.target_rows] = matched
             self._convergence.add(Block(index, self._study.block_size, effects, rows))
@@ -133,7 +147,7 @@ class Execution:
             self._reported = now
 
     def _report(self) -> None:
-        state = self._checkpoint() if self._recorder.due else None
+        state = self._checkpoint_if_possible() if self._recorder.due else None
         targets = self._targets() if state else None
         going_on = self._context.store.advance(
             self._record.id, self._execution, progress=self._progress(), targets=targets, state=state
@@ -142,15 +156,16 @@ class Execution:
             raise Superseded
 
     def _hand_back(self) -> Retry:
-        state = self._checkpoint()
+        state = self._checkpoint_if_possible()
+        targets = self._targets() if state else None
         self._context.store.advance(
-            self._record.id, self._execution, progress=self._progress(), targets=self._targets(), state=state
+            self._record.id, self._execution, progress=self._progress(), targets=targets, state=state
         )
-        return Retry(max=1_000_000, enqueue_at_front=True)
+        return hand_back()
 
     def _publish(self) -> None:
         study, convergence = self._study, self._convergence
-        state, targets = self._checkpoint(), self._targets()
+        state, targets = self._outlast(self._checkpoint), self._targets()
         refuse_empty(targets)
         published = self._context.store.succeed(
             self._record.id,
@@ -168,6 +183,19 @@ class Execution:
 
     def _checkpoint(self) -> State:
         return scaled(self._recorder.checkpoint(), self._study, self._convergence)
+
+    def _checkpoint_if_possible(self) -> State | None:
+        state = self._recorder.checkpoint_if_possible()
+        return scaled(state, self._study, self._convergence) if state else None
+
+    def _outlast(self, attempt: Callable[[], T]) -> T:
+        return outlast(attempt, seconds=self._context.outage_seconds, pause=self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        if self._context.stopping.wait(seconds):
+            raise Stopped
+        if not self._context.store.is_running(self._record.id, self._execution):
+            raise Superseded
 
     def _progress(self) -> Progress:
         new_blocks = self._convergence.blocks - self._resumed_blocks

@@ -6,13 +6,13 @@ import socket
 import uuid
 from collections.abc import Callable
 from functools import partial
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from rq.serializers import JSONSerializer
 
 from app.contract.blobs import Blobs
-from app.contract.connection import connect
+from app.contract.connection import connect_patiently
 from app.contract.logs import configure_logs
 from app.contract.pace import Pace
 from app.contract.queue import EXPLAIN, MEASURE, PREDICT, Jobs, job_class, open_queue
@@ -28,18 +28,30 @@ from workers.execution import Context
 from workers.tasks import explain, measure, predict
 from workers.warm import WarmWorker
 
+_SILENCE_SECONDS = 45  # RQ waits for jobs, and for answers of a server that is silent, a little less long
+
 
 def run_worker(settings: Settings) -> None:
     """Serve the models of the models file until the process is asked to stop."""
     configure_logs(settings.log_format)
     configure_tracing("rise-serve-worker")
-    redis = connect(settings.redis_url)
+    stopping = Event()
+    redis = connect_patiently(settings.redis_url, seconds=settings.outage_seconds, stopping=stopping)
     store = Store(redis, keep_seconds=settings.keep_seconds)
     device = choose_device(settings.device)
     models = Collection(settings.models, device)
     tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, PREDICT: predict, MEASURE: measure}
-    blobs, statistics, pace = Blobs(settings.storage_url), Statistics(redis), Pace(redis)
-    context = Context(store, blobs, models, statistics, settings.checkpoint_seconds, pace)
+    blobs = Blobs(settings.storage_url, seconds=settings.storage_seconds)
+    context = Context(
+        store,
+        blobs,
+        models,
+        Statistics(redis),
+        settings.checkpoint_seconds,
+        Pace(redis),
+        outage_seconds=settings.outage_seconds,
+        stopping=stopping,
+    )
     jobs = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, settings.queue, jobs)
     worker = WarmWorker(
@@ -49,6 +61,7 @@ def run_worker(settings: Settings) -> None:
         job_class=jobs,
         serializer=JSONSerializer,
         heartbeat_seconds=settings.heartbeat_seconds,
+        worker_ttl=_SILENCE_SECONDS,
         stopping=context.stopping,
         ended=partial(
             _enqueue_if_waiting, store, Jobs(redis, timeout_seconds=settings.job_timeout_seconds), queue.name

@@ -4,6 +4,7 @@ A checkpoint is a blob of its own that carries the execution's name, then an ent
 accepted only while the execution owns the explanation. A late writer therefore spoils nothing.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 
@@ -11,10 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contract.blobs import Blobs, effects_blob
+from app.contract.errors import StorageError
 from app.contract.moments import Moments
 from app.contract.schemas import Checkpoint, State
 from app.contract.store import with_checkpoint
 from workers.saliency.loop import Block
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_PAUSE_SECONDS = 30.0
 
 
 class Recorder:
@@ -37,7 +43,8 @@ class Recorder:
         self._checkpoint_seconds = checkpoint_seconds
         self._pending: list[Block] = []
         self._sums = Moments()
-        self._written_at = -float("inf")
+        self._due_at = -float("inf")
+        self._failures = 0
         self.state = state
 
     def earlier_effects(self) -> Iterator[NDArray[np.float32]]:
@@ -54,7 +61,7 @@ class Recorder:
     @property
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return time.monotonic() - self._written_at >= self._checkpoint_seconds
+        return time.monotonic() >= self._due_at
 
     def checkpoint(self) -> State:
         """Write what has been gathered and return the state that refers to it, to be stored by the caller."""
@@ -65,8 +72,23 @@ class Recorder:
         self._blobs.put_array(name, array)
         self.state = with_checkpoint(self.state, Checkpoint(blob=name, first=first, count=count))
         self._pending = []
-        self._written_at = time.monotonic()
+        self._failures = 0
+        self._due_at = time.monotonic() + self._checkpoint_seconds
         return self.state
+
+    def checkpoint_if_possible(self) -> State | None:
+        """Write a checkpoint as `checkpoint` does; None where the storage is away, and then nothing is lost.
+
+        What was gathered is kept for the next one, which is due after a pause that grows.
+        """
+        try:
+            return self.checkpoint()
+        except StorageError as error:
+            logger.warning("explanation %s goes on without a checkpoint: %s", self._explanation_id, error.detail)
+            self._failures += 1
+            pause = max(self._checkpoint_seconds, 1.0) * 2.0**self._failures
+            self._due_at = time.monotonic() + min(pause, _LONGEST_PAUSE_SECONDS)
+            return None
 
     def _gathered(self) -> tuple[NDArray[np.float32], int, int]:
         if self.state.kind == "effects":

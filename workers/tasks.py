@@ -15,7 +15,7 @@ from app.contract.images import decode
 from app.contract.logs import belonging
 from app.contract.schemas import Failure, JsonObject, MetricsRequest, Record
 from app.contract.tracing import span
-from workers.execution import Context, Execution, Superseded, blaming
+from workers.execution import Context, Execution, Stopped, Superseded, blaming, hand_back
 from workers.measurement import measure as measure_map
 from workers.methods import method
 from workers.prediction import predict_image
@@ -23,14 +23,19 @@ from workers.study import prepare
 
 logger = logging.getLogger(__name__)
 
+_LOST = Failure(
+    code="storage-unavailable",
+    detail="its image, or a part of its effects, is not in the storage any more; send the request again",
+)
+
 
 def explain(context: Context, explanation_id: str) -> Retry | None:
     """Run one explanation from its first missing block to its end.
 
     Returns:
         None when there is nothing more to do, whatever the outcome; a `Retry` hands the job back because this worker
-        is stopping. What the model did wrong is stored on the explanation; what Redis or the object store did wrong is
-        raised, and RQ tries again.
+        is stopping. What the model did wrong is stored on the explanation, and so is an outage of the object store
+        that was waited for in vain; a Redis server that does not come back is raised, and RQ tries again.
     """
     execution = uuid.uuid4().hex
     record = context.store.start(explanation_id, execution)
@@ -51,6 +56,10 @@ def _run(context: Context, record: Record, execution: str) -> Retry | None:
         retry = Execution(context, record, execution).to_the_end()
     except Superseded:
         logger.info("explanation %s was cancelled or taken over", explanation_id)
+    except Stopped:
+        return hand_back()
+    except FileNotFoundError:
+        context.store.fail(explanation_id, _LOST, execution=execution)
     except RiseError as error:
         logger.warning("explanation %s failed: %s", explanation_id, error.detail)
         context.store.fail(explanation_id, Failure(code=error.code, detail=error.detail), execution=execution)
@@ -71,6 +80,8 @@ def predict(context: Context, model_id: str, blob: str, limit: int) -> JsonObjec
             found = predict_image(model.black_box, decode(context.blobs.get(blob)), limit=limit)
     except RiseError as error:
         return {"code": error.code, "detail": error.detail}
+    except FileNotFoundError:
+        return _LOST.model_dump()
     return {"found": [prediction.model_dump(mode="json") for prediction in found]}
 
 
@@ -80,6 +91,8 @@ def measure(context: Context, explanation_id: str, request: JsonObject) -> JsonO
         return {"found": _measured(context, explanation_id, MetricsRequest.model_validate(request))}
     except RiseError as error:
         return {"code": error.code, "detail": error.detail}
+    except FileNotFoundError:
+        return _LOST.model_dump()
 
 
 def _measured(context: Context, explanation_id: str, asked: MetricsRequest) -> JsonObject:

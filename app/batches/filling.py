@@ -12,7 +12,6 @@ import zipfile
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from obstore.exceptions import BaseError as StorageError
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
@@ -20,7 +19,7 @@ from app.batches.intake import open_archive, read_entry
 from app.caller import Caller
 from app.contract.batches import Batch, Member
 from app.contract.blobs import archive_blob, batch_folder
-from app.contract.errors import RiseError
+from app.contract.errors import RiseError, StorageError
 from app.contract.schemas import Failure
 from app.dependencies import Services, chosen_image
 from app.removal import stop_explanation
@@ -75,7 +74,7 @@ class Filler:
                 await run_in_threadpool(self._finish, batch_id)
             else:
                 await run_in_threadpool(batches.release, batch_id, seconds=max(pause, _LOOK_SECONDS))
-        except (RedisError, StorageError, OSError) as error:  # the lease runs out, and the batch is looked at again
+        except (RedisError, StorageError) as error:  # the lease runs out, and the batch is looked at again
             logger.warning("batch %s cannot go on now: %s", batch_id, error)
         except Exception:  # because one batch must not end the others
             logger.exception("batch %s cannot go on", batch_id)
@@ -102,7 +101,7 @@ class Filler:
 
     def _finish(self, batch_id: str) -> None:
         self.services.batches.close(batch_id)
-        self.services.blobs.delete_all(batch_folder(batch_id))
+        self.services.blobs.discard(batch_folder(batch_id))
 
     async def _settle(self, now: Pass, member: Member) -> float:
         """Submit one member and record what became of it; return the seconds that it has to wait."""

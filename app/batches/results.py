@@ -6,12 +6,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from obstore.exceptions import BaseError as StorageError
-
 from app.batches.progress import status_of
 from app.contract.batches import Batch, Batches, Member
 from app.contract.blobs import Blobs
-from app.contract.errors import RiseError
+from app.contract.errors import RiseError, StorageError
 from app.contract.schemas import JsonObject, Record, Status
 from app.contract.store import Store
 from app.formats import Style, formats
@@ -88,7 +86,9 @@ def _files(
                 name = f"{folder}/{target.index}.{ending}"
                 yield name, formats()[ending].encode(sheet, Style())
                 row["files"].append(name)
-    except (RiseError, StorageError, OSError) as error:
+    except StorageError as error:
+        row["error"] = {"code": error.code, "detail": f"its maps cannot be drawn now: {error}"}
+    except (RiseError, FileNotFoundError) as error:
         row["error"] = {"code": "expired", "detail": f"its maps cannot be drawn any more: {error}"}
 
 

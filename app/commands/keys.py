@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from redis import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
+from app.contract.connection import connect
 from app.contract.keys import ApiKey, Keys, Limits, Scope
 from app.contract.settings import Settings
 from app.up import published_redis_url
@@ -22,7 +22,7 @@ keys_cli = typer.Typer(no_args_is_help=True, help=__doc__)
 def _keys() -> Keys:
     """Return the keys of the server at REDIS_URL, or else of the `rise-serve up` that runs on this machine."""
     settings = Settings()
-    redis = Redis.from_url(published_redis_url(settings) or settings.redis_url)
+    redis = connect(published_redis_url(settings) or settings.redis_url)
     try:
         redis.ping()
     except (RedisError, OSError) as cause:

@@ -67,16 +67,22 @@ class Bells:
     async def _subscribe(self) -> None:
         """Make the subscriptions those that are waited for, however often and in whatever order it is called."""
         async with self._subscribing:
-            wanted = set(self._bells)
-            if new := wanted - self._subscribed:
-                await self._pubsub.subscribe(*new)
-                self._subscribed |= new
-            if old := self._subscribed - wanted:
-                await self._pubsub.unsubscribe(*old)
-                self._subscribed -= old
+            try:
+                await self._change_subscriptions()
+            except (RedisError, OSError) as cause:  # they are made later, and readers look by themselves
+                logger.warning("cannot listen now: %s", cause)
             if not self._listening:
                 self._listening = True
                 self._start(self._listen())
+
+    async def _change_subscriptions(self) -> None:
+        wanted = set(self._bells)
+        if new := wanted - self._subscribed:
+            await self._pubsub.subscribe(*new)
+            self._subscribed |= new
+        if old := self._subscribed - wanted:
+            await self._pubsub.unsubscribe(*old)
+            self._subscribed -= old
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -85,6 +91,11 @@ class Bells:
 
     async def _listen(self) -> None:
         while not self.closed:
+            if self._subscribed != set(self._bells):
+                await self._subscribe()
+            if self._pubsub.connection is None:  # because no subscription has been possible yet
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
             try:
                 message = await self._pubsub.get_message(timeout=_PATIENCE_SECONDS)
             except (RedisError, OSError) as cause:

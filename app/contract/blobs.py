@@ -1,45 +1,91 @@
 """Images and effects in an object store: a local folder, S3, GCS or Azure, by URL (obstore).
 
-Names derive from ids only. An object appears whole or not at all: obstore writes beside and renames.
+Names derive from ids only. An object appears whole or not at all. In a local folder obstore writes beside and renames,
+and what has been put is on the disk before anybody refers to it; elsewhere an object is one request. There are no
+multi-part uploads, because a killed process would leave theirs open, unseen and paid for: a large file is many objects
+(`parts.py`).
 """
 
 import io
-from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime
+import itertools
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from errno import ENOSPC
 from functools import partial
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import obstore
 from numpy.typing import NDArray
+from obstore.exceptions import BaseError
 from obstore.store import from_url
+
+from app.contract.breaker import Breaker
+from app.contract.errors import StorageError
+from app.contract.parts import Parts, part_name
+from app.contract.unfinished import unfinished_files
+
+if TYPE_CHECKING:  # because they have no other life
+    from obstore.store import ClientConfig, ObjectStore
+
+logger = logging.getLogger(__name__)
 
 EXPLANATIONS = "explanations"
 IMAGES = "images"  # uploaded by themselves
 BATCHES = "batches"  # archives that batches were uploaded as, until they are read
 PREDICTIONS = "predictions"  # images that somebody asked a model about; each is there for one answer
-_PART_BYTES = 1_000_000
+_PART_BYTES = 8_000_000
+_READ_BYTES = 1_000_000
+_LEAST_FREE_BYTES = 1_000_000
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 class Blobs:
-    """Bytes and arrays by name.
+    """Bytes and arrays by name. Whatever the store does not do is a `StorageError`.
 
     Args:
         url: `file:///...`, `s3://...`, `gs://...`, `az://...`.
+        seconds: how long a remote store may take for one request, and how long requests are tried again.
     """
 
-    def __init__(self, url: str) -> None:
-        local = url.startswith("file:")
-        self._store = from_url(url, mkdir=True, automatic_cleanup=True) if local else from_url(url)
+    def __init__(self, url: str, *, seconds: float = 10.0) -> None:
+        self._folder = Path(url2pathname(urlsplit(url).path)) if url.startswith("file:") else None
+        self._breaker = Breaker()
+        with _explained():
+            self._store = _opened(url, seconds)
 
     def ping(self) -> None:
-        """Raise if nothing can be written."""
-        self.put("ping", b"pong")
+        """Raise if nothing can be written, or next to nothing more."""
+        with self._asking():
+            self._write("ping", b"pong")
+            if self._folder is not None and shutil.disk_usage(self._folder).free < _LEAST_FREE_BYTES:
+                raise OSError(ENOSPC, "no space left to speak of")
 
     def put(self, name: str, content: bytes) -> None:
         """Write an object, replacing one of the same name in one step."""
-        obstore.put(self._store, name, content)
+        with self._asking():
+            self._write(name, content)
+            if self._folder is not None:
+                with suppress(FileNotFoundError):  # because somebody has deleted it already
+                    _sync(self._folder / name)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self._breaker.call(), _explained():
+            yield
+
+    def _write(self, name: str, content: bytes) -> None:
+        try:
+            obstore.put(self._store, name, content, use_multipart=False)
+        except FileNotFoundError as cause:
+            raise StorageError("the storage that is set does not exist") from cause
 
     def get(self, name: str) -> bytes:
         """Read an object.
@@ -47,19 +93,29 @@ class Blobs:
         Raises:
             FileNotFoundError: if there is none.
         """
-        return bytes(obstore.get(self._store, name).bytes())
+        with self._asking():
+            return bytes(obstore.get(self._store, name).bytes())
 
     def put_file(self, name: str, file: IO[bytes]) -> None:
-        """Write an object from a file, part by part."""
-        obstore.put(self._store, name, iter(partial(file.read, _PART_BYTES), b""))
+        """Write a file as a folder of objects, the last one last."""
+        for number, part in enumerate(iter(partial(file.read, _PART_BYTES), b"")):
+            self.put(part_name(name, number), part)
 
     def open(self, name: str) -> IO[bytes]:
-        """Open an object for reading here and there.
+        """Open a file for reading here and there.
 
         Raises:
             FileNotFoundError: if there is none.
         """
-        return io.BufferedReader(_Seekable(obstore.open_reader(self._store, name)), _PART_BYTES)
+        with self._asking():
+            sizes = {item["path"]: item["size"] for batch in obstore.list(self._store, prefix=name) for item in batch}
+        if not sizes:
+            raise FileNotFoundError(f"there is no {name}")
+        return io.BufferedReader(Parts(self._read, dict(sorted(sizes.items()))), _READ_BYTES)
+
+    def _read(self, name: str, start: int, end: int) -> bytes:
+        with self._asking():
+            return bytes(obstore.get_range(self._store, name, start=start, end=end))
 
     def put_array(self, name: str, array: NDArray[Any]) -> None:
         """Write an array in NumPy's own format."""
@@ -73,30 +129,106 @@ class Blobs:
         Raises:
             FileNotFoundError: if there is none.
         """
-        array: NDArray[Any] = np.load(io.BytesIO(self.get(name)), allow_pickle=False)
+        content = self.get(name)
+        try:
+            array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, EOFError) as cause:
+            raise StorageError("the storage has damaged what it was given") from cause
         return array
 
     def names(self, prefix: str, *, before: datetime | None = None) -> list[str]:
         """Return the names of the objects in a folder, or of those that were last written before a moment."""
-        return [
-            item["path"]
-            for batch in obstore.list(self._store, prefix=prefix)
-            for item in batch
-            if before is None or item["last_modified"] < before
-        ]
+        with self._asking():
+            return [
+                item["path"]
+                for batch in obstore.list(self._store, prefix=prefix)
+                for item in batch
+                if before is None or item["last_modified"] < before
+            ]
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; those that are gone already are no error."""
-        try:
-            obstore.delete(self._store, names)
-        except FileNotFoundError:  # because somebody else deletes too; only local folders say so
-            for name in names:
-                with suppress(FileNotFoundError):
-                    obstore.delete(self._store, name)
+        with self._asking():
+            try:
+                obstore.delete(self._store, names)
+            except FileNotFoundError:  # because somebody else deletes too; only local folders say so
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        obstore.delete(self._store, name)
 
     def delete_all(self, folder: str) -> None:
         """Delete every object in a folder."""
         self.delete(self.names(folder))
+
+    def discard(self, folder: str) -> None:
+        """Delete every object in a folder if that can be done now; if not, the sweeper does it."""
+        with suppress(StorageError):
+            self.delete_all(folder)
+
+    def delete_unfinished(self, *, before: datetime) -> int:
+        """Delete what writers left that were killed while they wrote, and return how many files that were.
+
+        Only local folders have such files; they are no objects, and nothing else sees them.
+
+        Args:
+            before: files that were written to since then may belong to a writer that lives.
+        """
+        if self._folder is None:
+            return 0
+        with self._asking():
+            return sum(1 for file in unfinished_files(self._folder, before) if _removed(file, self._folder))
+
+
+def _opened(url: str, seconds: float) -> "ObjectStore":
+    if url.startswith("file:"):
+        return from_url(url, mkdir=True, automatic_cleanup=True)
+    options: ClientConfig = {"timeout": timedelta(seconds=seconds), "connect_timeout": timedelta(seconds=seconds)}
+    if any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS):
+        options["allow_http"] = True  # because whoever writes such an endpoint has said so
+    return from_url(url, client_options=options, retry_config={"retry_timeout": timedelta(seconds=seconds)})
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say of whatever goes wrong what it means; its own words have addresses in them, and belong into the log."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (BaseError, OSError) as cause:
+        said = (str(cause) or type(cause).__name__).splitlines()[0]
+        logger.warning("storage: %s", said)
+        raise StorageError(_meaning(cause, said)) from cause
+
+
+def _meaning(cause: Exception, said: str) -> str:
+    if any(word in said for word in ("os error 28", "os error 122", "507", "StorageFull", "Errno 28", "Errno 122")):
+        return "the storage is full"
+    if isinstance(cause, obstore.exceptions.PermissionDeniedError | obstore.exceptions.UnauthenticatedError):
+        return "the storage refuses what this service asks of it"
+    return "the storage does not do what it is asked to"
+
+
+def _sync(file: Path) -> None:
+    """Return when a new file and its name are on the disk: a record that outlives a power cut may refer to it."""
+    for place in (file, file.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _removed(file: Path, root: Path) -> bool:
+    """Remove a file, and the folders below the root that are empty then."""
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    with suppress(OSError):  # because a folder may not be empty
+        for folder in itertools.takewhile(lambda above: above != root, file.parents):
+            folder.rmdir()
+    return True
 
 
 def folder_of(explanation_id: str) -> str:
@@ -107,27 +239,6 @@ def folder_of(explanation_id: str) -> str:
 def owner_of(name: str) -> str:
     """Return the id of the explanation, image or batch that an object belongs to."""
     return name.split("/")[1]
-
-
-class _Seekable(io.RawIOBase):
-    """An object that reads like a file; obstore's own reader returns no bytes."""
-
-    def __init__(self, reader: "obstore.ReadableFile") -> None:
-        self._reader = reader
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._reader.seek(offset, whence)
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._reader.read(len(buffer))
-        buffer[: len(part)] = memoryview(part)
-        return len(part)
 
 
 def image_blob(explanation_id: str) -> str:

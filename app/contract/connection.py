@@ -1,31 +1,70 @@
-"""Connections to Redis: one way to make them, for every process."""
+"""Connections to Redis: one way to make them, for every process.
+
+A URL is `redis://`, `rediss://` (TLS), `unix://`, or names Sentinels (`sentinel.py`). Its query holds redis-py's
+options, such as `ssl_ca_certs`.
+"""
+
+import threading
 
 from redis import Redis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError, TimeoutError
-from redis.retry import Retry
+from redis.connection import ConnectionPool
+
+from app.contract.patience import SHORT_SECONDS, Patience, is_broken, is_passing, meaning_of
+from app.contract.sentinel import is_sentinel_url, master_pool, master_pool_async, read_sentinel_url
+
+__all__ = ["connect", "connect_async", "connect_patiently", "meaning_of"]
 
 _CONNECTIONS = 16  # of one event loop; whoever finds them all taken waits for a moment, because calls there are short
 _ANSWER_SECONDS = 30.0
-_RETRIED = [ConnectionError, TimeoutError]
 
 
 def connect(url: str) -> "Redis":
     """Return a client that survives a short restart of the server. Replies are bytes, as RQ wants them."""
-    return Redis.from_url(
-        url, retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 6), retry_on_error=_RETRIED, health_check_interval=30
-    )
+    return _client(url, Patience(SHORT_SECONDS, is_broken))
+
+
+def connect_patiently(url: str, *, seconds: float, stopping: threading.Event) -> "Redis":
+    """Return a client for somebody whose work would be lost: every call waits for as long for a server that is away.
+
+    Args:
+        url: of the server.
+        seconds: how long; also for a server that answers, but takes nothing in.
+        stopping: once set, no more than a short restart is waited for.
+    """
+    return _client(url, Patience(seconds, is_passing, stopping))
+
+
+def _client(url: str, retry: Patience) -> "Redis":
+    if is_sentinel_url(url):
+        pool: ConnectionPool = master_pool(read_sentinel_url(url), retry=retry, health_check_interval=30)
+    else:
+        pool = ConnectionPool.from_url(url, retry=retry, health_check_interval=30)
+    return Redis.from_pool(pool)
 
 
 def connect_async(url: str) -> "AsyncRedis":
     """Return a client for code on the event loop, used to wait for changes."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=_CONNECTIONS,
-        timeout=_ANSWER_SECONDS,
-        health_check_interval=30,
-        socket_timeout=_ANSWER_SECONDS,
-    )
+    retry = AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 3)  # at two levels, so about two seconds
+    if is_sentinel_url(url):
+        pool = master_pool_async(
+            read_sentinel_url(url),
+            max_connections=_CONNECTIONS,
+            timeout=_ANSWER_SECONDS,
+            health_check_interval=30,
+            socket_timeout=_ANSWER_SECONDS,
+            retry=retry,
+        )
+    else:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=_ANSWER_SECONDS,
+            health_check_interval=30,
+            socket_timeout=_ANSWER_SECONDS,
+            retry=retry,
+        )
     return AsyncRedis.from_pool(pool)

@@ -6,6 +6,8 @@ The front end raises these; workers store `code` and `detail` on the explanation
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_STORAGE_AGAIN_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class FieldError:
@@ -38,6 +40,15 @@ class RiseError(Exception):
         self.detail = detail
         self.errors = tuple(errors)
         self.retry_after_seconds = retry_after_seconds
+
+
+class StorageError(RiseError):
+    """The object store is full, away, or refuses; what needs it may be tried again later."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            "storage-unavailable", f"{detail}; see GET /readyz", retry_after_seconds=_STORAGE_AGAIN_SECONDS
+        )
 
 
 def wrong_field(field: str, detail: str) -> RiseError:

@@ -6,21 +6,29 @@ waiting, and a reader can go on from the last entry that it saw.
 
 import asyncio
 import json
+import logging
 import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.contract.bells import Bells
 from app.contract.names import events_key
 from app.contract.schemas import JsonObject
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 _ENDS = {"succeeded", "failed", "cancelled"}
 _AT_ONCE = 1000
+_OUTAGE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.5
 _LOOK_SECONDS = 5.0  # longest time without looking, should a bell not have been heard
 
 
@@ -77,11 +85,11 @@ class Events:
         async with self._bells.bell(events_key(explanation_id)) as bell:
             while not self._bells.closed:
                 bell.clear()
-                found = await self.since(explanation_id, after)
+                found = await self._outlasting(self.since, explanation_id, after, deadline=deadline)
                 if found:
                     yield found
                     after = found[-1].id
-                elif not await self._redis.exists(events_key(explanation_id)):
+                elif not await self._outlasting(self._redis.exists, events_key(explanation_id), deadline=deadline):
                     return
                 left = deadline - time.monotonic()
                 if left <= 0 or any(change.ends for change in found):
@@ -90,6 +98,22 @@ class Events:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(min(left, _LOOK_SECONDS)):
                             await bell.wait()
+
+    async def _outlasting(self, call: Callable[..., Awaitable[T]], *arguments: str, deadline: float) -> T:
+        """Return what a call to the server returns; one that is away for a while is waited for.
+
+        Raises:
+            RedisError: when the deadline has passed, or a minute.
+        """
+        given_up_at = min(deadline, time.monotonic() + _OUTAGE_SECONDS)
+        while True:
+            try:
+                return await call(*arguments)
+            except RedisError as error:
+                if self._bells.closed or time.monotonic() > given_up_at:
+                    raise
+                logger.warning("a reader waits for the server: %s", error)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def wait_for_end(self, explanation_id: str, *, after: str, seconds: float) -> None:
         """Return when the explanation has ended or is gone, as of an event, or when the time is up."""

@@ -3,6 +3,9 @@
 DUE = "rise:due"
 """Sorted set: explanations by the time (in seconds) from which their blobs may be swept, if they are gone by then."""
 
+PING = "rise:ping"
+"""Written to see whether the server takes anything in."""
+
 
 def record_key(explanation_id: str) -> str:
     """Return the key of an explanation's hash."""

@@ -5,8 +5,8 @@ over when it started, and nothing is ever imported because a message says so; ca
 might carry are ignored for the same reason.
 """
 
+import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 
 from app.contract.turns import Turn, place
+
+logger = logging.getLogger(__name__)
 
 EXPLAIN = "explain"
 PREDICT = "predict"
@@ -103,18 +105,24 @@ class Jobs:
             failure_ttl=_FAILED_KEPT_SECONDS,
             retry=Retry(max=RETRIES, enqueue_at_front=True),
         )
+        while True:
+            try:
+                return self._enqueued(queue, job, turn, again=again)
+            except WatchError:  # somebody else has just enqueued it, or the connection broke: redis-py tells both alike
+                logger.info("enqueueing %s again", explanation_id)
+                again = False
+
+    def _enqueued(self, queue: Queue, job: Job, turn: Turn, *, again: bool) -> int | None:
         with self._redis.pipeline() as pipeline:
             pipeline.watch(job.key)  # type: ignore[no-untyped-call] # because redis-py has not typed it
             if not pipeline.exists(job.key):
                 pipeline.multi()
                 queue.enqueue_job(job, pipeline=pipeline)
                 place(pipeline, queue.key, job.id, turn)
-                with suppress(WatchError):  # because then somebody else has just enqueued it
-                    return _position(pipeline.execute()[-1])
-                return None
+                return _position(pipeline.execute()[-1])
         if again:
-            self.remove(explanation_id)
-            return self.enqueue_explanation(queue_name, explanation_id, again=False, turn=turn)
+            self.remove(job.id)
+            return self._enqueued(queue, job, turn, again=False)
         return _position(place(self._redis, queue.key, job.id, turn))
 
     def remove(self, explanation_id: str) -> None:

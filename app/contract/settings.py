@@ -36,9 +36,17 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
         validation_alias=AliasChoices("RISE_REDIS_URL", "REDIS_URL"),
-        description="Redis or Valkey server.",
+        description="Redis or Valkey server: `redis://`, `rediss://`, `unix://`, or `redis+sentinel://`.",
     )
-    storage: str | None = Field(None, description="URL of the object store; None keeps blobs below `data`.")
+    storage: str | None = Field(
+        None, description="URL of the object store, such as `s3://bucket/folder`; None keeps blobs below `data`."
+    )
+    storage_seconds: float = Field(
+        10.0, gt=0, description="Longest time of one request to the object store; failed ones are repeated for as long."
+    )
+    outage_seconds: float = Field(
+        600.0, ge=0, description="How long workers wait for a server or an object store that is away or full."
+    )
     models: Path = Field(default_factory=shipped_models_file, description="The models file.")
     queue: str = Field("default", pattern=r"^[A-Za-z0-9_-]+$", description="The one queue that a worker listens to.")
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `rise-serve up` starts.")

@@ -16,7 +16,7 @@ from typing import Any
 from redis import Redis
 
 from app.contract.callbacks import NOTIFY, OUTBOX, callbacks_key
-from app.contract.names import DUE, events_key, index_key, record_key, tombstone_key
+from app.contract.names import DUE, PING, events_key, index_key, record_key, tombstone_key
 from app.contract.schemas import Checkpoint, Failure, Progress, Provenance, Record, State, Status, TargetResult
 from app.contract.statistics import Statistics
 
@@ -24,6 +24,7 @@ REMEMBERED_SECONDS = 7 * 86_400  # how long it is known of an expired explanatio
 SLACK_SECONDS = 1.0  # between the end of a record and the sweeping of its blobs
 
 _EVENTS_KEPT = 1000
+_PING_SECONDS = 60
 
 # ARGV: id, tenant, microsecond of creation, then as below; fields and values last.
 _CREATE = """
@@ -81,8 +82,8 @@ class Store:
         self._change = redis.register_script(_CHANGE)
 
     def ping(self) -> None:
-        """Raise redis' own error if the server does not answer."""
-        self._redis.ping()
+        """Raise redis' own error if the server does not answer, or takes nothing in."""
+        self._redis.set(PING, "pong", ex=_PING_SECONDS)
 
     def expiry(self) -> datetime:
         """Return when something changed now will be gone."""
@@ -113,6 +114,11 @@ class Store:
         fields = {"status": Status.RUNNING, "execution": execution, "started_at": _now()}
         taken = self._write(explanation_id, (Status.QUEUED, Status.RUNNING), "running", fields)
         return self.read(explanation_id) if taken else None
+
+    def is_running(self, explanation_id: str, execution: str) -> bool:
+        """Return whether an explanation still belongs to an execution."""
+        found: Any = self._redis.hmget(record_key(explanation_id), "status", "execution")
+        return list(found) == [json.dumps(Status.RUNNING).encode(), json.dumps(execution).encode()]
 
     def advance(
         self,

@@ -183,7 +183,7 @@ def delete(batch_id: str, services: Service, caller: Explainer) -> None:
     services.batches.delete(batch.id)
     for member in own:
         erase_explanation(services, member.explanation or "")
-    services.blobs.delete_all(batch_folder(batch.id))
+    services.blobs.discard(batch_folder(batch.id))
 
 
 def _own(services: Services, batch: Batch) -> list[Member]:

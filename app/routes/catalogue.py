@@ -63,5 +63,5 @@ def _predict(services: Services, model_id: str, content: bytes, limit: int) -> l
     try:
         found = call_worker(services, catalogue.queue_of(model.id), PREDICT, model.id, f"{folder}/image", limit)
     finally:
-        services.blobs.delete_all(folder)
+        services.blobs.discard(folder)
     return _PREDICTIONS.validate_python(found)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from obstore.exceptions import BaseError as StorageError
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
+from app.contract.connection import meaning_of
+from app.contract.errors import StorageError
 from app.dependencies import Service, Services
 from app.openapi import PROBLEMS
 
@@ -55,8 +56,10 @@ def readyz(services: Service, response: Response, exclude: Excluded = None) -> R
 def _complaint(check: Callable[[], None]) -> str:
     try:
         check()
-    except (RedisError, StorageError, OSError, LookupError) as cause:
-        return str(cause) or type(cause).__name__
+    except RedisError as cause:
+        return f"{meaning_of(cause)} ({str(cause) or type(cause).__name__})"
+    except (StorageError, LookupError) as cause:
+        return str(cause)
     return ""
 
 

@@ -22,6 +22,7 @@ PACKAGES = {
     "kserve": "kserve==0.21.0",
     "openapi-python-client": "openapi-python-client==0.29.1",
     "label-studio": "label-studio==1.23.2",
+    "moto": "moto[server]==5.2.5",
 }
 SECONDS_TO_INSTALL = 200  # less than what pytest-timeout gives a test, so that it is skipped with a reason
 

@@ -1,0 +1,142 @@
+"""How long a process waits for a Redis server that is away, loads its data, fails over or refuses writes.
+
+redis-py tries again at two levels, to connect and to send; whatever is tried again inside is not tried again outside,
+so that the time given here is the time that is taken.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ConnectionError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+
+T = TypeVar("T")
+
+SHORT_SECONDS = 5.0  # a server that restarts is back by then
+
+_FOR_EVER = 1_000_000_000
+_MEANINGS = {
+    "OOM": "Redis is out of memory",
+    "MISCONF": "Redis cannot write to its disk",
+    "NOREPLICAS": "Redis has too few replicas to accept writes",
+    "READONLY": "Redis accepts no writes now",
+    "MASTERDOWN": "Redis fails over",
+    "LOADING": "Redis is loading its data",
+    "NOPERM": "Redis does not permit what this service needs",
+}
+_CODES: dict[type[RedisError], str] = {
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    MasterDownError: "MASTERDOWN",
+    BusyLoadingError: "LOADING",
+    NoPermissionError: "NOPERM",
+}
+
+_waiting = threading.local()
+
+
+class Patience(Retry):
+    """Tries again what passes by itself, until a time is up.
+
+    Args:
+        seconds: how long, from the first failure on.
+        passes: whether an error is one that passes by itself.
+        stopping: once set, no more than a short restart is waited for.
+    """
+
+    def __init__(
+        self, seconds: float, passes: Callable[[RedisError], bool], stopping: threading.Event | None = None
+    ) -> None:
+        super().__init__(ExponentialBackoff(cap=1.0, base=0.05), _FOR_EVER, (RedisError,))
+        self._seconds = seconds
+        self._passes = passes
+        self._stopping = stopping or threading.Event()
+
+    def __deepcopy__(self, _: Any) -> "Patience":
+        """Return itself: every connection asks for a copy, and there is nothing in it that changes."""
+        return self
+
+    def call_with_retry(
+        self,
+        do: Callable[[], T],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        """Return what an attempt returns; redis-py's signature.
+
+        Raises:
+            RedisError: the last one, when the time is up; or at once, if it does not pass by itself.
+        """
+        failures, began = 0, 0.0
+        with _outermost() as may_wait:
+            while True:
+                try:
+                    return do()
+                except RedisError as error:
+                    if not self._passes(error) or (is_retryable and not is_retryable(error)):
+                        raise
+                    failures += 1
+                    fail(error, failures) if with_failure_count else fail(error)
+                    pause = self._backoff.compute(failures)
+                    began = began or time.monotonic()
+                    if not may_wait or time.monotonic() + pause > began + self._limit():
+                        raise
+                    time.sleep(pause)
+
+    def _limit(self) -> float:
+        return min(self._seconds, SHORT_SECONDS) if self._stopping.is_set() else self._seconds
+
+
+@contextmanager
+def _outermost() -> Iterator[bool]:
+    """Give whether this thread is not trying anything again yet."""
+    if getattr(_waiting, "already", False):
+        yield False
+        return
+    _waiting.already = True
+    try:
+        yield True
+    finally:
+        _waiting.already = False
+
+
+def is_broken(error: RedisError) -> bool:
+    """Return whether a connection broke, or leads to a server that is not the right one any more."""
+    denied = isinstance(error, AuthenticationError | AuthorizationError)
+    return isinstance(error, ConnectionError | TimeoutError | ReadOnlyError) and not denied
+
+
+def is_passing(error: RedisError) -> bool:
+    """Return whether a connection broke, or the server refuses for a reason that its operator will see to."""
+    return is_broken(error) or _code(error) in {"OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN"}
+
+
+def meaning_of(error: RedisError) -> str:
+    """Return what an error means, in words without addresses."""
+    return _MEANINGS.get(_code(error), "Redis does not answer")
+
+
+def _code(error: RedisError) -> str:
+    """Return the word with which the server began its refusal; of a pipeline's too, whose words come later."""
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return code
+    words = str(error) if isinstance(error, ResponseError) else ""
+    return next((code for code in _MEANINGS if f" {code} " in f" {words} "), "")

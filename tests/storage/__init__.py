@@ -1,0 +1,1 @@
+"""Object stores and Redis servers as operators have them: remote, secured, watched, full, slow and away."""

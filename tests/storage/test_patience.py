@@ -1,0 +1,109 @@
+"""What a server's refusals mean, and who waits for them to pass."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError, RedisError
+
+from app.contract.connection import connect, connect_patiently
+from app.contract.patience import is_broken, is_passing, meaning_of
+from tests.loaders.environments import free_port
+from tests.storage.redises import redis_server
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    chosen = free_port()
+    with redis_server(tmp_path / "redis", chosen):
+        yield chosen
+
+
+@pytest.fixture
+def administrator(port: int) -> Iterator[Redis]:
+    with Redis(port=port) as redis:
+        yield redis
+
+
+def command(redis: Redis) -> None:
+    redis.set("a", "b")
+
+
+def transaction(redis: Redis) -> None:
+    steps: Any = redis.pipeline()
+    steps.set("a", "b").set("c", "d").execute()
+
+
+def pipeline(redis: Redis) -> None:
+    steps: Any = redis.pipeline(transaction=False)
+    steps.set("a", "b").set("c", "d").execute()
+
+
+def script(redis: Redis) -> None:
+    redis.register_script("return redis.call('SET', KEYS[1], 'b')")(keys=["a"])
+
+
+WAYS = pytest.mark.parametrize("write", [command, transaction, pipeline, script])
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("name", "value", "meaning"),
+    [
+        ("maxmemory", "1", "Redis is out of memory"),
+        ("min-replicas-to-write", "1", "Redis has too few replicas to accept writes"),
+    ],
+)
+def test_a_refusal_is_told_by_its_meaning_however_it_comes(
+    administrator: Redis, port: int, write: Callable[[Redis], None], name: str, value: str, meaning: str
+) -> None:
+    administrator.config_set(name, value)
+    with pytest.raises(RedisError) as refused:
+        write(connect(f"redis://127.0.0.1:{port}"))
+    assert meaning_of(refused.value) == meaning
+    assert is_passing(refused.value)
+    assert not is_broken(refused.value)
+
+
+@WAYS
+def test_whoever_is_patient_is_let_in_when_the_server_takes_writes_again(
+    administrator: Redis, port: int, write: Callable[[Redis], None]
+) -> None:
+    patient = connect_patiently(f"redis://127.0.0.1:{port}", seconds=60, stopping=threading.Event())
+    write(patient)
+    administrator.flushall()
+    administrator.config_resetstat()
+    administrator.config_set("maxmemory", "1")
+    writer = threading.Thread(target=write, args=[patient])
+    writer.start()
+    while refusals(administrator) < 2:
+        assert writer.is_alive()
+    assert administrator.exists("a") == 0
+    administrator.config_set("maxmemory", "0")
+    writer.join(60)
+    assert administrator.get("a") == b"b"
+
+
+def refusals(redis: Redis) -> int:
+    found: Any = redis.info("errorstats")
+    return int(found.get("errorstat_OOM", {}).get("count", 0))
+
+
+def test_patience_has_an_end_and_none_when_stopping() -> None:
+    nobody = f"redis://127.0.0.1:{free_port()}"
+    with pytest.raises(ConnectionError):
+        connect_patiently(nobody, seconds=0.2, stopping=threading.Event()).ping()
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(ConnectionError):
+        connect_patiently(nobody, seconds=3600, stopping=stopping).ping()  # else it would not come back in time
+
+
+def test_what_does_not_pass_by_itself_is_not_waited_for(port: int) -> None:
+    patient = connect_patiently(f"redis://127.0.0.1:{port}", seconds=3600, stopping=threading.Event())
+    patient.set("a", "b")
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        patient.lpush("a", "b")

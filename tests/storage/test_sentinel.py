@@ -1,0 +1,62 @@
+"""Redis behind Sentinels: what a URL says, and a failover in the middle of everything."""
+
+from pathlib import Path
+
+import httpx2
+import pytest
+from redis.sentinel import SentinelManagedSSLConnection
+
+from app.contract.sentinel import master_pool, read_sentinel_url
+from tests.asking import explain
+from tests.conftest import start_service, stop_service
+from tests.sse import opened
+from tests.storage.redises import redis_server, watched_redis
+from tests.test_faults import ended, submit, wait_for_masks
+
+
+def test_a_url_names_sentinels_the_service_and_everything_that_connections_need() -> None:
+    watched = read_sentinel_url(
+        "redis+sentinel://rise:p%40ss@one,two:26380/main/3?sentinel_password=other&socket_timeout=2.5"
+    )
+    assert watched.sentinels == (("one", 26379), ("two", 26380))
+    assert watched.service == "main"
+    assert watched.options == {"username": "rise", "password": "p@ss", "db": 3, "socket_timeout": 2.5}
+    assert watched.sentinel_options["password"] == "other"
+    assert "username" not in watched.sentinel_options
+    assert "ssl" not in watched.sentinel_options
+
+
+def test_tls_is_spoken_with_servers_and_sentinels() -> None:
+    watched = read_sentinel_url("rediss+sentinel://one/main?ssl_ca_certs=/ca.pem")
+    pool = master_pool(watched)
+    assert pool.connection_class is SentinelManagedSSLConnection
+    assert pool.connection_kwargs["ssl_ca_certs"] == "/ca.pem"
+    assert watched.sentinel_options["ssl"] is True
+    assert watched.sentinel_options["ssl_ca_certs"] == "/ca.pem"
+
+
+@pytest.mark.parametrize("rest", ["one:26379", "one/", "/main", "one/main/first"])
+def test_a_url_that_does_not_say_enough_is_refused_in_words(rest: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT/SERVICE"):
+        read_sentinel_url(f"redis+sentinel://{rest}")
+
+
+def test_a_failover_in_the_middle_of_work_loses_neither_the_job_nor_its_reader(tmp_path: Path, star: bytes) -> None:
+    with watched_redis(tmp_path) as watched:
+        service = start_service(tmp_path / "data", REDIS_URL=watched.url, RISE_CHECKPOINT_SECONDS="0.3")
+        try:
+            with httpx2.Client(base_url=service.url, timeout=120) as http:
+                here, waiting = submit(service, masks=8000, seed=1), submit(service, masks=1000, seed=2)
+                with opened(http, f"{here}/events") as events:
+                    wait_for_masks(here, 1500)
+                    started_at = http.get(here).json()["started_at"]
+                    watched.servers[0].kill()
+                    assert [event.event for event in events][-1] == "succeeded"
+                assert watched.master_port() == watched.ports[1]
+                assert ended(here)["started_at"] == started_at
+                assert ended(waiting)["status"] == "succeeded"
+                with redis_server(tmp_path / "first", watched.ports[0]):  # the old master is back
+                    assert explain(http, star, masks=256, until=1, seed=3).json()["status"] == "succeeded"
+                    assert http.get("/readyz").status_code == 200
+        finally:
+            stop_service(service)
