@@ -3,6 +3,7 @@
 from annotated_types import Ge, Gt, Le
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from app.contract.settings import Settings
 from tests.deployment.files import DOCKER
@@ -29,9 +30,10 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return {"data": "`~/.local/share/rise-serve`", "models": "`docker/models.toml`"}[name]
-    if field.default is None or field.default == "" or isinstance(field.default, SecretStr):
+    folders = {"data": "`~/.local/share/rise-serve`", "models": "`docker/models.toml`"}
+    if name in folders:
+        return folders[name]
+    if field.default in (None, "", PydanticUndefined) or isinstance(field.default, SecretStr):
         return "none"
     return f"`{field.default}`"
 
