@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import httpx2
-from obstore.exceptions import BaseError as StorageError
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.errors import RiseError
+from app.contract.errors import RiseError, StorageError
 from app.contract.promises import Promise
 from app.contract.schemas import Record
 from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
