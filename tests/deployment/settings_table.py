@@ -5,6 +5,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from app.commands.predictor import AUTHORIZATION
 from app.contract.settings import Settings
 from tests.deployment.files import DOCKER
 
@@ -13,9 +14,9 @@ START, END = "<!-- settings: made by tests/deployment/settings_table.py -->", "<
 
 
 def environment_names() -> set[str]:
-    """Return every environment variable that is a setting."""
+    """Return every environment variable that is a setting, or belongs to `rise-serve kserve` alone."""
     prefixed = {f"RISE_{name.upper()}" for name in Settings.model_fields}
-    return prefixed | {"REDIS_URL"}
+    return prefixed | {"REDIS_URL", AUTHORIZATION}
 
 
 def settings_table() -> str:
