@@ -8,6 +8,7 @@ from redis.exceptions import WatchError
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
+from app.contract.connection import connect
 from app.contract.queue import EXPLAIN, PREDICT, Jobs, job_class, open_queue
 
 
@@ -75,6 +76,11 @@ def test_a_removed_explanation_does_not_run(redis: Redis) -> None:
     jobs.remove("never-there")
     run_worker(redis, calls)
     assert calls == []
+
+
+def test_a_call_may_wait_for_longer_than_a_silent_server_is_trusted(valkey: str) -> None:
+    with connect(valkey) as redis, pytest.raises(TimeoutError, match="within 11 seconds"):
+        Jobs(redis, timeout_seconds=60).call("nobody", PREDICT, "a", seconds=11)
 
 
 def test_a_call_that_nobody_answers_times_out_and_leaves_nothing_behind(redis: Redis) -> None:

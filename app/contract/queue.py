@@ -6,6 +6,7 @@ might carry are ignored for the same reason.
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ PREDICT = "predict"
 MEASURE = "measure"
 RETRIES = 2  # after the first attempt
 _FAILED_KEPT_SECONDS = 600
+_LISTEN_SECONDS = 1  # at once: a client takes a server that says nothing for five seconds for lost
 _SOMEBODYS_TURN = Turn("public")
 
 
@@ -154,7 +156,9 @@ class Jobs:
         job = open_queue(self._redis, queue_name).enqueue_call(
             function, args=arguments, timeout=60, result_ttl=60, ttl=60, failure_ttl=60, at_front=True
         )
-        result = job.latest_result(timeout=max(1, round(seconds)))
+        result, given_up_at = None, time.monotonic() + seconds
+        while result is None and time.monotonic() < given_up_at:
+            result = job.latest_result(timeout=_LISTEN_SECONDS)
         if result is None:
             job.delete()
             raise TimeoutError(f"no worker answered within {seconds:g} seconds")
