@@ -9,6 +9,7 @@ from functools import partial
 from threading import Event, Thread
 from typing import Any
 
+from redis import Redis
 from rq.serializers import JSONSerializer
 
 from app.contract.blobs import Blobs
@@ -37,53 +38,57 @@ def run_worker(settings: Settings) -> None:
     configure_tracing("rise-serve-worker")
     stopping = Event()
     redis = connect_patiently(settings.redis_url, seconds=settings.outage_seconds, stopping=stopping)
-    store = Store(redis, keep_seconds=settings.keep_seconds)
     device = choose_device(settings.device)
     models = Collection(settings.models, device)
-    tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, PREDICT: predict, MEASURE: measure}
-    blobs = Blobs(settings.storage_url, seconds=settings.storage_seconds)
-    context = Context(
-        store,
-        blobs,
-        models,
-        Statistics(redis),
-        settings.checkpoint_seconds,
-        Pace(redis),
-        outage_seconds=settings.outage_seconds,
-        stopping=stopping,
-    )
-    jobs = job_class({name: partial(task, context) for name, task in tasks.items()})
-    queue = open_queue(redis, settings.queue, jobs)
-    worker = WarmWorker(
-        [queue],
-        name=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
-        connection=redis,
-        job_class=jobs,
-        serializer=JSONSerializer,
-        heartbeat_seconds=settings.heartbeat_seconds,
-        worker_ttl=_SILENCE_SECONDS,
-        stopping=context.stopping,
-        ended=partial(
-            _enqueue_if_waiting, store, Jobs(redis, timeout_seconds=settings.job_timeout_seconds), queue.name
-        ),
-        log_job_description=False,
-    )
+    context = _context(settings, redis, models, stopping)
+    worker = _worker(settings, redis, context)
     pulse = Pulse(
         redis,
-        store,
+        context.store,
         worker,
-        queue,
-        lambda: announcement(worker, queue.name, device, models.cards()),
+        worker.queues[0],
+        lambda: announcement(worker, settings.queue, device, models.cards()),
         heartbeat_seconds=settings.heartbeat_seconds,
     )
     pulse.start()
     signal.signal(signal.SIGHUP, lambda *_: Thread(target=models.reload, name="reload", daemon=True).start())
     models.load_all()
-    Thread(target=models.keep_trying, args=[context.stopping], name="keep-trying", daemon=True).start()
+    Thread(target=models.keep_trying, args=[stopping], name="keep-trying", daemon=True).start()
     try:
         worker.work(logging_level="WARNING")
     finally:
         pulse.stop()
+
+
+def _context(settings: Settings, redis: Redis, models: Collection, stopping: Event) -> Context:
+    return Context(
+        store=Store(redis, keep_seconds=settings.keep_seconds),
+        blobs=Blobs(settings.storage_url, seconds=settings.storage_seconds),
+        models=models,
+        statistics=Statistics(redis),
+        checkpoint_seconds=settings.checkpoint_seconds,
+        pace=Pace(redis),
+        outage_seconds=settings.outage_seconds,
+        stopping=stopping,
+    )
+
+
+def _worker(settings: Settings, redis: Redis, context: Context) -> WarmWorker:
+    tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, PREDICT: predict, MEASURE: measure}
+    allowed = job_class({name: partial(task, context) for name, task in tasks.items()})
+    jobs = Jobs(redis, timeout_seconds=settings.job_timeout_seconds)
+    return WarmWorker(
+        [open_queue(redis, settings.queue, allowed)],
+        name=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
+        connection=redis,
+        job_class=allowed,
+        serializer=JSONSerializer,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        worker_ttl=_SILENCE_SECONDS,
+        stopping=context.stopping,
+        ended=partial(_enqueue_if_waiting, context.store, jobs, settings.queue),
+        log_job_description=False,
+    )
 
 
 def _enqueue_if_waiting(store: Store, jobs: Jobs, queue: str, explanation_id: str) -> None:
