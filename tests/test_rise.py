@@ -163,7 +163,7 @@ def test_blocks_resumed_in_the_middle_are_the_blocks_of_an_undisturbed_run() -> 
     image = noise_image(40, 40)
     study = study_of(classifier(brightness_of(slice(0, 9), slice(0, 9))), image, masks=1000, until=1, keep=0.4)
     whole = effects_of(study)
-    pieces = [*list(study.run())[:3], *study.run(first=3)]
+    pieces = [*list(study.run())[:3], *study.run(range(3, study.blocks))]
     assert [block.index for block in pieces] == [block.index for block in whole]
     assert all(np.array_equal(a.effects, b.effects) for a, b in zip(whole, pieces, strict=True))
 
@@ -173,7 +173,7 @@ def test_more_masks_later_continue_the_same_explanation() -> None:
     black_box = classifier(brightness_of(slice(0, 9), slice(0, 9)))
     few = effects_of(study_of(black_box, image, masks=512, until=1))
     study = study_of(black_box, image, masks=1024, until=1)
-    more = few + list(study.run(first=len(few)))
+    more = few + list(study.run(range(len(few), study.blocks)))
     assert np.array_equal(draw_blocks(study, more, image).values, map_of(study, image).values)
 
 

@@ -113,7 +113,9 @@ class Execution:
     def to_the_end(self) -> Retry | None:
         """Take blocks until the map is reliable or there are no more."""
         self._resume()
-        blocks = self._study.run(first=self._convergence.blocks, when_halved=self._count_memory_retry)
+        blocks = self._study.run(
+            range(self._convergence.blocks, self._study.blocks), when_halved=self._count_memory_retry
+        )
         while not self._convergence.reached():
             with blaming(self._model.id):
                 block = next(blocks, None)

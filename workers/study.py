@@ -4,8 +4,9 @@ The worker's task and the command line both use it. The picture is on the device
 has said how outputs are scored; what is left is to take blocks until the caller has enough.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -53,21 +54,37 @@ class Study:
     blocks: int
     warnings: tuple[str, ...] = ()
 
-    def run(self, *, first: int = 0, when_halved: Callable[[], None] = lambda: None) -> Iterator[Block]:
-        """Yield blocks from `first` on, each as soon as it is done; halves the batch where memory runs out."""
-        scene = self.scene
-        while first < self.blocks:
+    def run(
+        self, blocks: Iterable[int] | None = None, *, when_halved: Callable[[], None] = lambda: None
+    ) -> Iterator[Block]:
+        """Yield blocks, each as soon as it is done; halves the batch where memory runs out.
+
+        Args:
+            blocks: their numbers, each looked at when its turn comes; None takes all.
+            when_halved: called each time.
+        """
+        scene, latest = self.scene, 0
+        numbers = iter(range(self.blocks) if blocks is None else blocks)
+
+        def noted() -> Iterator[int]:
+            nonlocal latest
+            for latest in numbers:  # noqa: UP028 - because each is noted
+                yield latest
+
+        todo: Iterator[int] = noted()
+        while True:
             try:
-                for block in self._blocks(scene, range(first, self.blocks)):
-                    first = block.index + 1
-                    yield block
+                yield from self._blocks(scene, todo)
             except torch.OutOfMemoryError:
                 if scene.batch == 1:
                     raise
                 when_halved()
                 scene = replace(scene, batch=scene.batch // 2)  # because a block is the same at any batch size
+                todo = itertools.chain([latest], noted())
+            else:
+                return
 
-    def _blocks(self, scene: Scene, blocks: range) -> Iterator[Block]:
+    def _blocks(self, scene: Scene, blocks: Iterable[int]) -> Iterator[Block]:
         if self.parameters.estimator == "contrast":
             return contrast_blocks(scene, self.design, blocks)
         weigh = self.method.weigh(self.parameters)
