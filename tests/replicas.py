@@ -31,11 +31,12 @@ def process(command: list[str], log: Path, **environment: str) -> Iterator[subpr
 
 
 @contextmanager
-def replicas(folder: Path, *, front_ends: int, workers: int) -> Iterator[list[str]]:
+def replicas(folder: Path, *, front_ends: int, workers: int, **environment: str) -> Iterator[list[str]]:
     """Start a server, front ends and workers; give the addresses of the front ends when all workers are there."""
     url = f"unix://{folder}/s"
     server = [str(get_binary_path()), "--port", "0", "--unixsocket", f"{folder}/s", "--dir", str(folder), "--save", ""]
     settings = {"REDIS_URL": url, "RISE_REDIS_URL": url, "RISE_DATA": str(folder / "data"), "OMP_NUM_THREADS": "1"}
+    settings |= environment
     ports = _free_ports(front_ends)
     with ExitStack() as stack:
         stack.enter_context(process(server, folder / "server.log"))

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.contract.blobs import Blobs
+from app.contract.schemas import Record
 from app.contract.settings import Settings
 from app.formats import Style, npy
 from app.maps import sheet_of
@@ -53,15 +54,19 @@ def wait_for_masks(here: str, masks: int) -> None:
     raise AssertionError("no progress")
 
 
-def undisturbed_map(tmp_path: Path, masks: int) -> bytes:
+def explained_here(folder: Path, **fields: object) -> Record:
+    """Explain the star in this process; leave its blobs in a folder of that name."""
     collection = Collection(Settings().models, choose_device("cpu"))
     collection.load_all()
-    fields = {"model": "shapes", "until": 1.0, "masks": masks}
-    folder = tmp_path / "local"
-    folder.mkdir()
+    blobs = folder / "local"
+    blobs.mkdir()
     image = (SAMPLES / "star.jpg").read_bytes()
-    record = explain_locally(collection.get("shapes"), image, fields, folder, lambda _: None)
-    return npy.encode(sheet_of(record, Blobs(folder.as_uri()), 0, max_side=None), Style())
+    return explain_locally(collection.get("shapes"), image, {"model": "shapes", **fields}, blobs, lambda _: None)
+
+
+def undisturbed_map(folder: Path, masks: int) -> bytes:
+    record = explained_here(folder, masks=masks, until=1.0)
+    return npy.encode(sheet_of(record, Blobs((folder / "local").as_uri()), 0, max_side=None), Style())
 
 
 def the_map(here: str) -> NDArray[np.float32]:

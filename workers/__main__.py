@@ -16,9 +16,9 @@ from app.contract.images import decode
 from app.contract.schemas import Progress as Masks
 from app.contract.settings import Settings
 from workers.announce import method_cards
+from workers.blame import blaming
 from workers.collection import Collection
 from workers.device import choose_device
-from workers.execution import blaming
 from workers.local import explain_locally
 from workers.main import run_worker
 from workers.prediction import predict_image

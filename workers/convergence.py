@@ -3,6 +3,8 @@
 Maps are smooth between cells, so 64 pixels along the longer side say the same as the full canvas and cost nothing.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,6 +63,18 @@ class Convergence:
         """Return whether every target is as reliable as asked; `until: 1` asks for all masks."""
         reliability = self.reliability()
         return self._until < 1 and reliability is not None and min(reliability) >= self._until
+
+    def expected(self, most: int) -> int:
+        """Return the number of blocks after which it is likely reached, `most` where nothing can be said yet.
+
+        With r the reliability after n blocks and u the one that is asked for, n (1 - r^2) / r^2 * u^2 / (1 - u^2):
+        the standard error falls with the root of n, and what is left of the map's variation stays.
+        """
+        reliability = self.reliability()
+        if self._until >= 1 or reliability is None or min(reliability) <= 0:
+            return most
+        reached, wanted = min(reliability) ** 2, self._until**2
+        return min(most, math.ceil(self.blocks * (1 - reached) / reached * wanted / (1 - wanted)))
 
     def effects(self, target: int) -> list[Effect]:
         """Return what hiding the strongest place of each fill does to a target, to the coarse map's resolution."""

@@ -3,32 +3,31 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import numpy as np
-import torch
+from PIL import Image
 from rq import Retry
-from rq.timeouts import JobTimeoutException
 
 from app.contract.blobs import Blobs, image_blob
-from app.contract.errors import RiseError
 from app.contract.images import decode
 from app.contract.pace import Pace
 from app.contract.schemas import Progress, Record, State, TargetResult
 from app.contract.statistics import Statistics
 from app.contract.store import Store
-from workers.blackbox import BlackBoxError
-from workers.collection import Collection
+from workers.blame import blaming
+from workers.calculator import Calculator
+from workers.collection import Collection, LoadedModel
 from workers.convergence import Convergence
+from workers.leader import Leader
 from workers.methods import method
 from workers.outage import outlast
 from workers.outcome import finished_targets, progress, provenance, refuse_empty, scaled
 from workers.recorder import Recorder
 from workers.saliency.loop import Block
-from workers.study import prepare
+from workers.study import Study, prepare
+from workers.team import Team
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +46,7 @@ class Context:
     statistics: Statistics
     checkpoint_seconds: float
     pace: Pace
+    team: Team
     outage_seconds: float = 600.0
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -64,20 +64,18 @@ def hand_back() -> Retry:
     return Retry(max=1_000_000, enqueue_at_front=True)
 
 
-@contextmanager
-def blaming(model_id: str) -> Iterator[None]:
-    """Turn whatever a model raises into a failure that names it: a model is somebody else's code."""
-    try:
-        yield
-    except (RiseError, JobTimeoutException):
-        raise
-    except BlackBoxError as cause:
-        raise RiseError("model-failed", f"model {model_id!r} failed: {cause}") from cause
-    except torch.OutOfMemoryError as cause:
-        raise RiseError("out-of-memory", f"model {model_id!r} does not fit into the device's memory") from cause
-    except Exception as cause:
-        logger.exception("model %s failed", model_id)
-        raise RiseError("model-failed", f"model {model_id!r} raised {type(cause).__name__}: {cause}") from cause
+def prepared(context: Context, record: Record, image: Image.Image) -> tuple[LoadedModel, Study]:
+    """Return the model of an explanation, and what is fixed before its first block.
+
+    Raises:
+        RiseError: what the model, the targets or the parameters make impossible.
+    """
+    request = record.request
+    model = context.models.get(request.model.id, request.model.digest)
+    plugin = method(request.method)
+    parameters = plugin.Parameters.model_validate(request.parameters)
+    with blaming(model.id):
+        return model, prepare(model.black_box, image, plugin, parameters, request.targets, batch=model.batch)
 
 
 class Execution:
@@ -89,15 +87,9 @@ class Execution:
         self._record = record
         self._execution = execution
         self._resumed_blocks = 0
-        self._model = context.models.get(record.request.model.id, record.request.model.digest)
-        request = record.request
-        plugin = method(request.method)
-        parameters = plugin.Parameters.model_validate(request.parameters)
         image = decode(self._outlast(lambda: context.blobs.get(image_blob(record.id))))
-        with blaming(self._model.id):
-            self._study = prepare(
-                self._model.black_box, image, plugin, parameters, request.targets, batch=self._model.batch
-            )
+        self._model, self._study = prepared(context, record, image)
+        self._calculator = Calculator(self._study, self._model.id, when_halved=self._count_memory_retry)
         resumable = record.state is not None and record.state.kind == "effects"
         self._recorder = Recorder(
             context.blobs,
@@ -113,36 +105,40 @@ class Execution:
     def to_the_end(self) -> Retry | None:
         """Take blocks until the map is reliable or there are no more."""
         self._resume()
-        blocks = self._study.run(
-            range(self._convergence.blocks, self._study.blocks), when_halved=self._count_memory_retry
-        )
-        while not self._convergence.reached():
-            with blaming(self._model.id):
-                block = next(blocks, None)
-            if block is None:
-                break
-            self._take(block)
+        leader = self._leader()
+        blocks = leader.blocks()
+        while not self._convergence.reached() and self._convergence.blocks < self._study.blocks:
+            self._take(next(blocks))
             if self._context.stopping.is_set():
                 return self._hand_back()
-        self._publish()
+        self._publish(leader.assistants)
+        leader.close()
         return None
+
+    def _leader(self) -> Leader:
+        return Leader(
+            self._calculator,
+            self._context.team,
+            self._context.blobs,
+            self._record,
+            self._execution,
+            first=self._convergence.blocks,
+            expected=lambda: self._convergence.expected(self._study.blocks),
+        )
 
     def _count_memory_retry(self) -> None:
         self._context.statistics.count_memory_retry(self._model.id)
 
     def _resume(self) -> None:
-        matched = np.array([target.matched or 0.0 for target in self._record.targets])
+        matched = [target.matched or 0.0 for target in self._record.targets]
         for index, effects in enumerate(self._outlast(lambda: list(self._recorder.earlier_effects()))):
-            rows = np.zeros(len(effects), dtype=np.float32)
-            rows[self._study.aim.target_rows] = matched
-            self._convergence.add(Block(index, self._study.block_size, effects, rows))
+            self._convergence.add(self._calculator.given(index, effects, matched))
         self._resumed_blocks = self._convergence.blocks
 
-    def _take(self, block: Block) -> None:
-        if not np.isfinite(block.effects).all():
-            raise RiseError("model-failed", f"model {self._model.id!r} gave scores that are not finite numbers")
-        self._convergence.add(block)
-        self._recorder.add(block)
+    def _take(self, block: Block | None) -> None:
+        if block is not None:
+            self._convergence.add(block)
+            self._recorder.add(block)
         now = time.monotonic()
         if self._recorder.due or now - self._reported >= _REPORT_SECONDS:
             self._report()
@@ -165,7 +161,7 @@ class Execution:
         )
         return hand_back()
 
-    def _publish(self) -> None:
+    def _publish(self, assistants: set[str]) -> None:
         study, convergence = self._study, self._convergence
         state, targets = self._outlast(self._checkpoint), self._targets()
         refuse_empty(targets)
@@ -175,11 +171,11 @@ class Execution:
             progress=self._progress(),
             targets=targets,
             state=state,
-            provenance=provenance(self._model.black_box, study, convergence),
+            provenance=provenance(self._model.black_box, study, convergence, workers=1 + len(assistants)),
         )
         if not published:
             raise Superseded
-        if self._resumed_blocks == 0:  # because of a resumed one this worker knows only the rest
+        if self._resumed_blocks == 0 and not assistants:  # because of others this worker knows only a part
             masks, seconds = study.blocks * study.block_size, time.monotonic() - self._began
             self._context.pace.record(self._record.request, masks=masks, seconds=seconds)
 

@@ -16,17 +16,20 @@ from app.contract.blobs import Blobs
 from app.contract.connection import connect_patiently
 from app.contract.logs import configure_logs
 from app.contract.pace import Pace
-from app.contract.queue import EXPLAIN, MEASURE, PREDICT, Jobs, job_class, open_queue
+from app.contract.queue import ASSIST, EXPLAIN, MEASURE, PREDICT, Jobs, job_class, open_queue
 from app.contract.schemas import Status
 from app.contract.settings import Settings
+from app.contract.shards import Shards
 from app.contract.statistics import Statistics
 from app.contract.store import Store
 from app.contract.tracing import configure_tracing
 from workers.announce import Pulse, announcement
+from workers.assistant import assist
 from workers.collection import Collection
 from workers.device import choose_device
 from workers.execution import Context
 from workers.tasks import explain, measure, predict
+from workers.team import Team
 from workers.warm import WarmWorker
 
 _SILENCE_SECONDS = 45  # RQ waits for jobs, and for answers of a server that is silent, a little less long
@@ -68,25 +71,36 @@ def _context(settings: Settings, redis: Redis, models: Collection, stopping: Eve
         statistics=Statistics(redis),
         checkpoint_seconds=settings.checkpoint_seconds,
         pace=Pace(redis),
+        team=_team(settings, redis),
         outage_seconds=settings.outage_seconds,
         stopping=stopping,
     )
 
 
+def _team(settings: Settings, redis: Redis) -> Team:
+    return Team(
+        redis,
+        Jobs(redis, timeout_seconds=settings.job_timeout_seconds),
+        Shards(redis),
+        queue=settings.queue,
+        worker=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
+        worth_seconds=settings.share_seconds,
+    )
+
+
 def _worker(settings: Settings, redis: Redis, context: Context) -> WarmWorker:
-    tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, PREDICT: predict, MEASURE: measure}
+    tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, ASSIST: assist, PREDICT: predict, MEASURE: measure}
     allowed = job_class({name: partial(task, context) for name, task in tasks.items()})
-    jobs = Jobs(redis, timeout_seconds=settings.job_timeout_seconds)
     return WarmWorker(
         [open_queue(redis, settings.queue, allowed)],
-        name=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
+        name=context.team.worker,
         connection=redis,
         job_class=allowed,
         serializer=JSONSerializer,
         heartbeat_seconds=settings.heartbeat_seconds,
         worker_ttl=_SILENCE_SECONDS,
         stopping=context.stopping,
-        ended=partial(_enqueue_if_waiting, context.store, jobs, settings.queue),
+        ended=partial(_enqueue_if_waiting, context.store, context.team.jobs, settings.queue),
         log_job_description=False,
     )
 

@@ -77,7 +77,7 @@ def progress(study: Study, convergence: Convergence, *, masks_per_second: float)
     )
 
 
-def provenance(black_box: BlackBox, study: Study, convergence: Convergence) -> Provenance:
+def provenance(black_box: BlackBox, study: Study, convergence: Convergence, *, workers: int = 1) -> Provenance:
     """Return what it takes to get the same map again."""
     return Provenance(
         version=version("rise-serve"),
@@ -86,6 +86,7 @@ def provenance(black_box: BlackBox, study: Study, convergence: Convergence) -> P
         seed=study.parameters.seed,
         masks_used=convergence.blocks * study.block_size,
         blocks=convergence.blocks,
+        workers=workers,
         stopped="reliable" if convergence.blocks < study.blocks else "all-masks",
     )
 

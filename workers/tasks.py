@@ -15,11 +15,10 @@ from app.contract.images import decode
 from app.contract.logs import belonging
 from app.contract.schemas import Failure, JsonObject, MetricsRequest, Record
 from app.contract.tracing import span
-from workers.execution import Context, Execution, Stopped, Superseded, blaming, hand_back
+from workers.blame import blaming
+from workers.execution import Context, Execution, Stopped, Superseded, hand_back, prepared
 from workers.measurement import measure as measure_map
-from workers.methods import method
 from workers.prediction import predict_image
-from workers.study import prepare
 
 logger = logging.getLogger(__name__)
 
@@ -99,13 +98,10 @@ def _measured(context: Context, explanation_id: str, asked: MetricsRequest) -> J
     record = context.store.read(explanation_id)
     if record is None or record.state is None:
         raise RiseError("not-found", f"there is no map of explanation {explanation_id!r}")
-    model = context.models.get(record.request.model.id, record.request.model.digest)
     image = decode(context.blobs.get(image_blob(record.id)))
-    plugin = method(record.request.method)
-    parameters = plugin.Parameters.model_validate(record.request.parameters)
+    model, study = prepared(context, record, image)
     arrays = [context.blobs.get_array(checkpoint.blob) for checkpoint in record.state.checkpoints]
     row, frame = record.state.target_rows[asked.target], frame_of_image(image.width, image.height)
     drawn = draw(record.state, arrays, row, frame)
     with blaming(model.id):
-        study = prepare(model.black_box, image, plugin, parameters, record.request.targets, batch=model.batch)
         return measure_map(model.black_box, image, study, drawn, asked)

@@ -7,13 +7,14 @@ might carry are ignored for the same reason.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import WatchError
-from rq import Queue, Retry
+from rq import Queue, Retry, Worker
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.results import Result
@@ -26,8 +27,10 @@ logger = logging.getLogger(__name__)
 EXPLAIN = "explain"
 PREDICT = "predict"
 MEASURE = "measure"
+ASSIST = "assist"
 RETRIES = 2  # after the first attempt
 _FAILED_KEPT_SECONDS = 600
+_LOOKED_AT = 100  # jobs at most, of which few can be calls for assistance
 _LISTEN_SECONDS = 1  # at once: a client takes a server that says nothing for five seconds for lost
 _SOMEBODYS_TURN = Turn("public")
 
@@ -145,6 +148,36 @@ class Jobs:
     def position(self, queue_name: str, explanation_id: str) -> int | None:
         """Return how many jobs stand before this one; None where it does not wait."""
         return _position(self._redis.lpos(f"rq:queue:{queue_name}", explanation_id))
+
+    def call_in(self, queue_name: str, explanation_id: str, workers: int) -> int:
+        """Ask workers to assist with an explanation, if nothing waits at all; return how many were asked."""
+        queue = open_queue(self._redis, queue_name)
+        if queue.count:
+            return 0
+        for _ in range(workers):
+            queue.enqueue_call(
+                ASSIST,
+                args=(explanation_id,),
+                job_id=f"{ASSIST}-{uuid.uuid4().hex}",
+                timeout=self._timeout_seconds,
+                result_ttl=0,
+                failure_ttl=_FAILED_KEPT_SECONDS,
+            )
+        return workers
+
+    def something_waits(self, queue_name: str) -> bool:
+        """Return whether anything but calls for assistance waits on a queue."""
+        return any(
+            not name.startswith(ASSIST) for name in open_queue(self._redis, queue_name).get_job_ids(0, _LOOKED_AT)
+        )
+
+    def idle(self, workers: Iterable[str]) -> list[str]:
+        """Return those of some workers that have nothing to do just now."""
+        names = list(workers)
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.hget(f"{Worker.redis_worker_namespace_prefix}{name}", "state")
+            return [name for name, state in zip(names, pipeline.execute(), strict=True) if state == b"idle"]
 
     def call(self, queue_name: str, function: str, *arguments: Any, seconds: float) -> Any:
         """Run a short function on a worker, before what waits, and return its result.

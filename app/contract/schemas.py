@@ -135,6 +135,7 @@ class Provenance(Value):
     seed: int
     masks_used: int
     blocks: int
+    workers: int = Field(1, description="Workers that computed a part of it.")
     stopped: Literal["reliable", "all-masks"] = Field(description="Why it ended: `until` was reached, or `masks`.")
 
 

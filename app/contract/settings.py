@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     )
     job_timeout_seconds: int = Field(3600, ge=1, description="Longest time that one explanation may run.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker is lost after four heartbeats without a sign.")
+    share_seconds: float = Field(
+        3.0, ge=0, description="An explanation that takes longer than this is shared with workers that are idle."
+    )
     checkpoint_seconds: float = Field(1.0, ge=0, description="Longest time between two checkpoints.")
     log_format: LogFormat = Field("text", description="Log lines as text for people, or as JSON for machines.")
     allowed_hosts: str = Field(

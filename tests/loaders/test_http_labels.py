@@ -19,9 +19,9 @@ from tests.loaders.explaining import alike, collection_of, map_by, reason_of
 from tests.loaders.inference_server import Array
 from tests.loaders.loopback import Asked, Reply, loopback
 from workers.blackbox import Classifier, Detections, Detector, Preprocessing
+from workers.blame import blaming
 from workers.demo import shapes, shapes_detector
 from workers.demo.outlines import SHAPES
-from workers.execution import blaming
 from workers.preprocessing import normalise, to_input
 
 LABELS = list(SHAPES)

@@ -15,8 +15,8 @@ from tests.loaders.explaining import alike, collection_of, map_by, reason_of
 from tests.loaders.inference_server import Array, ServedModel, Trouble, serve
 from tests.loaders.loopback import Asked, Reply, loopback
 from tests.loaders.served_shapes import DETECTOR_SHAPE, LOCAL, PREPROCESSING, SHAPE, classify, detect, remote
+from workers.blame import blaming
 from workers.demo.outlines import SHAPES
-from workers.execution import blaming
 
 
 @pytest.fixture(scope="module")
