@@ -12,6 +12,7 @@ from rq import Retry
 
 from app.contract.blobs import Blobs, image_blob
 from app.contract.images import decode
+from app.contract.kin import Kin
 from app.contract.pace import Pace
 from app.contract.schemas import Progress, Record, State, TargetResult
 from app.contract.statistics import Statistics
@@ -20,6 +21,7 @@ from workers.blame import blaming
 from workers.calculator import Calculator
 from workers.collection import Collection, LoadedModel
 from workers.convergence import Convergence
+from workers.inheritance import inherited
 from workers.leader import Leader
 from workers.methods import method
 from workers.outage import outlast
@@ -47,6 +49,7 @@ class Context:
     checkpoint_seconds: float
     pace: Pace
     team: Team
+    kin: Kin
     outage_seconds: float = 600.0
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -107,7 +110,7 @@ class Execution:
         self._resume()
         leader = self._leader()
         blocks = leader.blocks()
-        while not self._convergence.reached() and self._convergence.blocks < self._study.blocks:
+        while not self._has_enough():
             self._take(next(blocks))
             if self._context.stopping.is_set():
                 return self._hand_back()
@@ -130,10 +133,27 @@ class Execution:
         self._context.statistics.count_memory_retry(self._model.id)
 
     def _resume(self) -> None:
+        """Take in the blocks that are there: of an earlier execution, or of an explanation of the same kin."""
         matched = [target.matched or 0.0 for target in self._record.targets]
         for index, effects in enumerate(self._outlast(lambda: list(self._recorder.earlier_effects()))):
             self._convergence.add(self._calculator.given(index, effects, matched))
+        if not self._convergence.blocks and self._recorder.state.kind == "effects":
+            self._inherit()
         self._resumed_blocks = self._convergence.blocks
+
+    def _inherit(self) -> None:
+        context, targets = self._context, self._study.aim.targets
+        left = inherited(context.kin, context.store, context.blobs, self._record, self._calculator, targets)
+        for blocks in left:
+            for block in blocks:
+                if self._has_enough():
+                    break
+                self._convergence.add(block)
+                self._recorder.add(block)
+            self._outlast(self._recorder.checkpoint)
+
+    def _has_enough(self) -> bool:
+        return self._convergence.reached() or self._convergence.blocks >= self._study.blocks
 
     def _take(self, block: Block | None) -> None:
         if block is not None:
@@ -175,6 +195,8 @@ class Execution:
         )
         if not published:
             raise Superseded
+        if state.kind == "effects":
+            self._context.kin.remember(self._record, blocks=convergence.blocks)
         if self._resumed_blocks == 0 and not assistants:  # because of others this worker knows only a part
             masks, seconds = study.blocks * study.block_size, time.monotonic() - self._began
             self._context.pace.record(self._record.request, masks=masks, seconds=seconds)

@@ -14,6 +14,7 @@ from rq.serializers import JSONSerializer
 
 from app.contract.blobs import Blobs
 from app.contract.connection import connect_patiently
+from app.contract.kin import Kin
 from app.contract.logs import configure_logs
 from app.contract.pace import Pace
 from app.contract.queue import ASSIST, EXPLAIN, MEASURE, PREDICT, Jobs, job_class, open_queue
@@ -72,6 +73,7 @@ def _context(settings: Settings, redis: Redis, models: Collection, stopping: Eve
         checkpoint_seconds=settings.checkpoint_seconds,
         pace=Pace(redis),
         team=_team(settings, redis),
+        kin=Kin(redis, keep_seconds=settings.keep_seconds),
         outage_seconds=settings.outage_seconds,
         stopping=stopping,
     )
