@@ -48,6 +48,14 @@ def test_what_continues_evaluates_only_what_is_missing(http: httpx2.Client, star
     assert lax["provenance"]["stopped"] == "reliable"
 
 
+def test_the_next_best_is_found_where_the_best_was_deleted(http: httpx2.Client, star: bytes) -> None:
+    best = explained(http, star, masks=1024, until=1, grid=6)
+    http.delete(f"/v1/explanations/{best['id']}")
+    explained(http, star, masks=512, until=1, grid=6)
+    fewer = explained(http, star, masks=256, until=1, grid=6)
+    assert fewer["progress"]["masks_per_second"] == 0
+
+
 def test_another_seed_or_fill_continues_nothing(http: httpx2.Client, star: bytes) -> None:
     explained(http, star, masks=512, until=1, grid=5)
     other = explained(http, star, masks=512, until=0.999999, grid=5, fill="white")

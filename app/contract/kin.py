@@ -11,14 +11,16 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.names import record_key
 from app.contract.schemas import Record
 
 _HOW_FAR = frozenset({"masks", "until", "shrink"})  # parameters that leave every block as it is
 
-# KEYS: the kin. ARGV: blocks, explanation, seconds to live.
+# KEYS: the kin. ARGV: blocks, explanation, seconds to live, what the keys of explanations begin with.
 _REMEMBER = """
-local most = redis.call('HGET', KEYS[1], 'blocks')
-if most and tonumber(most) > tonumber(ARGV[1]) then return end
+local known = redis.call('HMGET', KEYS[1], 'blocks', 'explanation')
+local more = known[1] and tonumber(known[1]) > tonumber(ARGV[1])
+if more and redis.call('EXISTS', ARGV[4] .. known[2]) == 1 then return end
 redis.call('HSET', KEYS[1], 'blocks', ARGV[1], 'explanation', ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
@@ -39,7 +41,7 @@ class Kin:
 
     def remember(self, record: Record, *, blocks: int) -> None:
         """Take note of an explanation that has ended with so many blocks."""
-        self._remember(keys=[_key(record)], args=[blocks, record.id, self._keep_seconds])
+        self._remember(keys=[_key(record)], args=[blocks, record.id, self._keep_seconds, record_key("")])
 
     def find(self, record: Record) -> str | None:
         """Return the explanation whose blocks are those of this one; None where nobody knows any."""
