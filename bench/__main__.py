@@ -85,6 +85,12 @@ def load_rows(options: argparse.Namespace) -> list[Row]:
             stop_service(running)
 
 
+def sharing_rows(options: argparse.Namespace) -> list[Row]:
+    from bench import recovery, sharing  # noqa: PLC0415
+
+    return [*sharing.rows(options.rounds), *recovery.rows(2)]
+
+
 def efficiency_rows(options: argparse.Namespace) -> list[Row]:
     from bench import efficiency  # noqa: PLC0415
 
@@ -98,6 +104,7 @@ SECTIONS = {
     "memory": Section("Memory", memory_rows),
     "service": Section("The service", service_rows),
     "load": Section("Load", load_rows),
+    "sharing": Section("Several workers", sharing_rows),
     "efficiency": Section("Masks needed", efficiency_rows),
 }
 
