@@ -2,8 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 
 LOST_SECONDS = 3.0
 """After which a worker without a sign counts as lost on the stage: four heartbeats, rounded up."""
@@ -76,8 +75,3 @@ def schedule(seed: int, series: str) -> Iterator[Fault]:
                 victim=draw.randrange(1000),
                 seconds=draw.uniform(kind.shortest_seconds, kind.longest_seconds),
             )
-
-
-def hurried(faults: Iterator[Fault], count: int, *, pause_seconds: float) -> Iterator[Fault]:
-    """Yield the first few faults, in quick succession."""
-    return (replace(fault, pause_seconds=pause_seconds) for fault in islice(faults, count))
