@@ -85,6 +85,12 @@ def load_rows(options: argparse.Namespace) -> list[Row]:
             stop_service(running)
 
 
+def soak_rows(options: argparse.Namespace) -> list[Row]:
+    from bench import soak  # noqa: PLC0415
+
+    return soak.rows(options.soak)
+
+
 def efficiency_rows(options: argparse.Namespace) -> list[Row]:
     from bench import efficiency  # noqa: PLC0415
 
@@ -98,6 +104,7 @@ SECTIONS = {
     "memory": Section("Memory", memory_rows),
     "service": Section("The service", service_rows),
     "load": Section("Load", load_rows),
+    "soak": Section("Soak", soak_rows),
     "efficiency": Section("Masks needed", efficiency_rows),
 }
 
@@ -124,6 +131,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to measure; the others stay as they are")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU only the loop's rows are measured")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--soak", type=int, default=2000, help="explanations of the soak rows")
     parser.add_argument("--images", type=int, default=20, help="pictures of the sample-efficiency rows")
     parser.add_argument("--reference", type=int, default=50_000, help="masks of the converged map")
     parser.add_argument(

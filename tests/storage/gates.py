@@ -47,6 +47,10 @@ class Gate:
         """Carry everything so much later, piece by piece."""
         self._delay_seconds = seconds
 
+    def lead_to(self, port: int) -> None:
+        """Lead new connections to another server on loopback; those that are there stay where they are."""
+        self._upstream = ("127.0.0.1", port)
+
     def go_silent(self) -> None:
         """Keep connections and accept new ones, but carry nothing from now on."""
         self._speaking.clear()
