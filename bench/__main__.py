@@ -91,6 +91,12 @@ def soak_rows(options: argparse.Namespace) -> list[Row]:
     return soak.rows(options.soak)
 
 
+def overload_rows(_: argparse.Namespace) -> list[Row]:
+    from bench import overload  # noqa: PLC0415
+
+    return overload.rows()
+
+
 def efficiency_rows(options: argparse.Namespace) -> list[Row]:
     from bench import efficiency  # noqa: PLC0415
 
@@ -104,6 +110,7 @@ SECTIONS = {
     "memory": Section("Memory", memory_rows),
     "service": Section("The service", service_rows),
     "load": Section("Load", load_rows),
+    "overload": Section("Overload", overload_rows),
     "soak": Section("Soak", soak_rows),
     "efficiency": Section("Masks needed", efficiency_rows),
 }

@@ -1,9 +1,13 @@
-"""A last look at everything, when all is calm: what has ended stays as it was, and nothing is left of the work."""
+"""What has ended stays as it was: looked at now and then while things break, and once more when all is calm.
+
+Nothing is left of the work then.
+"""
 
 import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,20 @@ from tests.torture.stage import Stage
 
 _SECONDS = 90.0
 _LOOK_SECONDS = 0.5
+_PAUSE_SECONDS = 0.1
+_LATELY = 8
+
+
+def keep_looking(stage: Stage, ledger: Ledger, over: threading.Event) -> None:
+    """Read again what has ended lately, until it is over: a worker that wakes up late may spoil it for a moment."""
+    draw = random.Random("audit")
+    asker = Asker(stage, ledger, over, draw)
+    while not over.wait(_PAUSE_SECONDS):
+        ended = [entry for entry in ledger.entries if entry.fate][-_LATELY:]
+        if ended:
+            with suppress(TimeIsUp):
+                _look(asker, ledger, draw.choice(ended))
+    asker.close()
 
 
 def look_again(stage: Stage, ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.torture.audit import look_again, look_for_leftovers
+from tests.torture.audit import keep_looking, look_again, look_for_leftovers
 from tests.torture.clients import Client
 from tests.torture.faults import break_things
 from tests.torture.ledger import Ledger
@@ -98,7 +98,9 @@ def _act(plan: Plan, broken: Stage, ledger: Ledger, asked: list[Question]) -> fl
     breaking = [
         thread for series in plan.faults for thread in _started(1, partial(break_things, broken, series, ledger, calm))
     ]
-    reviving = _started(1, partial(_revive, broken, given_up))
+    beside = _started(1, partial(_revive, broken, given_up)) + _started(
+        1, partial(keep_looking, broken, ledger, given_up)
+    )
     deadline = time.monotonic() + plan.seconds
     for thread in breaking:
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -110,7 +112,7 @@ def _act(plan: Plan, broken: Stage, ledger: Ledger, asked: list[Question]) -> fl
         thread.join(max(0.0, calm_at + plan.settle_seconds - time.monotonic()))
     settled_seconds = time.monotonic() - calm_at
     given_up.set()
-    for thread in (*clients, *reviving):
+    for thread in (*clients, *beside):
         thread.join()
     return settled_seconds
 
