@@ -7,7 +7,7 @@ RUNTIME := .[workers,faces,onnx]
 DEVELOPMENT := .[workers,faces,dev,peers]
 BENCH := .[workers,faces,peers,dev]
 
-.PHONY: run test check format openapi train bench clean
+.PHONY: run test check format openapi train bench torture clean
 
 run: $(VENV)/.runtime
 	@exec $(BIN)/rise-serve up
@@ -38,6 +38,12 @@ $(VENV)-bench/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(BENCH)'
 	@touch $@
+
+# The service broken on purpose, for ten minutes; SEED=2 for another schedule, SECONDS=60 for less.
+SEED ?= 1
+SECONDS ?= 600
+torture: $(VENV)/.development
+	$(BIN)/python -m tests.torture --seconds $(SECONDS) --seed $(SEED)
 
 train: $(VENV)/.development
 	$(BIN)/python -m workers.demo.train shapes shapes-detector samples

@@ -37,6 +37,7 @@ from app.contract.uploads import UploadRegister
 from app.dependencies import Services
 from app.intake import Intake
 from app.integrations import integrations
+from app.leaving import when_asked_to_leave
 from app.outbound.guard import guarded_client
 from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
@@ -146,7 +147,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         asyncio.create_task(Shepherd(services).keep_looking()),
         asyncio.create_task(Filler(services).keep_filling()),
     ]
-    yield
+    with when_asked_to_leave(services.events.release):
+        yield
     for task in tasks:
         task.cancel()
     await services.events.close()

@@ -4,6 +4,7 @@ A client's own `X-Request-ID` is kept where it is harmless; it comes back in the
 the front end, and travels with the explanation into those of the worker.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -12,10 +13,13 @@ from http import HTTPMethod
 
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.contract.errors import RiseError
 from app.contract.logs import belonging
 from app.contract.tracing import carried, trace_id
+from app.problems import problem
 
 logger = logging.getLogger("app.requests")
 
@@ -26,6 +30,7 @@ SECONDS = Histogram(
     ["method", "route"],
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
+_LEAVING = RiseError("unavailable", "this front end is leaving; send the request again", retry_after_seconds=1)
 _HARMLESS = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _METHODS = frozenset(HTTPMethod)
 _QUIET = {"/livez", "/readyz", "/metrics"}  # asked for every few seconds by machines
@@ -61,6 +66,10 @@ class Requests:
         with belonging(**names):
             try:
                 await self._app(scope, receive, answer)
+            except asyncio.CancelledError:  # because this process ends, and the server waits no longer
+                if answered:
+                    raise
+                await problem(Request(scope), _LEAVING)(scope, receive, answer)
             except Exception:
                 if not answered:
                     _note(scope, 500, time.perf_counter() - started)  # because the answer is made outside of here

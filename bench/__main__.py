@@ -91,6 +91,18 @@ def sharing_rows(options: argparse.Namespace) -> list[Row]:
     return [*sharing.rows(options.rounds), *recovery.rows(2)]
 
 
+def soak_rows(options: argparse.Namespace) -> list[Row]:
+    from bench import soak  # noqa: PLC0415
+
+    return soak.rows(options.soak)
+
+
+def overload_rows(_: argparse.Namespace) -> list[Row]:
+    from bench import overload  # noqa: PLC0415
+
+    return overload.rows()
+
+
 def efficiency_rows(options: argparse.Namespace) -> list[Row]:
     from bench import efficiency  # noqa: PLC0415
 
@@ -105,6 +117,8 @@ SECTIONS = {
     "service": Section("The service", service_rows),
     "load": Section("Load", load_rows),
     "sharing": Section("Several workers", sharing_rows),
+    "overload": Section("Overload", overload_rows),
+    "soak": Section("Soak", soak_rows),
     "efficiency": Section("Masks needed", efficiency_rows),
 }
 
@@ -131,6 +145,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to measure; the others stay as they are")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU only the loop's rows are measured")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--soak", type=int, default=2000, help="explanations of the soak rows")
     parser.add_argument("--images", type=int, default=20, help="pictures of the sample-efficiency rows")
     parser.add_argument("--reference", type=int, default=50_000, help="masks of the converged map")
     parser.add_argument(

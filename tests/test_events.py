@@ -150,8 +150,7 @@ def test_an_open_stream_does_not_keep_the_front_end_from_stopping(tmp_path: Path
         events = streams.enter_context(opened(http, f"{endless(http, star, 509)}/events"))
         assert next(events).event == "queued"
         assert stop_service(running) == 0
-        with pytest.raises(httpx2.RemoteProtocolError):
-            list(events)
+        assert not {event.event for event in events} & {"succeeded", "failed", "cancelled"}
 
 
 async def gathered(events: Events, explanation_id: str) -> list[str]:

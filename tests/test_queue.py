@@ -1,4 +1,5 @@
 import json
+import time
 import zlib
 
 import pytest
@@ -6,6 +7,8 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 from rq import SimpleWorker
+from rq.executions import Execution
+from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from app.contract.connection import connect
@@ -76,6 +79,45 @@ def test_a_removed_explanation_does_not_run(redis: Redis) -> None:
     jobs.remove("never-there")
     run_worker(redis, calls)
     assert calls == []
+
+
+def lose_worker(redis: Redis, name: str) -> None:
+    """Leave a job as a worker leaves it that was lost: RQ forgets what an execution was before it forgets its name."""
+    job = open_queue(redis, "q").fetch_job(name)
+    assert job is not None
+    with redis.pipeline() as pipeline:
+        execution = Execution.create(job, 60, pipeline)
+        job.set_status(JobStatus.STARTED, pipeline=pipeline)
+        pipeline.lrem("rq:queue:q", 0, job.id)
+        pipeline.delete(execution.key)
+        pipeline.execute()
+
+
+def test_an_explanation_whose_worker_was_lost_can_be_taken_back(redis: Redis) -> None:
+    jobs = Jobs(redis, timeout_seconds=60)
+    jobs.enqueue_explanation("q", "abc", again=False)
+    lose_worker(redis, "abc")
+    jobs.remove("abc")
+    assert redis.keys("rq:*abc*") == []
+    assert redis.zcard("rq:wip:q") == 0
+
+
+def test_a_job_that_a_worker_was_lost_with_ends_when_another_has_done_it(redis: Redis) -> None:
+    jobs, calls = Jobs(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
+    jobs.enqueue_explanation("q", "abc", again=False)
+    lose_worker(redis, "abc")
+    open_queue(redis, "q").started_job_registry.cleanup(time.time() + 120)
+    run_worker(redis, calls)
+    assert calls == ["abc"]
+    assert redis.keys("rq:job:*") == []
+
+
+def test_the_last_heartbeat_of_a_worker_that_comes_too_late_is_not_taken_for_a_job(redis: Redis) -> None:
+    jobs, calls = Jobs(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
+    redis.hset("rq:job:abc", "last_heartbeat", "2026-11-26T10:00:00Z")
+    jobs.enqueue_explanation("q", "abc", again=True)
+    run_worker(redis, calls)
+    assert calls == ["abc"]
 
 
 def test_a_call_may_wait_for_longer_than_a_silent_server_is_trusted(valkey: str) -> None:

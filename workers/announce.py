@@ -16,6 +16,7 @@ from redis.exceptions import LockError
 from rq import Queue
 
 from app.contract.announcements import announce, withdraw
+from app.contract.losses import forgive
 from app.contract.queue import EXPLAIN
 from app.contract.schemas import Announcement, Failure, MethodCard, ModelCard
 from app.contract.store import Store
@@ -119,6 +120,7 @@ class Pulse:
         if not lock.acquire():
             return
         try:
+            forgive(self._redis, self._queue.started_job_registry)
             self._queue.started_job_registry.cleanup()
             self._queue.intermediate_queue.cleanup(self._worker, self._queue)
             self._give_up()

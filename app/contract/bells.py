@@ -53,11 +53,15 @@ class Bells:
                     # In a task of its own, because whoever waits may be cancelled and must not wait again.
                     self._start(self._subscribe())
 
+    def ring(self) -> None:
+        """Wake everybody who waits."""
+        for bell in itertools.chain.from_iterable(self._bells.values()):
+            bell.set()
+
     async def close(self) -> None:
         """Stop listening; whoever still waits is woken once more, to see that it is closed."""
         self.closed = True
-        for bell in itertools.chain.from_iterable(self._bells.values()):
-            bell.set()
+        self.ring()
         while self._tasks:  # more than once, because redis-py loses a cancellation that meets its own time limit
             for task in self._tasks:
                 task.cancel()

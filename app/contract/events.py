@@ -53,11 +53,16 @@ class Change:
 
 
 class Events:
-    """Reads the event streams of explanations."""
+    """Reads the event streams of explanations.
+
+    Attributes:
+        released: whether nobody is kept waiting any more.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._bells = Bells(redis)
+        self.released = False
 
     async def position(self, explanation_id: str) -> str:
         """Return the id of the newest event, `0` where there is none: read it before the record, then wait from it."""
@@ -83,7 +88,7 @@ class Events:
                 that meets a call to the server may get lost in redis-py.
         """
         async with self._bells.bell(events_key(explanation_id)) as bell:
-            while not self._bells.closed:
+            while not self.released:
                 bell.clear()
                 found = await self._outlasting(self.since, explanation_id, after, deadline=deadline)
                 if found:
@@ -94,7 +99,7 @@ class Events:
                 left = deadline - time.monotonic()
                 if left <= 0 or any(change.ends for change in found):
                     return
-                if len(found) < _AT_ONCE:
+                if len(found) < _AT_ONCE and not self.released:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(min(left, _LOOK_SECONDS)):
                             await bell.wait()
@@ -110,7 +115,7 @@ class Events:
             try:
                 return await call(*arguments)
             except RedisError as error:
-                if self._bells.closed or time.monotonic() > given_up_at:
+                if self.released or time.monotonic() > given_up_at:
                     raise
                 logger.warning("a reader waits for the server: %s", error)
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -122,7 +127,13 @@ class Events:
             async for _ in changes:
                 pass
 
+    def release(self) -> None:
+        """Let everybody go who waits: this process is about to end, and another one answers from now on."""
+        self.released = True
+        self._bells.ring()
+
     async def close(self) -> None:
         """Close the connections."""
+        self.release()
         await self._bells.close()
         await self._redis.aclose()

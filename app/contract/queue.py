@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import WatchError
 from rq import Queue, Retry, Worker
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
@@ -35,6 +36,18 @@ _LISTEN_SECONDS = 1  # at once: a client takes a server that says nothing for fi
 _SOMEBODYS_TURN = Turn("public")
 
 
+class Executions(ExecutionRegistry):
+    """The executions of a job, by their names alone.
+
+    Because RQ forgets what an execution was when its worker is lost, a minute before it forgets the name, and raises
+    where it finds a name and nothing else: the job could not be removed, and one that has ended would run again.
+    """
+
+    def get_executions(self, start: int = 0, end: int = -1) -> list[Execution]:
+        """Return all executions, of which nothing else need be there."""
+        return [Execution(name, self.job_id, self.connection) for name in self.get_execution_ids(start, end)]
+
+
 class AllowedJob(Job):
     """A job that can only call what the worker allows."""
 
@@ -51,6 +64,11 @@ class AllowedJob(Job):
         if name not in self.functions:
             raise PermissionError(f"this worker does not run {name!r}")
         return self.functions[name]
+
+    @property
+    def execution_registry(self) -> ExecutionRegistry:
+        """Its executions."""
+        return Executions(self.id, connection=self.connection)
 
     success_callback = failure_callback = stopped_callback = None
 
@@ -120,7 +138,7 @@ class Jobs:
     def _enqueued(self, queue: Queue, job: Job, turn: Turn, *, again: bool) -> int | None:
         with self._redis.pipeline() as pipeline:
             pipeline.watch(job.key)  # type: ignore[no-untyped-call] # because redis-py has not typed it
-            if not pipeline.exists(job.key):
+            if not is_job(pipeline, job.key):
                 pipeline.multi()
                 queue.enqueue_job(job, pipeline=pipeline)
                 place(pipeline, queue.key, job.id, turn)
@@ -133,7 +151,7 @@ class Jobs:
     def remove(self, explanation_id: str) -> None:
         """Take an explanation off its queue, or forget its ended job."""
         try:
-            Job.fetch(explanation_id, connection=self._redis, serializer=JSONSerializer).delete()
+            AllowedJob.fetch(explanation_id, connection=self._redis, serializer=JSONSerializer).delete()
         except (NoSuchJobError, InvalidJobOperation):  # because a worker may end it between the two steps
             return
 
@@ -198,6 +216,11 @@ class Jobs:
         if result.type != Result.Type.SUCCESSFUL:
             raise RuntimeError(f"{function} failed on the worker")
         return result.return_value
+
+
+def is_job(redis: Redis, key: str) -> Any:
+    """Return whether a job is there; not one of which a late heartbeat is all there is. Of a pipeline, what it says."""
+    return redis.hexists(key, "data")
 
 
 def _position(found: Any) -> int | None:

@@ -9,6 +9,7 @@ from redis import Redis
 from rq.job import Job
 
 from app.contract.names import DUE, record_key
+from app.contract.queue import is_job
 from app.contract.schemas import Status
 
 _AT_ONCE = 1000
@@ -40,7 +41,7 @@ class Strays:
             with self._redis.pipeline(transaction=False) as pipeline:
                 for explanation_id in ids:
                     pipeline.hmget(record_key(explanation_id), "status", "expires_at")
-                    pipeline.exists(Job.key_for(explanation_id))
+                    is_job(pipeline, Job.key_for(explanation_id))
                 found = pipeline.execute()
             for explanation_id, (status, expires_at), has_job in zip(ids, found[::2], found[1::2], strict=True):
                 if status in _UNDER_WAY and not has_job and self._heard_at(expires_at) < heard_before:

@@ -108,6 +108,8 @@ async def follow(place: Annotated[Place, Depends(_place)], services: Service) ->
                 yield ServerSentEvent(id=change.id, event=change.event, data=_said(change))
             if changes[-1].ends:
                 return
+    if services.events.released:
+        return  # because it goes on, and its reader comes back to another front end
     yield ServerSentEvent(event="cancelled", data=ExplanationEvent(id=place.explanation_id, status=Status.CANCELLED))
 
 

@@ -1,8 +1,9 @@
-"""A gate between a service and what it talks to: it can be shut, so that nobody gets through, or go silent."""
+"""A gate between a service and what it talks to: it can be shut, so that nobody gets through, go silent, or be slow."""
 
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -24,6 +25,7 @@ class Gate:
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listening.getsockname()[1]
         self._open = True
+        self._delay_seconds = 0.0
         self._speaking = threading.Event()
         self._speaking.set()
         self._through: set[socket.socket] = set()
@@ -38,7 +40,16 @@ class Gate:
     def reopen(self) -> None:
         """Let everybody through again."""
         self._open = True
+        self._delay_seconds = 0.0
         self._speaking.set()
+
+    def slow_down(self, seconds: float) -> None:
+        """Carry everything so much later, piece by piece."""
+        self._delay_seconds = seconds
+
+    def lead_to(self, port: int) -> None:
+        """Lead new connections to another server on loopback; those that are there stay where they are."""
+        self._upstream = ("127.0.0.1", port)
 
     def go_silent(self) -> None:
         """Keep connections and accept new ones, but carry nothing from now on."""
@@ -67,6 +78,8 @@ class Gate:
             _cut(client)
             return
         self._through |= {inside, server}
+        if not self._open:  # because it may have been shut in between
+            _cut(server)
         threading.Thread(target=self._pump, args=[server, inside], daemon=True).start()
         self._pump(inside, server)
 
@@ -74,6 +87,7 @@ class Gate:
         with suppress(OSError):
             while content := source.recv(65536):
                 self._speaking.wait()
+                time.sleep(self._delay_seconds)
                 target.sendall(content)
         for end in (source, target):
             self._through.discard(end)
