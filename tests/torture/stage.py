@@ -40,6 +40,7 @@ limits.batch = 16
 """
 _SETTINGS = {
     "RISE_HEARTBEAT_SECONDS": "0.75",
+    "RISE_SHARE_SECONDS": "0.5",
     "RISE_CHECKPOINT_SECONDS": "0.3",
     "RISE_SWEEP_SECONDS": "1",
     "RISE_STORAGE_SECONDS": "3",
