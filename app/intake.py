@@ -14,7 +14,7 @@ from app.contract.schemas import ImageInfo
 from app.contract.settings import Settings
 from app.recent import Recent
 
-_REMEMBERED = 10_000  # hashes, with a few numbers each
+_REMEMBERED = 2000  # hashes, with a few numbers each: less than a kilobyte
 
 Image.MAX_IMAGE_PIXELS = None  # because the limit is ours, checked below, and not a warning
 

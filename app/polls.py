@@ -17,7 +17,7 @@ from app.freshness import etag, is_fresh
 from app.recent import Recent
 from app.views import view
 
-_KEPT = 1000
+_KEPT = 200  # with a few kilobytes each: those that run, and some of those that have just ended
 
 
 @dataclass(frozen=True)

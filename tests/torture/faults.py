@@ -10,6 +10,7 @@ from tests.torture.ledger import Ledger
 from tests.torture.members import Member
 from tests.torture.schedule import Fault
 from tests.torture.stage import Stage
+from tests.torture.takeovers import held_by, time_takeover
 
 _SLOW_SECONDS = 0.15
 
@@ -19,7 +20,10 @@ def break_things(stage: Stage, faults: Iterator[Fault], ledger: Ledger, over: th
     for fault in faults:
         if over.wait(fault.pause_seconds):
             return
+        held = held_by(stage, _worker(stage, fault)[0].pid) if fault.kind == "worker killed" else None
         began = time.monotonic()
+        if held is not None:
+            time_takeover(stage, held, ledger)
         try:
             BREAK[fault.kind](stage, fault)
         except AssertionError as complaint:

@@ -50,13 +50,25 @@ class Breakage:
 
 
 class Ledger:
-    """Takes down what happens, from any thread."""
+    """Takes down what happens, from any thread.
+
+    Attributes:
+        began: when, on the monotonic clock; so are the other moments.
+        entries: explanations that were accepted.
+        breakages: faults.
+        successes: when each explanation succeeded.
+        takeovers: seconds until another worker had what a killed one had run.
+        refusals: how often clients were sent away, by reason.
+        complaints: what must not happen, by its name.
+        details: of every complaint.
+    """
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.entries: list[Entry] = []
         self.breakages: list[Breakage] = []
         self.successes: list[float] = []
+        self.takeovers: list[float] = []
         self.refusals: Counter[str] = Counter()
         self.complaints: Counter[str] = Counter()
         self.details: list[str] = []

@@ -22,6 +22,7 @@ def report(outcome: Outcome) -> str:
         f"{faults.total()} faults of {len(faults)} kinds: {_counts(faults)}",
         f"clients were sent away: {_counts(ledger.refusals)}",
         f"seconds from the end of a fault to the next success: {_spread(ledger.recoveries())}",
+        f"seconds from the kill of a busy worker until another has its job: {_spread(ledger.takeovers)}",
         f"seconds from the last fault to the last end: {outcome.settled_seconds:.1f}",
         f"seconds from SIGTERM to the end of a worker: {_spread(outcome.endings)}",
         f"processes that had ended by themselves: {outcome.revivals}",
