@@ -20,7 +20,9 @@ from app.contract.pace import Pace
 from app.contract.schemas import Progress, Record, State, TargetResult
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from workers.attempt import asking, broken_device
 from workers.blackbox import BlackBoxError
+from workers.breakage import breaks_device
 from workers.collection import Collection
 from workers.convergence import Convergence
 from workers.methods import method
@@ -68,15 +70,20 @@ def hand_back() -> Retry:
 def blaming(model_id: str) -> Iterator[None]:
     """Turn whatever a model raises into a failure that names it: a model is somebody else's code."""
     try:
-        yield
-    except (RiseError, JobTimeoutException):
+        with asking(model_id):
+            yield
+    except RiseError:
         raise
+    except JobTimeoutException as cause:
+        raise RiseError("timed-out", f"its time was up while model {model_id!r} was asked: {cause}") from cause
     except BlackBoxError as cause:
         raise RiseError("model-failed", f"model {model_id!r} failed: {cause}") from cause
     except torch.OutOfMemoryError as cause:
         raise RiseError("out-of-memory", f"model {model_id!r} does not fit into the device's memory") from cause
     except Exception as cause:
         logger.exception("model %s failed", model_id)
+        if breaks_device(cause):
+            raise broken_device(model_id, cause) from cause
         raise RiseError("model-failed", f"model {model_id!r} raised {type(cause).__name__}: {cause}") from cause
 
 

@@ -15,6 +15,7 @@ from app.contract.images import decode
 from app.contract.logs import belonging
 from app.contract.schemas import Failure, JsonObject, MetricsRequest, Record
 from app.contract.tracing import span
+from workers.attempt import BrokenDeviceError
 from workers.execution import Context, Execution, Stopped, Superseded, blaming, hand_back
 from workers.measurement import measure as measure_map
 from workers.methods import method
@@ -60,6 +61,8 @@ def _run(context: Context, record: Record, execution: str) -> Retry | None:
         return hand_back()
     except FileNotFoundError:
         context.store.fail(explanation_id, _LOST, execution=execution)
+    except BrokenDeviceError:
+        raise  # because RQ tries again, in another process
     except RiseError as error:
         logger.warning("explanation %s failed: %s", explanation_id, error.detail)
         context.store.fail(explanation_id, Failure(code=error.code, detail=error.detail), execution=execution)
@@ -76,8 +79,9 @@ def predict(context: Context, model_id: str, blob: str, limit: int) -> JsonObjec
     """Return as `found` what a model sees in an image, strongest first; or `code` and `detail` of what went wrong."""
     try:
         model = context.models.get(model_id)
+        image = decode(context.blobs.get(blob))
         with blaming(model_id):
-            found = predict_image(model.black_box, decode(context.blobs.get(blob)), limit=limit)
+            found = predict_image(model.black_box, image, limit=limit)
     except RiseError as error:
         return {"code": error.code, "detail": error.detail}
     except FileNotFoundError:
