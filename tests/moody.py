@@ -33,6 +33,8 @@ def _live(mood: Path) -> None:
     match mood.read_text():
         case "hangs":
             time.sleep(_LONG_SECONDS)
+        case "is slow":
+            time.sleep(1)
         case "hangs once":
             mood.write_text("well")
             time.sleep(_LONG_SECONDS)

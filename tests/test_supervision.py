@@ -1,7 +1,9 @@
 """Models that hang, crash and break their device cost a worker, and at most three; the service goes on."""
 
 import io
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,9 +112,9 @@ def lost_attempts(ward: Ward, reason: str) -> int:
 @pytest.mark.parametrize(
     ("mood", "code", "words", "reason"),
     [
+        ("is killed", "worker-lost", r"every worker that ran this explanation was lost", "worker-lost"),
         ("hangs", "timed-out", r"model 'moody' made no progress for 2 seconds", "stalled"),
         ("keeps the interpreter", "timed-out", r"model 'moody' made no progress for 2 seconds", "stalled"),
-        ("is killed", "worker-lost", r"every worker that ran this explanation was lost", "worker-lost"),
         ("aborts", "worker-lost", r"every worker that ran this explanation was lost", "worker-lost"),
         ("breaks the device", "model-failed", r"broke under model 'moody': AcceleratorError: CUDA", "device-broken"),
     ],
@@ -142,6 +144,15 @@ def test_an_explanation_whose_model_hangs_once_ends_with_the_map_of_an_undisturb
     assert np.array_equal(array_at(f"{here}/maps/0.npy"), array_at(f"{undisturbed}/maps/0.npy"))
     assert "model 'moody' made no progress for 2 s: this worker ends itself" in ward.log
     assert re.search(r'File ".*moody.py", line \d+ in _live', ward.log), "no stack"
+    assert "worker 1 ended itself because a model made no progress; its log says which; starting it again" in ward.log
+
+
+def test_a_model_may_take_longer_for_a_block_than_the_limit_as_long_as_every_batch_keeps_to_it(ward: Ward) -> None:
+    ward.mood.write_text("is slow")
+    here = ward.ask(masks=128)
+    body = ward.end(here)
+    assert (body["status"], body["provenance"]["blocks"]) == ("succeeded", 1)
+    assert ward.attempts(here) == 1
 
 
 def test_an_error_of_the_device_that_breaks_nothing_fails_at_once_and_costs_no_worker(ward: Ward) -> None:
@@ -175,3 +186,12 @@ def test_whoever_waits_for_metrics_is_told_that_the_model_hangs(ward: Ward) -> N
     answer = httpx2.post(f"{here}/metrics", json={"metrics": ["deletion"]}, timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (504, "timed-out"), answer.text
     assert "model 'moody'" in answer.json()["detail"]
+
+
+def test_a_worker_that_stands_still_is_killed_and_replaced(ward: Ward) -> None:
+    (frozen,) = ward.service.worker_ids()
+    os.kill(frozen, signal.SIGSTOP)
+    assert ward.end(ward.ask())["status"] == "succeeded"
+    assert frozen not in ward.service.worker_ids()
+    assert "worker 1 lives and shows no sign of it for" in ward.log
+    assert "worker 1 was ended by SIGKILL; starting it again" in ward.log
