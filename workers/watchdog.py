@@ -81,7 +81,7 @@ class Watchdog:
     def watching(self, job: Watched) -> Iterator[None]:
         """Watch a job."""
         with self._lock:
-            self._job, self._file = job, self._opened()
+            self._job, self._file, self._model = job, self._opened(), None
             self._overdue_at = time.monotonic() + job.seconds + self._stall_seconds
         try:
             yield
@@ -97,10 +97,10 @@ class Watchdog:
         """Watch a model: it must show a sign of life from time to time."""
         self.sign()
         self._model = model_id
-        if not self._armed:  # at once, because the thread may never come to it
-            with self._lock:
-                self._put_off()
         try:
+            if not self._armed:  # at once, because the thread may never come to it
+                with self._lock:
+                    self._put_off()
             yield
         finally:
             self._model = None
