@@ -36,6 +36,7 @@ from app.submission import Submission
 from app.uploads import Uploads
 
 _CALL_SECONDS = 30.0
+_LOST_AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,15 @@ def call_worker(services: Services, queue: str, function: str, *arguments: Any) 
     """Run a short function on a worker and return what it found.
 
     Raises:
-        RiseError: what went wrong there, or `busy` if no worker answers in time.
+        RiseError: what went wrong there, `busy` if no worker answers in time, `unavailable` if one is lost.
     """
     try:
         answer = services.jobs.call(queue, function, *arguments, seconds=_CALL_SECONDS)
     except TimeoutError as cause:
         raise RiseError("busy", "every worker is busy; try again", retry_after_seconds=_CALL_SECONDS) from cause
+    except ConnectionAbortedError as cause:
+        detail = "the worker that was asked was lost; try again"
+        raise RiseError("unavailable", detail, retry_after_seconds=_LOST_AGAIN_SECONDS) from cause
     if "code" in answer:
         raise RiseError(answer["code"], answer["detail"])
     return answer["found"]

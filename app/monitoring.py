@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from app.catalogue import Catalogue
 from app.contract.statistics import (
     ENDED,
+    LOST_ATTEMPTS,
     MASKS,
     MEMORY_RETRIES,
     QUEUED_SECONDS,
@@ -25,6 +26,7 @@ _COUNTERS = {
     ENDED: ("Explanations that have ended.", ["status", "model", "method"]),
     MASKS: ("Masked images that models were asked about.", ["model", "method"]),
     MEMORY_RETRIES: ("Batches halved because memory ran out.", ["model"]),
+    LOST_ATTEMPTS: ("Attempts at jobs that took their worker with them.", ["model", "reason"]),
 }
 _HISTOGRAMS = {
     QUEUED_SECONDS: ("Seconds that explanations waited.", ["model"]),

@@ -58,6 +58,8 @@ STATUS = {
     "unavailable": 503,
     "storage-unavailable": 503,
     "model-failed": 502,
+    "out-of-memory": 503,
+    "timed-out": 504,
     "internal": 500,
 }
 _CODE_OF_STATUS = {

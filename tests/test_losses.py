@@ -5,7 +5,7 @@ import json
 from redis import Redis
 from rq import Queue
 
-from app.contract.losses import forgive
+from app.contract.losses import NOTE, forgive
 from app.contract.queue import RETRIES, Jobs, open_queue
 
 
@@ -36,6 +36,14 @@ def test_one_that_gets_stuck_later_is_given_up_as_well(redis: Redis) -> None:
     queue = open_queue(redis, "q")
     assert lose(redis, queue, blocks=3)
     assert [lose(redis, queue, blocks=3) for _ in range(RETRIES)] == [True] * (RETRIES - 1) + [False]
+
+
+def test_what_is_known_to_have_hung_counts_however_far_it_came(redis: Redis) -> None:
+    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False)
+    queue = open_queue(redis, "q")
+    for left in range(RETRIES + 1):
+        redis.hset("rq:job:abc", f"{NOTE}{left}", "{}")
+    assert [lose(redis, queue, blocks=blocks) for blocks in range(1, RETRIES + 2)] == [True] * RETRIES + [False]
 
 
 def test_what_was_lost_with_its_job_is_nobody_s_attempt(redis: Redis) -> None:

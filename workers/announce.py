@@ -1,7 +1,7 @@
 """The worker's background thread: says what the worker can do, and looks after jobs that were left behind.
 
-Jobs whose worker died are found by their missing heartbeats and put back on the queue; one that has used up its
-attempts fails as `worker-lost`, with a reason on the explanation.
+Jobs whose worker died are found by their missing heartbeats and put back on the queue; the explanation of one that has
+used up its attempts fails with a reason (`attempts.py`).
 """
 
 import logging
@@ -12,14 +12,9 @@ from importlib.metadata import version
 
 import torch
 from redis import Redis
-from redis.exceptions import LockError
-from rq import Queue
 
 from app.contract.announcements import announce, withdraw
-from app.contract.losses import forgive
-from app.contract.queue import EXPLAIN
-from app.contract.schemas import Announcement, Failure, MethodCard, ModelCard
-from app.contract.store import Store
+from app.contract.schemas import Announcement, MethodCard, ModelCard
 from workers.device import describe_device
 from workers.fills import fill_names
 from workers.memory import memory_bytes
@@ -27,8 +22,6 @@ from workers.methods import method, method_names
 from workers.warm import LOST_AFTER_HEARTBEATS, WarmWorker
 
 logger = logging.getLogger(__name__)
-
-_LOST = Failure(code="worker-lost", detail="every worker that ran this explanation was lost; send the request again")
 
 
 def announcement(worker: WarmWorker, queue: str, device: torch.device, models: list[ModelCard]) -> Announcement:
@@ -69,17 +62,13 @@ class Pulse:
     def __init__(
         self,
         redis: Redis,
-        store: Store,
         worker: WarmWorker,
-        queue: Queue,
         describe: Callable[[], Announcement],
         *,
         heartbeat_seconds: float,
     ) -> None:
         self._redis = redis
-        self._store = store
         self._worker = worker
-        self._queue = queue
         self._describe = describe
         self._seconds = heartbeat_seconds
         self._stopped = threading.Event()
@@ -107,33 +96,9 @@ class Pulse:
                     # Because nobody could send a heartbeat while the server was away, and nobody was lost for that.
                     rescue_at = beat_at + LOST_AFTER_HEARTBEATS * self._seconds
                 if beat_at >= rescue_at:
-                    self._rescue()
+                    self._worker.attempts.rescue(self._worker)
             except Exception:  # because a server that restarts must not end the pulse
                 logger.warning("announcing failed", exc_info=True)
 
     def _announce(self) -> None:
         announce(self._redis, self._describe(), seconds=LOST_AFTER_HEARTBEATS * self._seconds)
-
-    def _rescue(self) -> None:
-        """Put abandoned jobs back on the queue, one worker at a time."""
-        lock = self._redis.lock(f"rise:rescue:{self._queue.name}", timeout=10, blocking=False)
-        if not lock.acquire():
-            return
-        try:
-            forgive(self._redis, self._queue.started_job_registry)
-            self._queue.started_job_registry.cleanup()
-            self._queue.intermediate_queue.cleanup(self._worker, self._queue)
-            self._give_up()
-        finally:
-            try:
-                lock.release()
-            except LockError:
-                logger.info("rescuing took longer than its lock")
-
-    def _give_up(self) -> None:
-        registry = self._queue.failed_job_registry
-        for job_id in registry.get_job_ids():
-            job = self._queue.fetch_job(job_id)
-            if job is not None and job.func_name == EXPLAIN:
-                self._store.fail(job_id, _LOST)
-            registry.remove(job_id, delete_job=job is not None)

@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from contextlib import suppress
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from app.contract.blobs import effects_blob, image_blob
 from app.contract.errors import RiseError
 from app.contract.images import decode
 from app.contract.shards import SHARD_SECONDS, Delivery, Shard
+from workers.attempt import Stopped
 from workers.calculator import Calculator
 from workers.execution import Context, prepared
 
@@ -52,10 +54,9 @@ def _calculator(context: Context, explanation_id: str) -> Calculator | None:
 
 def _deliver(context: Context, explanation_id: str, calculator: Calculator, shard: Shard) -> None:
     blocks = []
-    for number in shard.blocks:
-        if context.stopping.is_set():
-            break
-        blocks.append(calculator.block(number))
+    with suppress(Stopped):
+        for number in shard.blocks:
+            blocks.append(calculator.block(number))
     if not blocks:
         return
     name = effects_blob(explanation_id, uuid.uuid4().hex, shard.first)

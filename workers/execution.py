@@ -17,6 +17,7 @@ from app.contract.pace import Pace
 from app.contract.schemas import Progress, Record, State, TargetResult
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from workers.attempt import Stopped
 from workers.blame import blaming
 from workers.calculator import Calculator
 from workers.collection import Collection, LoadedModel
@@ -56,10 +57,6 @@ class Context:
 
 class Superseded(Exception):  # noqa: N818 - nothing is wrong
     """The explanation was cancelled, or belongs to another execution by now."""
-
-
-class Stopped(Exception):  # noqa: N818 - nothing is wrong
-    """The worker is stopping while it waits; the explanation goes on from its last checkpoint, elsewhere."""
 
 
 def hand_back() -> Retry:
@@ -110,10 +107,11 @@ class Execution:
         self._resume()
         leader = self._leader()
         blocks = leader.blocks()
-        while not self._has_enough():
-            self._take(next(blocks))
-            if self._context.stopping.is_set():
-                return self._hand_back()
+        try:
+            while not self._has_enough():
+                self._take(next(blocks))
+        except Stopped:
+            return self._hand_back()
         self._publish(leader.assistants)
         leader.close()
         return None

@@ -1,11 +1,13 @@
 """Composition root of a worker: settings -> device -> models -> announcement -> RQ loop."""
 
+import logging
 import os
 import signal
 import socket
 import uuid
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -14,6 +16,7 @@ from rq.serializers import JSONSerializer
 
 from app.contract.blobs import Blobs
 from app.contract.connection import connect_patiently
+from app.contract.endings import BROKEN_DEVICE
 from app.contract.kin import Kin
 from app.contract.logs import configure_logs
 from app.contract.pace import Pace
@@ -26,14 +29,20 @@ from app.contract.store import Store
 from app.contract.tracing import configure_tracing
 from workers.announce import Pulse, announcement
 from workers.assistant import assist
+from workers.attempts import Attempts
 from workers.collection import Collection
 from workers.device import choose_device
 from workers.execution import Context
+from workers.stacks import folder_for_stacks
 from workers.tasks import explain, measure, predict
 from workers.team import Team
-from workers.warm import WarmWorker
+from workers.warm import LOST_AFTER_HEARTBEATS, WarmWorker
+from workers.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
 
 _SILENCE_SECONDS = 45  # RQ waits for jobs, and for answers of a server that is silent, a little less long
+_LEAST_BLOCKED_SECONDS = 10.0
 
 
 def run_worker(settings: Settings) -> None:
@@ -48,9 +57,7 @@ def run_worker(settings: Settings) -> None:
     worker = _worker(settings, redis, context)
     pulse = Pulse(
         redis,
-        context.store,
         worker,
-        worker.queues[0],
         lambda: announcement(worker, settings.queue, device, models.cards()),
         heartbeat_seconds=settings.heartbeat_seconds,
     )
@@ -60,8 +67,20 @@ def run_worker(settings: Settings) -> None:
     Thread(target=models.keep_trying, args=[stopping], name="keep-trying", daemon=True).start()
     try:
         worker.work(logging_level="WARNING")
+        if worker.device_broke:
+            _end_at_once()
     finally:
         pulse.stop()
+
+
+def _end_at_once() -> None:
+    """End without tidying up, because that would be done on a device that is broken.
+
+    The announcement stands until it expires: requests that come meanwhile wait for the worker that is started next.
+    """
+    logger.error("the device broke under a model: this worker ends itself")
+    logging.shutdown()
+    os._exit(BROKEN_DEVICE)
 
 
 def _context(settings: Settings, redis: Redis, models: Collection, stopping: Event) -> Context:
@@ -93,8 +112,10 @@ def _team(settings: Settings, redis: Redis) -> Team:
 def _worker(settings: Settings, redis: Redis, context: Context) -> WarmWorker:
     tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, ASSIST: assist, PREDICT: predict, MEASURE: measure}
     allowed = job_class({name: partial(task, context) for name, task in tasks.items()})
+    queue = open_queue(redis, settings.queue, allowed)
+    stacks = folder_for_stacks(settings.data)
     return WarmWorker(
-        [open_queue(redis, settings.queue, allowed)],
+        [queue],
         name=context.team.worker,
         connection=redis,
         job_class=allowed,
@@ -102,9 +123,23 @@ def _worker(settings: Settings, redis: Redis, context: Context) -> WarmWorker:
         heartbeat_seconds=settings.heartbeat_seconds,
         worker_ttl=_SILENCE_SECONDS,
         stopping=context.stopping,
+        watchdog=_watchdog(settings, context.team.worker, stacks),
+        attempts=Attempts(redis, context.store, queue, stacks=stacks),
         ended=partial(_enqueue_if_waiting, context.store, context.team.jobs, settings.queue),
         log_job_description=False,
     )
+
+
+def _watchdog(settings: Settings, worker: str, stacks: Path) -> Watchdog:
+    blocked = max(LOST_AFTER_HEARTBEATS * settings.heartbeat_seconds, _LEAST_BLOCKED_SECONDS)
+    watchdog = Watchdog(
+        worker,
+        stall_seconds=settings.stall_seconds,
+        blocked_seconds=min(blocked, settings.stall_seconds),
+        folder=stacks,
+    )
+    watchdog.start()
+    return watchdog
 
 
 def _enqueue_if_waiting(store: Store, jobs: Jobs, queue: str, explanation_id: str) -> None:

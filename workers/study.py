@@ -17,6 +17,7 @@ from torch import Tensor
 
 from app.contract.geometry import Canvas
 from app.contract.schemas import CanvasInfo, State
+from workers.attempt import lively
 from workers.blackbox import BlackBox
 from workers.fills import paint
 from workers.parameters import MaskingParameters
@@ -168,7 +169,9 @@ def _study(
     ]
     hidden = torch.stack([_finish(fill, black_box, parameters) for fill in fills])
     canvas = _canvas(image, lens, parameters)
-    scene = Scene(shown, hidden, canvas, lambda masked: aim.score(ask(masked)), _batch(canvas, batch), aim.match)
+    scene = Scene(
+        shown, hidden, canvas, lively(lambda masked: aim.score(ask(masked))), _batch(canvas, batch), aim.match
+    )
     design = Design(parameters.cells, parameters.keep, len(fills), parameters.seed)
     size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
     return Study(method, parameters, scene, design, aim, size, math.ceil(parameters.masks / size))

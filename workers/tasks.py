@@ -15,8 +15,9 @@ from app.contract.images import decode
 from app.contract.logs import belonging
 from app.contract.schemas import Failure, JsonObject, MetricsRequest, Record
 from app.contract.tracing import span
+from workers.attempt import BrokenDeviceError, Stopped
 from workers.blame import blaming
-from workers.execution import Context, Execution, Stopped, Superseded, hand_back, prepared
+from workers.execution import Context, Execution, Superseded, hand_back, prepared
 from workers.measurement import measure as measure_map
 from workers.prediction import predict_image
 
@@ -59,6 +60,8 @@ def _run(context: Context, record: Record, execution: str) -> Retry | None:
         return hand_back()
     except FileNotFoundError:
         context.store.fail(explanation_id, _LOST, execution=execution)
+    except BrokenDeviceError:
+        raise  # because RQ tries again, in another process
     except RiseError as error:
         logger.warning("explanation %s failed: %s", explanation_id, error.detail)
         context.store.fail(explanation_id, Failure(code=error.code, detail=error.detail), execution=execution)
@@ -75,8 +78,9 @@ def predict(context: Context, model_id: str, blob: str, limit: int) -> JsonObjec
     """Return as `found` what a model sees in an image, strongest first; or `code` and `detail` of what went wrong."""
     try:
         model = context.models.get(model_id)
+        image = decode(context.blobs.get(blob))
         with blaming(model_id):
-            found = predict_image(model.black_box, decode(context.blobs.get(blob)), limit=limit)
+            found = predict_image(model.black_box, image, limit=limit)
     except RiseError as error:
         return {"code": error.code, "detail": error.detail}
     except FileNotFoundError:
@@ -88,6 +92,8 @@ def measure(context: Context, explanation_id: str, request: JsonObject) -> JsonO
     """Return as `found` the metrics of a finished explanation; or `code` and `detail` of what went wrong."""
     try:
         return {"found": _measured(context, explanation_id, MetricsRequest.model_validate(request))}
+    except Stopped:
+        return {"code": "busy", "detail": "the worker is leaving; ask again"}
     except RiseError as error:
         return {"code": error.code, "detail": error.detail}
     except FileNotFoundError:

@@ -6,6 +6,7 @@ might carry are ignored for the same reason.
 """
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 from redis.exceptions import WatchError
 from rq import Queue, Retry, Worker
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.exceptions import AbandonedJobError, InvalidJobOperation, NoSuchJobError
 from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.results import Result
@@ -200,12 +201,21 @@ class Jobs:
     def call(self, queue_name: str, function: str, *arguments: Any, seconds: float) -> Any:
         """Run a short function on a worker, before what waits, and return its result.
 
+        It is interrupted a little before the time is up, so that whoever waits is told what it was that hung.
+
         Raises:
             TimeoutError: if no worker has answered in time.
+            ConnectionAbortedError: if the worker was lost meanwhile.
             RuntimeError: if it failed there.
         """
         job = open_queue(self._redis, queue_name).enqueue_call(
-            function, args=arguments, timeout=60, result_ttl=60, ttl=60, failure_ttl=60, at_front=True
+            function,
+            args=arguments,
+            timeout=max(1, math.floor(0.9 * seconds)),
+            result_ttl=60,
+            ttl=60,
+            failure_ttl=60,
+            at_front=True,
         )
         result, given_up_at = None, time.monotonic() + seconds
         while result is None and time.monotonic() < given_up_at:
@@ -213,6 +223,8 @@ class Jobs:
         if result is None:
             job.delete()
             raise TimeoutError(f"no worker answered within {seconds:g} seconds")
+        if AbandonedJobError.__name__ in (result.exc_string or ""):
+            raise ConnectionAbortedError(f"the worker was lost that ran {function}")
         if result.type != Result.Type.SUCCESSFUL:
             raise RuntimeError(f"{function} failed on the worker")
         return result.return_value

@@ -62,6 +62,11 @@ class Settings(BaseSettings):
         86_400, gt=0, description="Estimated work that may wait for each worker; more is refused."
     )
     job_timeout_seconds: int = Field(3600, ge=1, description="Longest time that one explanation may run.")
+    stall_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="Longest time that a model may take for one batch of masked images; then its worker is replaced.",
+    )
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker is lost after four heartbeats without a sign.")
     share_seconds: float = Field(
         3.0, ge=0, description="An explanation that takes longer than this is shared with workers that are idle."

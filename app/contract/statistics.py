@@ -21,6 +21,7 @@ MASKS = "masks"
 QUEUED_SECONDS = "queued_seconds"
 RUNNING_SECONDS = "running_seconds"
 MEMORY_RETRIES = "out_of_memory_retries"
+LOST_ATTEMPTS = "lost_attempts"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Statistics:
     def count_memory_retry(self, model: str) -> None:
         """Count a batch that was halved because memory ran out."""
         self._add([Counted(MEMORY_RETRIES, (model,), 1)])
+
+    def count_lost_attempt(self, model: str, reason: str) -> None:
+        """Count an attempt at a job that took its worker with it: `stalled`, `device-broken`, or just `worker-lost`."""
+        self._add([Counted(LOST_ATTEMPTS, (model, reason), 1)])
 
     def read(self) -> list[Counted]:
         """Return everything counted so far."""

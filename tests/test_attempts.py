@@ -1,0 +1,123 @@
+"""How attempts at a job end, as every worker knows it: RQ counts, the notes say why."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from rq import SimpleWorker, get_current_job
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from app.contract.queue import EXPLAIN, Jobs, job_class, open_queue
+from app.contract.schemas import Failure, Status
+from app.contract.statistics import LOST_ATTEMPTS, Statistics
+from app.contract.store import Store
+from tests.test_store import a_record, a_store
+from workers.attempts import Attempts, attempt_of
+from workers.execution import hand_back
+
+BROKEN = Failure(code="model-failed", detail="the device broke under model 'm'")
+
+
+@pytest.fixture
+def store(redis: Redis) -> Store:
+    """A store with an explanation that is on the queue."""
+    store = a_store(redis)
+    store.create(a_record())
+    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=False)
+    return store
+
+
+@pytest.fixture
+def run(redis: Redis, store: Store, tmp_path: Path) -> Callable[[Callable[[Attempts, Job], Any]], None]:
+    """What runs a function with the explanation's job until nothing is queued any more, then looks for lost jobs."""
+
+    def run(function: Callable[[Attempts, Job], Any]) -> None:
+        jobs = job_class({EXPLAIN: lambda _: function(attempts, current_job())})
+        queue = open_queue(redis, "q", jobs)
+        attempts = Attempts(redis, store, queue, stacks=tmp_path)
+        worker = SimpleWorker([queue], connection=redis, job_class=jobs, serializer=JSONSerializer)
+        worker.work(burst=True)
+        attempts.rescue(worker)
+
+    return run
+
+
+def current_job() -> Job:
+    job = get_current_job()
+    assert job is not None
+    return job
+
+
+def failure_of(store: Store) -> Failure:
+    record = store.read("one")
+    assert record is not None
+    assert record.status is Status.FAILED
+    assert record.error is not None
+    return record.error
+
+
+def breaking(attempts: Attempts, job: Job) -> None:
+    attempts.device_broke(job, "m", BROKEN)
+    raise RuntimeError("the device is gone")
+
+
+def test_what_was_noted_is_the_reason_after_three_attempts(run: Any, store: Store, redis: Redis) -> None:
+    run(breaking)
+    assert failure_of(store).code == "model-failed"
+    assert failure_of(store).detail == "the device broke under model 'm'; so ended 3 of 3 attempts"
+    (counted,) = [one for one in Statistics(redis).read() if one.metric == LOST_ATTEMPTS]
+    assert (counted.labels, counted.value) == (("m", "device-broken"), 3)
+
+
+def test_an_attempt_of_which_nothing_was_noted_does_not_hide_why_another_ended(run: Any, store: Store) -> None:
+    def breaking_first(attempts: Attempts, job: Job) -> None:
+        if attempt_of(job) == "2":
+            attempts.device_broke(job, "m", BROKEN)
+        raise RuntimeError("the server is gone")
+
+    run(breaking_first)
+    assert failure_of(store).detail.endswith("so ended 1 of 3 attempts")
+
+
+def test_where_nothing_was_noted_the_workers_were_lost(run: Any, store: Store) -> None:
+    def raising(_: Attempts, __: Job) -> None:
+        raise RuntimeError("the server is gone")
+
+    run(raising)
+    assert failure_of(store).code == "worker-lost"
+
+
+def test_a_job_that_is_handed_back_has_lost_no_attempt(run: Any) -> None:
+    seen: list[str] = []
+
+    def handing_back(_: Attempts, job: Job) -> object:
+        seen.append(attempt_of(job))
+        return hand_back() if len(seen) < 8 else None
+
+    run(handing_back)
+    assert seen == ["2"] * 8
+
+
+def test_an_explanation_that_is_asked_for_again_begins_with_its_first_attempt(
+    run: Any, store: Store, redis: Redis
+) -> None:
+    run(breaking)
+    store.create(a_record())
+    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=True)
+    seen: list[str] = []
+    run(lambda _, job: seen.append(attempt_of(job)))
+    assert seen == ["2"]
+
+
+def test_a_note_on_a_job_that_is_gone_leaves_nothing_that_looks_like_a_job(
+    store: Store, redis: Redis, tmp_path: Path
+) -> None:
+    queue = open_queue(redis, "q")
+    job = queue.fetch_job("one")
+    assert job is not None
+    job.delete()
+    Attempts(redis, store, queue, stacks=tmp_path).device_broke(job, "m", BROKEN)
+    assert not redis.exists(job.key)

@@ -1,0 +1,58 @@
+"""What is left behind by workers that could not say why they ended."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from workers.stacks import Doing, close_stack, folder_for_stacks, open_stack, take_stacks, write_doing
+
+DOING = Doing(worker="w", job="j", attempt="2", model="m", seconds=10.0, since=time.time())
+
+
+def leave(folder: Path, doing: Doing, stack: str) -> None:
+    file = open_stack(folder, doing.worker)
+    write_doing(file, doing)
+    file.write(stack.encode())
+    file.close()
+
+
+def test_a_stack_is_taken_once_with_what_the_worker_did(tmp_path: Path) -> None:
+    leave(tmp_path, DOING, "Timeout!\nThread 0x1\n")
+    (left,) = take_stacks(tmp_path)
+    assert (left.doing, left.stack, left.frozen) == (DOING, "Timeout!\nThread 0x1\n", False)
+    assert list(take_stacks(tmp_path)) == []
+
+
+def test_a_worker_that_works_has_left_nothing_and_keeps_its_file(tmp_path: Path) -> None:
+    leave(tmp_path, DOING, "")
+    assert list(take_stacks(tmp_path)) == []
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_only_the_last_thing_that_a_worker_did_counts(tmp_path: Path) -> None:
+    file = open_stack(tmp_path, "w")
+    write_doing(file, replace(DOING, model="a model with a long name"))
+    write_doing(file, DOING)
+    file.write(b"Timeout!\n")
+    assert [left.doing for left in take_stacks(tmp_path)] == [DOING]
+    close_stack(file)
+
+
+def test_a_process_that_stood_still_did_not_hang_in_its_model(tmp_path: Path) -> None:
+    leave(tmp_path, replace(DOING, since=time.time() - 60), "Timeout!\n")
+    (left,) = take_stacks(tmp_path)
+    assert left.frozen
+
+
+def test_what_killed_workers_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    leave(tmp_path, DOING, "")
+    os.utime(tmp_path / "w.stack", (time.time() - 90_000, time.time() - 90_000))
+    assert list(take_stacks(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stacks_go_elsewhere_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file in the place of the folder")
+    assert tmp_path not in folder_for_stacks(tmp_path / "data").parents
+    assert folder_for_stacks(tmp_path) == tmp_path / "stacks"

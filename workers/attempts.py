@@ -1,0 +1,146 @@
+"""How attempts at jobs end that do not end well, known to every worker: what is tried again, and what is said at last.
+
+RQ counts: a job whose worker was lost, or whose function raised, is tried again as long as it has retries left, at most
+three times in all; a job that a leaving worker hands back has lost nothing. Why an attempt ended is noted in the job's
+own hash and goes with it. Where nobody could note anything, the worker was lost. When the last attempt has ended, the
+explanation fails with what was noted.
+"""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import LockError
+from rq import Queue
+from rq.exceptions import AbandonedJobError
+from rq.executions import Execution
+from rq.job import Job
+from rq.results import Result
+from rq.worker import BaseWorker
+
+from app.contract.losses import NOTE, forgive
+from app.contract.queue import EXPLAIN, RETRIES
+from app.contract.schemas import Failure
+from app.contract.statistics import Statistics
+from app.contract.store import Store
+from workers.stacks import LeftStack, take_stacks
+
+logger = logging.getLogger(__name__)
+
+_LOST = Failure(code="worker-lost", detail="every worker that ran this explanation was lost; send the request again")
+_ANSWER_SECONDS = 60
+_LOCK_SECONDS = 10
+
+# Only where the job is still there: a hash of notes alone would pass for a job.
+_NOTE_IF_THERE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+"""
+
+
+def attempt_of(job: Job) -> str:
+    """Return what sets this attempt at a job apart from the others: how many are left after it."""
+    return str(job.retries_left or 0)
+
+
+def stall_of(model: str | None, seconds: float) -> Failure:
+    """Return the failure of a job that made no progress."""
+    if model is None:
+        return Failure(code="timed-out", detail="its time was up, and it could not be interrupted")
+    return Failure(
+        code="timed-out",
+        detail=f"model {model!r} made no progress for {math.floor(seconds)} seconds, and its worker was replaced "
+        "(RISE_STALL_SECONDS is the limit for one batch)",
+    )
+
+
+class Attempts:
+    """Notes how attempts at the jobs of one queue ended, and sees to what follows."""
+
+    def __init__(self, redis: Redis, store: Store, queue: Queue, *, stacks: Path) -> None:
+        self._redis = redis
+        self._store = store
+        self._queue = queue
+        self._stacks = stacks
+        self._statistics = Statistics(redis)
+        self._note_if_there = redis.register_script(_NOTE_IF_THERE)
+
+    def stalled(self, job: Job, execution: Execution, worker: BaseWorker, model: str | None, seconds: float) -> None:
+        """Give up an attempt that made no progress: the next one begins at once, or whoever asked is told."""
+        failure = stall_of(model, seconds)
+        self._statistics.count_lost_attempt(model or "", "stalled")
+        registry = self._queue.started_job_registry
+        if job.retries_left is None:  # a short call: somebody waits for its answer
+            with self._redis.pipeline() as pipeline:
+                Result.create(job, Result.Type.SUCCESSFUL, _ANSWER_SECONDS, failure.model_dump(), pipeline=pipeline)
+                pipeline.zrem(registry.key, execution.composite_key)
+                pipeline.expire(job.key, _ANSWER_SECONDS)
+                pipeline.execute()
+            return
+        self._note(job.id, attempt_of(job), failure)
+        self._redis.zadd(registry.key, {execution.composite_key: 1}, xx=True)  # as if no heartbeat came any more
+        self.rescue(worker)
+
+    def device_broke(self, job: Job, model: str, failure: Failure) -> None:
+        """Note that the device broke under a model; RQ tries again because the job raises."""
+        self._statistics.count_lost_attempt(model, "device-broken")
+        self._note(job.id, attempt_of(job), failure)
+
+    def rescue(self, worker: BaseWorker) -> None:
+        """Put abandoned jobs back on the queue, one worker at a time; fail those that have had all their attempts."""
+        lock = self._redis.lock(f"rise:rescue:{self._queue.name}", timeout=_LOCK_SECONDS, blocking=False)
+        if not lock.acquire():
+            return
+        try:
+            for left in take_stacks(self._stacks):
+                self._note_stack(left)
+            forgive(self._redis, self._queue.started_job_registry)
+            self._queue.started_job_registry.cleanup(exception_handlers=[self.count_lost])
+            self._queue.intermediate_queue.cleanup(worker, self._queue)
+            self._give_up()
+        finally:
+            try:
+                lock.release()
+            except LockError:
+                logger.info("rescuing took longer than its lock")
+
+    def count_lost(self, job: Job, kind: type[BaseException], *_: object) -> None:
+        """Count an attempt of which nothing is known but that its worker is gone; a handler of exceptions for RQ."""
+        if kind is not AbandonedJobError:
+            return
+        record = self._store.read(job.id) if job.func_name == EXPLAIN else None
+        if record is not None and not self._redis.hexists(job.key, f"{NOTE}{attempt_of(job)}"):
+            self._statistics.count_lost_attempt(record.request.model.id, "worker-lost")
+
+    def _note_stack(self, left: LeftStack) -> None:
+        doing = left.doing
+        if left.frozen:
+            logger.error("worker %s stood still, and ended itself when it woke up", doing.worker)
+            return
+        words = "worker %s ended itself: model %s kept the interpreter for itself for %g seconds, job %s\n%s"
+        logger.error(words, doing.worker, doing.model, doing.seconds, doing.job, left.stack)
+        self._statistics.count_lost_attempt(doing.model, "stalled")
+        self._note(doing.job, doing.attempt, stall_of(doing.model, doing.seconds))
+
+    def _note(self, job_id: str, attempt: str, failure: Failure) -> None:
+        self._note_if_there(keys=[f"rq:job:{job_id}"], args=[f"{NOTE}{attempt}", failure.model_dump_json()])
+
+    def _give_up(self) -> None:
+        registry = self._queue.failed_job_registry
+        for job_id in registry.get_job_ids():
+            job = self._queue.fetch_job(job_id)
+            if job is not None and job.func_name == EXPLAIN:
+                self._store.fail(job_id, self._verdict(job))
+            registry.remove(job_id, delete_job=job is not None)
+
+    def _verdict(self, job: Job) -> Failure:
+        """Return why a job failed whose attempts are used up: what was noted last, and of how many attempts."""
+        fields: Any = self._redis.hgetall(job.key)
+        notes = {name: note for name, note in fields.items() if name.startswith(NOTE.encode())}
+        if not notes:
+            return _LOST
+        last = Failure.model_validate_json(notes[min(notes)])  # because fewer attempts are left after a later one
+        detail = f"{last.detail}; so ended {len(notes)} of {RETRIES + 1} attempts"
+        return last.model_copy(update={"detail": detail})
