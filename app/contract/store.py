@@ -108,7 +108,8 @@ class Store:
 
     def read(self, explanation_id: str) -> Record | None:
         """Return an explanation, or None where there is none."""
-        return self.read_many([explanation_id])[0]
+        found: Any = self._redis.hgetall(record_key(explanation_id))
+        return record_of(found)
 
     def read_many(self, explanation_ids: Sequence[str]) -> list[Record | None]:
         """Return explanations in the order of their ids, None for each that there is not."""
