@@ -6,6 +6,7 @@ might carry are ignored for the same reason.
 """
 
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
+from rq.utils import utcformat
 
+from app.contract.schemas import JsonObject
 from app.contract.turns import TAKE_PLACE, Turn
 
 EXPLAIN = "explain"
@@ -26,6 +29,7 @@ RETRIES = 2  # after the first attempt
 _FAILED_KEPT_SECONDS = 600
 _LISTEN_SECONDS = 1  # at once: a client takes a server that says nothing for five seconds for lost
 _SOMEBODYS_TURN = Turn("public")
+_CALLS: Any = JSONSerializer  # because RQ has not typed it
 _STAYS, _LEFT_OVER = -1, -2  # in the place of how many jobs stand before one
 
 # Puts an explanation on a queue, or moves the job that it has to a better lane; job: id, lane, tenant, seconds, work,
@@ -108,6 +112,7 @@ class Jobs:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
         self._enqueue = redis.register_script(_ENQUEUE)
+        self._forms: dict[str, JsonObject] = {}
 
     def enqueue_explanation(
         self, queue_name: str, explanation_id: str, *, again: bool, turn: Turn = _SOMEBODYS_TURN
@@ -139,17 +144,28 @@ class Jobs:
 
     def job(self, queue_name: str, explanation_id: str, turn: Turn) -> list[Any]:
         """Return an explanation's job as `enqueue` wants it."""
-        job = open_queue(self._redis, queue_name).create_job(
-            EXPLAIN,
-            args=(explanation_id,),
-            job_id=explanation_id,
-            timeout=self._timeout_seconds,
-            result_ttl=0,
-            failure_ttl=_FAILED_KEPT_SECONDS,
-            retry=Retry(max=RETRIES, enqueue_at_front=True),
-        )
-        job.enqueued_at = job.created_at
-        return [explanation_id, *turn.arguments(), *(part for field in job.to_dict().items() for part in field)]
+        now = utcformat(datetime.now(UTC))
+        fields = {
+            **self._form(queue_name),
+            "created_at": now,
+            "enqueued_at": now,
+            "data": zlib.compress(_CALLS.dumps((EXPLAIN, None, (explanation_id,), {}))),
+            "description": f"{EXPLAIN}({explanation_id!r})",
+        }
+        return [explanation_id, *turn.arguments(), *(part for field in fields.items() for part in field)]
+
+    def _form(self, queue_name: str) -> JsonObject:
+        """Return what RQ writes of every explanation on a queue; to have it written anew each time takes a while."""
+        if queue_name not in self._forms:
+            job = open_queue(self._redis, queue_name).create_job(
+                EXPLAIN,
+                timeout=self._timeout_seconds,
+                result_ttl=0,
+                failure_ttl=_FAILED_KEPT_SECONDS,
+                retry=Retry(max=RETRIES, enqueue_at_front=True),
+            )
+            self._forms[queue_name] = job.to_dict()
+        return self._forms[queue_name]
 
     def remove(self, explanation_id: str) -> None:
         """Take an explanation off its queue, or forget its ended job."""
