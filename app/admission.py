@@ -30,7 +30,7 @@ class Admission:
         self._settings = settings
         self._backlogs = backlogs
         self._pending = pending
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._seen: dict[str, tuple[float, Backlog]] = {}
 
     @contextmanager
@@ -57,12 +57,11 @@ class Admission:
         Where it was the last that fits, the queue is read again after all: what was noted may have left meanwhile.
         """
         with self._lock:
-            read_at, backlog = self._seen.pop(queue, (0.0, None))
-            if backlog is None or position is None:
-                return
-            backlog = backlog.joined(explanation_id, seconds, position)
-            if len(backlog.waiting) < self._settings.max_queued:
-                self._seen[queue] = read_at, backlog
+            _, backlog = self._seen.get(queue, (0.0, None))
+            if backlog is None or position is None or len(backlog) + 1 >= self._settings.max_queued:
+                self._seen.pop(queue, None)
+            else:
+                backlog.join(explanation_id, seconds, position)
 
     def turn(self, catalogue: Catalogue, request: Request, caller: Caller, priority: Priority) -> tuple[str, Turn]:
         """Return on which queue an explanation waits, and what decides where."""
@@ -74,14 +73,15 @@ class Admission:
     def eta_seconds(self, catalogue: Catalogue, request: Request, explanation_id: str) -> float | None:
         """Return the estimated seconds until a waiting explanation has ended; None if it does not wait."""
         queue = catalogue.queue_of(request.model.id)
-        seconds = self._recent(queue).seconds_until_end(explanation_id)
-        if seconds is None:
-            self._forget(queue)
+        with self._lock:
             seconds = self._recent(queue).seconds_until_end(explanation_id)
+            if seconds is None:
+                self._seen.pop(queue, None)
+                seconds = self._recent(queue).seconds_until_end(explanation_id)
         return None if seconds is None else round(seconds / catalogue.workers_of(queue), 1)
 
     def _check_queue(self, backlog: Backlog, workers: int) -> None:
-        waiting, bound = len(backlog.waiting), self._settings.max_queued_seconds
+        waiting, bound = len(backlog), self._settings.max_queued_seconds
         if waiting >= self._settings.max_queued:
             detail = f"{waiting} explanations wait already; at most {self._settings.max_queued} may"
             raise RiseError("busy", detail, retry_after_seconds=_pause(backlog, workers))
@@ -115,12 +115,8 @@ class Admission:
                 self._seen[queue] = (time.monotonic(), backlog)
             return backlog
 
-    def _forget(self, queue: str) -> None:
-        with self._lock:
-            self._seen.pop(queue, None)
-
 
 def _pause(backlog: Backlog, workers: int) -> float:
     """Return the estimated seconds until the next explanation ends and makes room."""
-    jobs = len(backlog.waiting) + workers
+    jobs = len(backlog) + workers
     return max(_SOONEST_SECONDS, backlog.seconds / jobs / workers)

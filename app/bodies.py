@@ -1,21 +1,19 @@
 """Request bodies to plain fields: a form with a file, or JSON. Both mean the same request."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from app.contract.errors import RiseError, wrong_field
 from app.contract.schemas import JsonObject
+from app.forms import Part, read_form
 from app.sources import ById, ByUrl, Source, read_source
 
 _PLAIN_TEXT = {"model", "method", "callback", "image_url", "image_id"}  # never read as JSON: a model may be called "1"
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}  # what Python's own HTTP clients write into forms
 _IMAGE_FIELDS = ("image", "image_url", "image_id")
-_MAX_FIELDS = 40
-_MAX_PART_BYTES = 1_000_000
 _MAX_JSON_BYTES = 30_000_000
 
 
@@ -34,8 +32,7 @@ async def read_body(request: Request) -> Body:
     """
     media_type = media_type_of(request)
     if media_type == "multipart/form-data":
-        async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
-            return await _from_form(form)
+        return _from_form(await read_form(request))
     if media_type == "application/json":
         return _from_json(await request.body())
     raise unsupported(media_type)
@@ -52,36 +49,36 @@ def unsupported(media_type: str) -> RiseError:
     return RiseError("unsupported-media-type", f"send multipart/form-data or application/json, not {given!r}")
 
 
-async def _from_form(form: FormData) -> Body:
-    fields = form_fields(form, files=_IMAGE_FIELDS)
-    return Body(await _form_image(form), fields)
+def _from_form(parts: list[Part]) -> Body:
+    fields = form_fields(parts, files=_IMAGE_FIELDS)
+    return Body(_form_image(dict(parts)), fields)
 
 
-def form_fields(form: FormData, *, files: Collection[str]) -> JsonObject:
+def form_fields(parts: Collection[tuple[str, object]], *, files: Collection[str]) -> JsonObject:
     """Return the fields of a form that are not files; structured ones are JSON text.
 
     Raises:
         RiseError: `invalid-parameters` for one that comes twice, or a file that is not expected.
     """
-    names = [name for name, _ in form.multi_items()]
+    names = [name for name, _ in parts]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise wrong_field(f"/{repeated}", "given more than once")
-    return {name: _value(name, value) for name, value in form.items() if name not in files}
+    return {name: _value(name, value) for name, value in parts if name not in files}
 
 
-async def _form_image(form: FormData) -> Source:
+def _form_image(form: Mapping[str, str | bytes]) -> Source:
     given = [name for name in _IMAGE_FIELDS if name in form]
     content = form[given[0]] if len(given) == 1 else None
-    if given == ["image"] and isinstance(content, UploadFile):
-        return await content.read()
+    if given == ["image"] and isinstance(content, bytes):
+        return content
     if given != ["image"] and isinstance(content, str):
         return ByUrl(content, "/image_url") if given == ["image_url"] else ById(content, "/image_id")
     raise wrong_field("/image", "send one file, or else image_url or image_id")
 
 
-def _value(name: str, value: UploadFile | str) -> Any:
-    if isinstance(value, UploadFile):
+def _value(name: str, value: object) -> Any:
+    if not isinstance(value, str):
         raise wrong_field(f"/{name}", "this is not a file")
     if name in _PLAIN_TEXT:
         return value

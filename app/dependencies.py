@@ -117,8 +117,8 @@ def caller_who_may(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     return allowed
 
 
-_may_read = caller_who_may("read")
-Explainer = Annotated[Caller, Depends(caller_who_may("explain"))]
+_may_read, _may_explain = caller_who_may("read"), caller_who_may("explain")
+Explainer = Annotated[Caller, Depends(_may_explain)]
 Reader = Annotated[Caller, Depends(_may_read)]
 Administrator = Annotated[Caller, Depends(caller_who_may("admin"))]
 
@@ -129,8 +129,21 @@ async def who_reads(request: Request) -> tuple[Services, Caller]:
     Raises:
         RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
     """
+    return await _who(request, _may_read)
+
+
+async def who_explains(request: Request) -> tuple[Services, Caller]:
+    """Return what `Service` and `Explainer` stand for, to code that FastAPI hands neither.
+
+    Raises:
+        RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
+    """
+    return await _who(request, _may_explain)
+
+
+async def _who(request: Request, allowed: Callable[..., Awaitable[Caller]]) -> tuple[Services, Caller]:
     services = await _services(request)
-    return services, await _may_read(request, services, await _BEARER(request))
+    return services, await allowed(request, services, await _BEARER(request))
 
 
 def call_worker(services: Services, queue: str, function: str, *arguments: Any) -> Any:

@@ -68,7 +68,7 @@ def _info(content: bytes, sha256: str, settings: Settings) -> ImageInfo:
     try:
         image = open_image(content)
         _check_pixels(image, settings)
-        width, height = read_through(image)
+        width, height = read_through(image, content)
     except RiseError:
         raise
     except Exception as cause:  # because decoders raise whatever they like on broken input

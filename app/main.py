@@ -13,6 +13,7 @@ from app.admission import Admission
 from app.batches.filling import Filler
 from app.catalogue import CatalogueReader
 from app.contract.announcements import announcements
+from app.contract.arrivals import Arrivals
 from app.contract.backlog import Backlogs
 from app.contract.batches import Batches
 from app.contract.blobs import Blobs
@@ -124,7 +125,7 @@ def _services(settings: Settings) -> Services:
         admission=admission,
         rates=RequestRates(redis),
         intake=intake,
-        submission=Submission(intake, store, blobs, jobs, admission),
+        submission=Submission(intake, store, blobs, jobs, Arrivals(redis, store, jobs), admission),
         strays=Strays(redis, keep_seconds=settings.keep_seconds),
         pictures=_pictures(settings),
         uploads=Uploads(intake, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),

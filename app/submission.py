@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from app.admission import Admission
 from app.caller import Caller
 from app.catalogue import Catalogue, check_labels, complete_parameters, within_limits
+from app.contract.arrivals import Arrivals
 from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import FieldError, RiseError
 from app.contract.logs import belongings
@@ -92,12 +93,15 @@ def fingerprint(request: Request, image_sha256: str, tenant: str) -> str:
 class Submission:
     """Stores and enqueues requests."""
 
-    def __init__(self, intake: Intake, store: Store, blobs: Blobs, jobs: Jobs, admission: Admission) -> None:
+    def __init__(
+        self, intake: Intake, store: Store, blobs: Blobs, jobs: Jobs, arrivals: Arrivals, admission: Admission
+    ) -> None:
         self._intake = intake
         self._admission = admission
         self._store = store
         self._blobs = blobs
         self._jobs = jobs
+        self._arrivals = arrivals
 
     def submit(
         self,
@@ -109,8 +113,7 @@ class Submission:
     ) -> Submitted:
         """Return the explanation of a request: the one that exists already, or a new one on the queue.
 
-        The image is stored first and the job enqueued last, so that a job always finds what it needs. A crash between
-        the two leaves an explanation without a job; the next same request enqueues it, which is idempotent.
+        The image is stored first, so that a job always finds what it needs.
 
         Raises:
             RiseError: `busy` or `too-many-requests`, before the image is decoded; then what is wrong with the image.
@@ -127,8 +130,7 @@ class Submission:
             image = self._intake.check(content, sha256)
             self._blobs.put(image_blob(explanation_id), image.content)
             record = self._record(explanation_id, request, image, caller)
-            created = self._store.create(record)
-            position = self._jobs.enqueue_explanation(queue, explanation_id, again=created, turn=turn)
+            created, position = self._arrivals.arrive(record, queue, turn)
         if not created:
             return Submitted(self._store.read(explanation_id) or record, created=False)
         self._admission.joined(queue, explanation_id, turn.seconds, position)

@@ -4,6 +4,7 @@ All variants see the same pictures and are held against the same long contrast r
 (`bench/reference.py`). Another keep probability changes what is estimated, so it is judged by its own spread.
 """
 
+import math
 import sys
 
 import numpy as np
@@ -69,7 +70,7 @@ def stops_of(bank: Bank, truth: Map, masks: int) -> dict[tuple[str, int], Rows]:
 
 
 def promised(noise: float) -> float:
-    return max(0.0, 1 - noise) ** 0.5
+    return math.sqrt(max(0.0, 1 - noise))
 
 
 def shrunk_stop(bank: Bank, maps: Maps, truth: Map) -> list[float]:

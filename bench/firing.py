@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 _CONNECTIONS = 8
+_BOUNDARY = "0123456789abcdef0123456789abcdef"  # as long as clients make them
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 
@@ -43,8 +44,10 @@ def get(path: str) -> bytes:
 
 def post_form(path: str, fields: dict[str, str], image: bytes) -> bytes:
     """Return a form with an image."""
-    parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{fields[name]}\r\n' for name in fields]
-    parts.append('--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n')
-    body = "".join(parts).encode() + image + b"\r\n--b--\r\n"
-    head = f"POST {path} HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    parts = [
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{fields[name]}\r\n' for name in fields
+    ]
+    parts.append(f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n')
+    body = "".join(parts).encode() + image + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-data; boundary={_BOUNDARY}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

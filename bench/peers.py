@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage.transform import resize
-from smqtk_classifier import ClassifyImage
+from smqtk_classifier.interfaces.classify_image import ClassifyImage
 from xaitk_saliency.impls.gen_image_classifier_blackbox_sal.rise import RISEStack
 
 from bench.loop import explain, null_study, photograph
@@ -20,7 +20,7 @@ from bench.stopwatch import median_ratio, seconds_of
 OURS, THEIRS = 4096, 256
 
 
-class NullInXaitk(ClassifyImage):  # type: ignore[misc]
+class NullInXaitk(ClassifyImage):
     """The model that does nothing, as xaitk-saliency wants it: one image after another."""
 
     def __init__(self) -> None:
@@ -47,10 +47,12 @@ def authors_way(image: NDArray[np.uint8], masks: int, cells: int = 7) -> NDArray
     stack = np.empty((masks, side, side), dtype=np.float32)
     for index, grid in enumerate(grids):
         y, x = random.integers(0, cell, 2)
-        large = resize(grid, ((cells + 1) * cell,) * 2, order=1, mode="reflect", anti_aliasing=False)
+        shape = ((cells + 1) * cell,) * 2
+        large: Any = resize(grid, shape, order=1, mode="reflect", anti_aliasing=False)  # type: ignore[no-untyped-call]
         stack[index] = large[y : y + side, x : x + side]
     model, tensor = null_classifier(), torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)
-    scores = torch.cat([model.forward(part[:, None] * tensor) for part in torch.from_numpy(stack).split(100)])
+    parts: Any = torch.from_numpy(stack).split(100)  # type: ignore[no-untyped-call]  # because torch has not typed it
+    scores = torch.cat([model.forward(part[:, None] * tensor) for part in parts])
     summed = scores.T @ torch.from_numpy(stack).flatten(1) / masks / 0.5
     return summed.view(-1, side, side).numpy()
 

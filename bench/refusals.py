@@ -14,7 +14,8 @@ _REFUSALS = 100
 def rows(url: str, image: bytes) -> list[Row]:
     """Fill the queue to its bound with long explanations, then knock."""
     with httpx2.Client(base_url=url, timeout=120) as client:
-        accepted, refused = [], []
+        accepted: list[float] = []
+        refused: list[float] = []
         for seed in range(10**6):
             started = time.perf_counter()
             answer = client.post("/v1/explanations", files={"image": image}, data={**_LONG, "seed": str(seed)})

@@ -75,7 +75,7 @@ def fitted(parts: list[tuple[Tensor, Tensor, Tensor]], ridge: float = 3e-4) -> S
         rough = weights.diff(dim=0).square().sum() + weights.diff(dim=1).square().sum()
         penalty = ridge * (0.1 * weights.square().sum() + rough)
         total: Tensor = ((y - low) / height - shown).square().mean() + penalty / len(y) * 100
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]  # because torch has not typed it
         return total
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]

@@ -77,7 +77,7 @@ class Bank:
         rows, columns = (torch.from_numpy(axis.rows(at)) for axis, at in zip(self.axes(states), shift, strict=True))
         hidden = indicators(torch.from_numpy(states), 1)
         with torch.inference_mode():
-            for part in hidden.split(scene.batch, 1):
+            for part in hidden.split(scene.batch, 1):  # type: ignore[no-untyped-call]  # because torch has not typed it
                 masked = blend(scene.image, scene.fills - scene.image, render(part, rows, columns), out=room)
                 scores.append(scene.score(masked)[:, row].float())
         return Trial(1 - hidden[0].flatten(1), shift, torch.cat(scores).clone())

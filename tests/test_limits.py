@@ -7,12 +7,12 @@ from redis import Redis
 
 from app.admission import Admission
 from app.caller import EVERYBODY, Caller
-from app.contract.backlog import Backlogs
+from app.contract.backlog import Backlog, Backlogs
 from app.contract.errors import RiseError
 from app.contract.keys import Limits
 from app.contract.limits import Pending, RequestRates
 from app.contract.names import record_key
-from app.contract.pace import Pace
+from app.contract.pace import Pace, SecondsPerMask
 from app.contract.queue import Jobs
 from app.contract.schemas import Failure, ModelRef, Progress, Request
 from app.contract.settings import Settings
@@ -135,7 +135,16 @@ def test_the_end_is_estimated_from_what_runs_and_what_stands_before(redis: Redis
     assert backlog.seconds_until_end("first") == pytest.approx(11)
     assert backlog.seconds_until_end("second") == pytest.approx(21)
     assert backlog.seconds_until_end("running") is None
-    assert list(backlog.waiting) == ["first", "second"]
+    assert len(backlog) == 2
+
+
+def test_whoever_joins_is_counted_where_it_stands_and_once() -> None:
+    backlog = Backlog({"a": 1.0, "b": 2.0}, 10.0, SecondsPerMask({}))
+    for name, seconds, position in (("end", 4.0, 2), ("front", 8.0, 0), ("end", 4.0, 3)):
+        backlog.join(name, seconds, position)
+    found = {name: backlog.seconds_until_end(name) for name in ("front", "a", "b", "end", "nobody")}
+    assert found == {"front": 18, "a": 19, "b": 21, "end": 25, "nobody": None}
+    assert (len(backlog), backlog.seconds) == (4, 25)
 
 
 def test_the_pace_follows_what_is_measured_and_knows_that_explanations_may_stop_early(redis: Redis) -> None:

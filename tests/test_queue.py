@@ -1,12 +1,13 @@
 import json
 import time
 import zlib
+from typing import Any
 
 import pytest
 from redis import Redis
-from redis.client import Pipeline
-from redis.exceptions import WatchError
-from rq import SimpleWorker
+from redis.connection import UnixDomainSocketConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from rq import Retry, SimpleWorker
 from rq.executions import Execution
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
@@ -44,18 +45,48 @@ def test_the_queue_carries_an_id_as_json_and_nothing_else(redis: Redis) -> None:
     assert json.loads(zlib.decompress(data)) == ["explain", None, ["abc"], {}]
 
 
-def test_a_connection_that_breaks_while_a_job_is_enqueued_loses_no_job(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken, execute = iter([True]), Pipeline.execute
-
-    def breaking(pipeline: Pipeline, raise_on_error: bool = True) -> object:
-        if pipeline.explicit_transaction and next(broken, False):
-            raise WatchError("A ConnectionError occurred while watching one or more keys")
-        return execute(pipeline, raise_on_error)
-
-    monkeypatch.setattr(Pipeline, "execute", breaking)
+def test_a_job_is_what_rq_itself_would_have_written(redis: Redis) -> None:
+    queue = open_queue(redis, "q")
+    theirs = queue.create_job(
+        EXPLAIN,
+        args=("abc",),
+        job_id="abc",
+        timeout=60,
+        result_ttl=0,
+        failure_ttl=600,
+        retry=Retry(max=2, enqueue_at_front=True),
+    )
     Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False)
+    ours, known = redis.hgetall("rq:job:abc"), redis.smembers("rq:queues")
+    redis.flushall()
+    queue.enqueue_job(theirs)
+    written = redis.hgetall("rq:job:abc")
+    own = {b"lane", b"tenant", b"start", b"finish", b"work", b"masks"}
+    changing = {b"created_at", b"enqueued_at"}
+    assert ours.keys() == written.keys() | own
+    assert {name: ours[name] for name in written.keys() - changing} == {
+        name: written[name] for name in written.keys() - changing
+    }
+    assert known == redis.smembers("rq:queues")
+
+
+def test_a_connection_that_breaks_after_a_job_is_enqueued_enqueues_it_once(
+    valkey: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = iter([True])
+
+    class Breaking(UnixDomainSocketConnection):
+        def read_response(self, *given: Any, **named: Any) -> Any:
+            answer = super().read_response(*given, **named)
+            if redis.exists("rq:job:abc") and next(broken, False):
+                raise RedisConnectionError("gone")
+            return answer
+
+    with connect(valkey) as client:
+        jobs = Jobs(client, timeout_seconds=60)
+        monkeypatch.setattr(client.connection_pool, "connection_class", Breaking)
+        jobs.enqueue_explanation("q", "abc", again=False)
+        assert not next(broken, False)
     assert redis.lrange("rq:queue:q", 0, -1) == [b"abc"]
 
 

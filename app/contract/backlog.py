@@ -5,7 +5,6 @@ One script looks at every waiting job: a millisecond or so per thousand. In exch
 
 import json
 import time
-from dataclasses import dataclass, replace
 from typing import Any
 
 from redis import Redis
@@ -32,39 +31,51 @@ return {waiting, running}
 """
 
 
-@dataclass(frozen=True)
 class Backlog:
-    """The work of one queue.
+    """The work of one queue; not to be read while another thread lets something join.
 
-    Attributes:
+    Args:
         waiting: estimated seconds of every waiting explanation by its id, in order.
         running: estimated seconds that are left of those that run.
         pace: what the estimates were made with.
     """
 
-    waiting: dict[str, float]
-    running: float
-    pace: SecondsPerMask
+    def __init__(self, waiting: dict[str, float], running: float, pace: SecondsPerMask) -> None:
+        self.pace = pace
+        self._waiting = waiting
+        self._running = running
+        self._seconds = running + sum(waiting.values())
+
+    def __len__(self) -> int:
+        """Return how many explanations wait."""
+        return len(self._waiting)
 
     @property
     def seconds(self) -> float:
         """All work that is left."""
-        return self.running + sum(self.waiting.values())
+        return self._seconds
 
-    def joined(self, explanation_id: str, seconds: float, position: int) -> "Backlog":
-        """Return the backlog with one more explanation, before which so many wait."""
-        waiting = list(self.waiting.items())
-        waiting.insert(position, (explanation_id, seconds))
-        return replace(self, waiting=dict(waiting))
+    def join(self, explanation_id: str, seconds: float, position: int) -> None:
+        """Let one more explanation wait, before which there are so many: mostly all."""
+        if explanation_id in self._waiting:
+            return
+        self._seconds += seconds
+        behind = list(self._waiting.items())[position:] if position < len(self._waiting) else []
+        self._waiting[explanation_id] = seconds
+        for name, expected in behind:
+            del self._waiting[name]
+            self._waiting[name] = expected
 
     def seconds_until_end(self, explanation_id: str) -> float | None:
         """Return the work up to the end of a waiting explanation; None if it does not wait."""
-        total = self.running
-        for waiting_id, seconds in self.waiting.items():
-            total += seconds
+        if explanation_id not in self._waiting:
+            return None
+        total = self._seconds
+        for waiting_id, seconds in reversed(self._waiting.items()):
             if waiting_id == explanation_id:
-                return total
-        return None
+                break
+            total -= seconds
+        return total
 
 
 class Backlogs:

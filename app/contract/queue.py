@@ -5,26 +5,25 @@ over when it started, and nothing is ever imported because a message says so; ca
 might carry are ignored for the same reason.
 """
 
-import logging
 import math
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from redis import Redis
-from redis.exceptions import WatchError
 from rq import Queue, Retry, Worker
 from rq.exceptions import AbandonedJobError, InvalidJobOperation, NoSuchJobError
 from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
+from rq.utils import utcformat
 
-from app.contract.turns import Turn, place
-
-logger = logging.getLogger(__name__)
+from app.contract.schemas import JsonObject
+from app.contract.turns import TAKE_PLACE, Turn
 
 EXPLAIN = "explain"
 PREDICT = "predict"
@@ -35,6 +34,34 @@ _FAILED_KEPT_SECONDS = 600
 _LOOKED_AT = 100  # jobs at most, of which few can be calls for assistance
 _LISTEN_SECONDS = 1  # at once: a client takes a server that says nothing for five seconds for lost
 _SOMEBODYS_TURN = Turn("public")
+_CALLS: Any = JSONSerializer  # because RQ has not typed it
+_STAYS, _LEFT_OVER = -1, -2  # in the place of how many jobs stand before one
+
+# Puts an explanation on a queue, or moves the job that it has to a better lane; job: id, lane, tenant, seconds, work,
+# masks, then fields and values of RQ's own. A job whose attempt has ended is left as it is where `again` is said: what
+# RQ keeps of it is RQ's to remove.
+ENQUEUE = (
+    TAKE_PLACE
+    + """
+local STAYS, LEFT_OVER = -1, -2
+
+local function enqueue(queue, job, again)
+  local id, lane = job[1], tonumber(job[2])
+  local key = 'rq:job:' .. id
+  if redis.call('HEXISTS', key, 'data') == 0 then  -- what a late heartbeat left behind is no job
+    redis.call('SADD', 'rq:queues', queue)
+    redis.call('HSET', key, unpack(job, 7))
+  else
+    if again then return LEFT_OVER end
+    local present = tonumber(redis.call('HGET', key, 'lane'))
+    if present and present <= lane then return STAYS end
+    if redis.call('LREM', queue, -1, id) == 0 then return STAYS end
+  end
+  return take_place(queue, id, lane, job[3], job[4], job[5], job[6])
+end
+"""
+)
+_ENQUEUE = ENQUEUE + "return enqueue(KEYS[1], {unpack(ARGV, 2)}, ARGV[1] == 'again')"
 
 
 class Executions(ExecutionRegistry):
@@ -87,6 +114,11 @@ def open_queue(redis: Redis, name: str, jobs: type[AllowedJob] = AllowedJob) -> 
     return Queue(name, connection=redis, serializer=JSONSerializer, job_class=jobs)
 
 
+def queue_key(name: str) -> str:
+    """Return the key of a queue's list."""
+    return f"rq:queue:{name}"
+
+
 class Load(NamedTuple):
     """How much there is to do on a queue: jobs that wait, jobs that run, seconds that the first one has waited."""
 
@@ -101,6 +133,8 @@ class Jobs:
     def __init__(self, redis: Redis, *, timeout_seconds: int) -> None:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
+        self._enqueue = redis.register_script(_ENQUEUE)
+        self._forms: dict[str, JsonObject] = {}
 
     def enqueue_explanation(
         self, queue_name: str, explanation_id: str, *, again: bool, turn: Turn = _SOMEBODYS_TURN
@@ -119,35 +153,41 @@ class Jobs:
         Returns:
             How many jobs stand before it; None where it has not moved.
         """
-        queue = open_queue(self._redis, queue_name)
-        job = queue.create_job(
-            EXPLAIN,
-            args=(explanation_id,),
-            job_id=explanation_id,
-            timeout=self._timeout_seconds,
-            result_ttl=0,
-            failure_ttl=_FAILED_KEPT_SECONDS,
-            retry=Retry(max=RETRIES, enqueue_at_front=True),
-        )
-        while True:
-            try:
-                return self._enqueued(queue, job, turn, again=again)
-            except WatchError:  # somebody else has just enqueued it, or the connection broke: redis-py tells both alike
-                logger.info("enqueueing %s again", explanation_id)
-                again = False
+        job = self.job(queue_name, explanation_id, turn)
+        found = self._enqueue(keys=[queue_key(queue_name)], args=["again" if again else "", *job])
+        return self.settled(int(found), queue_name, explanation_id, turn)
 
-    def _enqueued(self, queue: Queue, job: Job, turn: Turn, *, again: bool) -> int | None:
-        with self._redis.pipeline() as pipeline:
-            pipeline.watch(job.key)  # type: ignore[no-untyped-call] # because redis-py has not typed it
-            if not is_job(pipeline, job.key):
-                pipeline.multi()
-                queue.enqueue_job(job, pipeline=pipeline)
-                place(pipeline, queue.key, job.id, turn)
-                return _position(pipeline.execute()[-1])
-        if again:
-            self.remove(job.id)
-            return self._enqueued(queue, job, turn, again=False)
-        return _position(place(self._redis, queue.key, job.id, turn))
+    def settled(self, found: int, queue_name: str, explanation_id: str, turn: Turn) -> int | None:
+        """Return how many jobs stand before one that `enqueue` has seen to, after removing what an old one left."""
+        if found == _LEFT_OVER:
+            self.remove(explanation_id)
+            return self.enqueue_explanation(queue_name, explanation_id, again=False, turn=turn)
+        return None if found == _STAYS else found
+
+    def job(self, queue_name: str, explanation_id: str, turn: Turn) -> list[Any]:
+        """Return an explanation's job as `enqueue` wants it."""
+        now = utcformat(datetime.now(UTC))
+        fields = {
+            **self._form(queue_name),
+            "created_at": now,
+            "enqueued_at": now,
+            "data": zlib.compress(_CALLS.dumps((EXPLAIN, None, (explanation_id,), {}))),
+            "description": f"{EXPLAIN}({explanation_id!r})",
+        }
+        return [explanation_id, *turn.arguments(), *(part for field in fields.items() for part in field)]
+
+    def _form(self, queue_name: str) -> JsonObject:
+        """Return what RQ writes of every explanation on a queue; to have it written anew each time takes a while."""
+        if queue_name not in self._forms:
+            job = open_queue(self._redis, queue_name).create_job(
+                EXPLAIN,
+                timeout=self._timeout_seconds,
+                result_ttl=0,
+                failure_ttl=_FAILED_KEPT_SECONDS,
+                retry=Retry(max=RETRIES, enqueue_at_front=True),
+            )
+            self._forms[queue_name] = job.to_dict()
+        return self._forms[queue_name]
 
     def remove(self, explanation_id: str) -> None:
         """Take an explanation off its queue, or forget its ended job."""
@@ -166,7 +206,8 @@ class Jobs:
 
     def position(self, queue_name: str, explanation_id: str) -> int | None:
         """Return how many jobs stand before this one; None where it does not wait."""
-        return _position(self._redis.lpos(f"rq:queue:{queue_name}", explanation_id))
+        found: Any = self._redis.lpos(queue_key(queue_name), explanation_id)
+        return None if found is None else int(found)
 
     def call_in(self, queue_name: str, explanation_id: str, workers: int) -> int:
         """Ask workers to assist with an explanation, if nothing waits at all; return how many were asked."""
@@ -233,7 +274,3 @@ class Jobs:
 def is_job(redis: Redis, key: str) -> Any:
     """Return whether a job is there; not one of which a late heartbeat is all there is. Of a pipeline, what it says."""
     return redis.hexists(key, "data")
-
-
-def _position(found: Any) -> int | None:
-    return None if found is None else int(found)

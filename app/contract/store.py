@@ -26,23 +26,27 @@ SLACK_SECONDS = 1.0  # between the end of a record and the sweeping of its blobs
 _EVENTS_KEPT = 1000
 _PING_SECONDS = 60
 
-# ARGV: id, tenant, microsecond of creation, then as below; fields and values last.
-_CREATE = """
-local status = redis.call('HGET', KEYS[1], 'status')
-if status and (status == '"queued"' or status == '"running"' or status == '"succeeded"') then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[1], unpack(ARGV, 9))
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'event', 'queued', 'data', ARGV[8])
-redis.call('EXPIRE', KEYS[2], ARGV[4])
-redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[5])
-redis.call('ZADD', KEYS[4], ARGV[6], ARGV[1])
-redis.call('EXPIRE', KEYS[4], ARGV[5])
-redis.call('ZADD', KEYS[5], ARGV[3], ARGV[1])
-redis.call('EXPIRE', KEYS[5], ARGV[5])
-redis.call('PUBLISH', KEYS[2], 'queued')
-return 1
+# Stores a new explanation unless the same one is there. Keys: record, events, tombstone, due, index; said: id, tenant,
+# microsecond of creation, then as below; fields and values last.
+CREATE = """
+local function create(keys, said)
+  local status = redis.call('HGET', keys[1], 'status')
+  if status and (status == '"queued"' or status == '"running"' or status == '"succeeded"') then return 0 end
+  redis.call('DEL', keys[1], keys[2])
+  redis.call('HSET', keys[1], unpack(said, 9))
+  redis.call('EXPIRE', keys[1], said[4])
+  redis.call('XADD', keys[2], 'MAXLEN', '~', said[7], '*', 'event', 'queued', 'data', said[8])
+  redis.call('EXPIRE', keys[2], said[4])
+  redis.call('SET', keys[3], said[2], 'EX', said[5])
+  redis.call('ZADD', keys[4], said[6], said[1])
+  redis.call('EXPIRE', keys[4], said[5])
+  redis.call('ZADD', keys[5], said[3], said[1])
+  redis.call('EXPIRE', keys[5], said[5])
+  redis.call('PUBLISH', keys[2], 'queued')
+  return 1
+end
 """
+_CREATE = CREATE + "return create(KEYS, ARGV)"
 
 # ARGV: id, event, allowed statuses, seconds to live, seconds remembered, time due, events kept, data, execution or '',
 # now, then fields and values.
@@ -91,16 +95,21 @@ class Store:
 
     def create(self, record: Record) -> bool:
         """Store a new explanation; return False where the same one is queued, running or succeeded already."""
+        keys, said = self.creation(record)
+        return bool(self._create(keys=keys, args=said))
+
+    def creation(self, record: Record) -> tuple[list[str], list[Any]]:
+        """Return the keys of a new explanation and what is said of it, as `create` wants them."""
         fields = _flat({name: value for name, value in record.model_dump(mode="json").items() if value is not None})
         born = int(record.created_at.timestamp() * 1_000_000)
         data = _event_data(record.id, {"status": Status.QUEUED})
         keys = [*self._keys(record.id), index_key(record.tenant)]
-        arguments: list[Any] = [record.id, record.tenant, born, *self._lifetime(), _EVENTS_KEPT, data, *fields]
-        return bool(self._create(keys=keys, args=arguments))
+        return keys, [record.id, record.tenant, born, *self._lifetime(), _EVENTS_KEPT, data, *fields]
 
     def read(self, explanation_id: str) -> Record | None:
         """Return an explanation, or None where there is none."""
-        return self.read_many([explanation_id])[0]
+        found: Any = self._redis.hgetall(record_key(explanation_id))
+        return record_of(found)
 
     def read_many(self, explanation_ids: Sequence[str]) -> list[Record | None]:
         """Return explanations in the order of their ids, None for each that there is not."""

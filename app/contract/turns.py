@@ -10,56 +10,59 @@ held against it, nor what it took back.
 
 Nothing is kept beside the queue: tags stand in the job's own hash and go with it, and where the queue is now is the
 smallest tag that waits. There is no counter that a crash could leave wrong, and no second step that could be missed:
-job and place are written in one transaction. What is put at the front (short calls, jobs that come back from a lost or
+job and place are written by one script. What is put at the front (short calls, jobs that come back from a lost or
 leaving worker) has had its turn and stays there.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from redis import Redis
+from typing import Literal
 
 Priority = Literal["interactive", "batch"]
 _LANES: dict[Priority, int] = {"interactive": 1, "batch": 2}
 
-# KEYS: the queue. ARGV: job, lane, tenant, seconds, work, masks. Also moves a waiting job to a better lane, and does
-# nothing to one that has left the queue. Looks from the end as far as to the tenant's last job: because start tags of
-# one tenant only grow, that is the one that counts, and the new job stands behind it; so a queue that one tenant fills
-# costs the same however long it is.
-_PLACE = """
-local queue, id, lane, tenant = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local job = 'rq:job:' .. id
-local present = tonumber(redis.call('HGET', job, 'lane'))
-if present and present <= lane then return end
-if redis.call('LREM', queue, -1, id) == 0 then return end
+# Puts a job that has a hash into the queue where its turn is, and returns how many stand before it. Looks from the end
+# as far as to the tenant's last job: because start tags of one tenant only grow, that is the one that counts, and the
+# new job stands behind it; so a queue that one tenant fills costs the same however long it is.
+TAKE_PLACE = """
+local PAGE = 50
 
-local waiting, before, now, last = redis.call('LRANGE', queue, 0, -1), 0, nil, nil
-local lanes, starts, place = {}, {}, #waiting
-while place > 0 and not last do
-  local turn = redis.call('HMGET', 'rq:job:' .. waiting[place], 'lane', 'start', 'finish', 'tenant')
-  lanes[place], starts[place] = tonumber(turn[1]) or 0, tonumber(turn[2]) or 0
-  if lanes[place] == lane then
-    now = math.min(now or starts[place], starts[place])
-    if turn[4] == tenant then last = tonumber(turn[3]) end
+local function take_place(queue, id, lane, tenant, seconds, work, masks)
+  local size = redis.call('LLEN', queue)
+  local names, lanes, starts, place, before, now, last = {}, {}, {}, size, 0, nil, nil
+  while place > 0 and not last do
+    if not names[place] then
+      local from = math.max(1, place - PAGE + 1)
+      for offset, name in ipairs(redis.call('LRANGE', queue, from - 1, place - 1)) do
+        names[from + offset - 1] = name
+      end
+    end
+    local turn = redis.call('HMGET', 'rq:job:' .. names[place], 'lane', 'start', 'finish', 'tenant')
+    lanes[place], starts[place] = tonumber(turn[1]) or 0, tonumber(turn[2]) or 0
+    if lanes[place] == lane then
+      now = math.min(now or starts[place], starts[place])
+      if turn[4] == tenant then last = tonumber(turn[3]) end
+    end
+    place = place - 1
   end
-  place = place - 1
-end
-local start = last or now or 0
+  local start = last or now or 0
 
-for seen = #waiting, place + 1, -1 do
-  if lanes[seen] < lane or (lanes[seen] == lane and starts[seen] <= start) then
-    before = seen
-    break
+  for seen = size, place + 1, -1 do
+    if lanes[seen] < lane or (lanes[seen] == lane and starts[seen] <= start) then
+      before = seen
+      break
+    end
   end
+  if before == size then
+    redis.call('RPUSH', queue, id)
+  elseif before > 0 then
+    redis.call('LINSERT', queue, 'AFTER', names[before], id)
+  else
+    redis.call('LPUSH', queue, id)
+  end
+  redis.call('HSET', 'rq:job:' .. id, 'lane', lane, 'tenant', tenant, 'start', string.format('%.17g', start),
+    'finish', string.format('%.17g', start + seconds), 'work', work, 'masks', masks)
+  return before
 end
-if before > 0 then
-  redis.call('LINSERT', queue, 'AFTER', waiting[before], id)
-else
-  redis.call('LPUSH', queue, id)
-end
-redis.call('HSET', job, 'lane', lane, 'tenant', tenant, 'start', string.format('%.17g', start),
-  'finish', string.format('%.17g', start + ARGV[4]), 'work', ARGV[5], 'masks', ARGV[6])
-return before
 """
 
 
@@ -81,18 +84,6 @@ class Turn:
     work: str = ""
     masks: int = 0
 
-
-def place(redis: Redis, queue_key: str, job_id: str, turn: Turn) -> Any:
-    """Move a job that stands in a queue to where its turn is. Inside a transaction, part of it.
-
-    Args:
-        redis: a client, or a pipeline.
-        queue_key: the queue's list.
-        job_id: a job in it that has no place yet; one that has moves only to a better lane.
-        turn: whose it is.
-
-    Returns:
-        How many jobs stand before it; None where it has not moved. Of a pipeline, what the pipeline says.
-    """
-    arguments = (job_id, _LANES[turn.priority], turn.tenant, turn.seconds, turn.work, turn.masks)
-    return redis.eval(_PLACE, 1, queue_key, *map(str, arguments))
+    def arguments(self) -> list[str]:
+        """Return what `take_place` wants to know of it, in its order."""
+        return [str(_LANES[self.priority]), self.tenant, str(self.seconds), self.work, str(self.masks)]

@@ -44,7 +44,7 @@ async def create(request: Request, response: Response, services: Service, caller
     media_type = media_type_of(request)
     if media_type == "multipart/form-data":
         async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
-            fields, archive = form_fields(form, files={"archive"}), _archive(form)
+            fields, archive = form_fields(form.multi_items(), files={"archive"}), _archive(form)
             seen = await run_in_threadpool(_create, services, caller, fields, archive)
     elif media_type == "application/json":
         seen = await run_in_threadpool(_create, services, caller, await read_json(request), None)

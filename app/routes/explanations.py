@@ -16,7 +16,16 @@ from app.bodies import Body, read_body
 from app.caller import Caller
 from app.contract.errors import RiseError
 from app.contract.schemas import Record, Status
-from app.dependencies import Explainer, Reader, Service, Services, chosen_image, existing_record, who_reads
+from app.dependencies import (
+    Explainer,
+    Reader,
+    Service,
+    Services,
+    chosen_image,
+    existing_record,
+    who_explains,
+    who_reads,
+)
 from app.idempotency import Claim, submit_once
 from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
 from app.outbound.callbacks import take_callback
@@ -32,24 +41,15 @@ _LONGEST_RETRY_SECONDS = 60  # because estimates err, and looking is cheap
 Wait = Annotated[float | None, Query(ge=0, description="Seconds to hold the request until the explanation has ended.")]
 
 
-@router.post(
-    "",
-    status_code=202,
-    response_model=Explanation,
-    operation_id="createExplanation",
-    responses={200: {"model": Explanation, "description": "The same explanation exists already, or it has ended."}},
-    openapi_extra=CREATE_BODY,
-)
 async def create(
     request: Request,
-    response: Response,
     services: Service,
     caller: Explainer,
     prefer: Annotated[str | None, Header(description="`wait=N`: hold for N seconds until it has ended.")] = None,
     idempotency_key: Annotated[
         str | None, Header(min_length=1, max_length=255, description="Same key and same request, same answer (24 h).")
     ] = None,
-) -> Explanation:
+) -> Response:
     """Explain an image: send it with a model's id; poll, wait for or fetch the result by the id that comes back."""
     body = await read_body(request)
     if idempotency_key is None:
@@ -57,21 +57,55 @@ async def create(
     else:
         claim = Claim(services.idempotency, services.store, caller.tenant, idempotency_key)
         submitted = await submit_once(claim, body, submit=partial(_submit, services, caller, body))
-    record = submitted.record
     seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
-    if seconds is not None:
-        response.headers["Preference-Applied"] = f"wait={seconds:g}"
-        record = await _wait(services, caller, record, seconds)
-    response.headers["Location"] = explanation_path(record.id)
-    if record.status.ended or not submitted.created:
-        response.status_code = 200
-    if submitted.waits and seconds is None:
+    if seconds is None:
+        return await _created(services, submitted)
+    record = await _wait(services, caller, submitted.record, seconds)
+    answer = await _created(services, Submitted(record, submitted.created))
+    answer.headers["Preference-Applied"] = f"wait={seconds:g}"
+    return answer
+
+
+async def _created(services: Services, submitted: Submitted) -> Response:
+    record = submitted.record
+    if submitted.waits:
         seen = view(record, submitted.queue_position, submitted.eta_seconds)
     else:
         seen = await run_in_threadpool(_view, services, record)
-    if response.status_code != HTTPStatus.OK:
-        response.headers["Retry-After"] = str(math.ceil(min(max(seen.eta_seconds or 0, 1), _LONGEST_RETRY_SECONDS)))
-    return seen
+    status = HTTPStatus.ACCEPTED if submitted.created and not record.status.ended else HTTPStatus.OK
+    headers = {"Location": explanation_path(record.id)}
+    if status is HTTPStatus.ACCEPTED:
+        headers["Retry-After"] = str(math.ceil(min(max(seen.eta_seconds or 0, 1), _LONGEST_RETRY_SECONDS)))
+    return Response(seen.model_dump_json(), status, headers, "application/json")
+
+
+class PlainCreations(APIRoute):
+    """A route that answers requests without options past FastAPI's dependencies."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            if "prefer" in request.headers or "idempotency-key" in request.headers:
+                return await handle(request)
+            services, caller = await who_explains(request)
+            return await create(request, services, caller)
+
+        return answer
+
+
+router.add_api_route(
+    "",
+    create,
+    methods=["POST"],
+    status_code=202,
+    response_model=Explanation,
+    operation_id="createExplanation",
+    responses={200: {"model": Explanation, "description": "The same explanation exists already, or it has ended."}},
+    openapi_extra=CREATE_BODY,
+    route_class_override=PlainCreations,
+)
 
 
 async def _submit(services: Services, caller: Caller, body: Body) -> Submitted:

@@ -1,0 +1,66 @@
+"""A JPEG without its pixels is refused where the whole one is."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.contract.images import open_image, read_through, upright_rgb
+from app.contract.jpeg import without_pixels
+from tests.hostile import encoded, picture
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "restarts": {"restart_marker_blocks": 2},
+    "comment": {"comment": b"\xff\xd9 no end \xff\xda"},
+    "progressive": {"progressive": True},
+    "grey": {},
+}
+WHOLE = {
+    name: encoded(picture(64, 48, "L" if name == "grey" else "RGB"), "JPEG", **kind) for name, kind in _KINDS.items()
+}
+
+
+def size_by(read: Any, content: bytes) -> tuple[int, int] | None:
+    """Return the size that a way of reading finds; None where it refuses."""
+    try:
+        image = open_image(content)
+        return read(image, content)  # type: ignore[no-any-return]
+    except Exception:  # because decoders raise whatever they like on broken input
+        return None
+
+
+def same_verdict(content: bytes) -> bool:
+    return size_by(read_through, content) == size_by(lambda image, _: upright_rgb(image).size, content)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_one_is_taken_and_one_that_ends_early_is_not_wherever_it_ends(name: str) -> None:
+    content = WHOLE[name]
+    assert size_by(read_through, content) == (64, 48)
+    assert size_by(read_through, content + b"more") == (64, 48)
+    assert all(same_verdict(content[:end]) for end in range(0, len(content), 7))
+    assert [size_by(read_through, content[:-end]) for end in (1, 2, 10)] == [None] * 3
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_only_those_with_several_scans_are_decoded_with_their_pixels(name: str) -> None:
+    hollow = without_pixels(WHOLE[name])
+    assert (hollow is None) == (name == "progressive")
+    assert hollow is None or len(hollow) < len(WHOLE[name]) / 2
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.sampled_from(sorted(WHOLE)),
+    st.lists(st.tuples(st.floats(0, 1), st.sampled_from([b"\xff", b"\0", b"\xd9", b"\xda", b"\xff\xd9", b"\xff\xda"]))),
+    st.floats(0, 1),
+)
+def test_damage_of_any_kind_is_judged_as_by_decoding(name: str, damages: list[tuple[float, bytes]], end: float) -> None:
+    content = bytearray(WHOLE[name])
+    for share, damage in damages:
+        place = int(share * len(content))
+        content[place : place + len(damage)] = damage
+    for damaged in (bytes(content), bytes(content[: int(end * len(content))])):
+        assert same_verdict(damaged)
