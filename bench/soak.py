@@ -36,9 +36,11 @@ _EXPIRY_SECONDS = 120.0
 _WITHIN = 1.05
 _KINDS: tuple[dict[str, Any], ...] = (
     {"model": "shapes", "masks": 32, "grid": 4},
-    {"model": "shapes-detector", "masks": 32, "grid": 4, "targets": [{"box": [8, 8, 40, 40]}]},
+    {"model": "shapes-detector", "masks": 32, "grid": 4, "targets": [{"box": [8, 8, 40, 40]}], "rescue": False},
     {"model": "shapes", "masks": 32, "grid": 4, "method": "mc-rise", "colors": ["#ff0000", "black"]},
     {"model": "clever-hans", "masks": 32, "grid": 4, "fill": "blur", "targets": "top:2"},
+    {"model": "shapes", "masks": 32, "grid": 4, "score": "logit"},
+    {"model": "shapes", "masks": 32, "grid": 4},
     {"model": "shapes", "masks": 64, "estimator": "paper"},
 )
 
