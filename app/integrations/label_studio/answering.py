@@ -13,7 +13,7 @@ from typing import NamedTuple
 from app.contract.errors import RiseError
 from app.contract.schemas import JsonObject, Record
 from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
-from app.integrations.label_studio.predictions import found_nothing
+from app.label_studio.predictions import found_nothing
 
 COME_AGAIN_SECONDS = 30.0
 _LONGEST_SECONDS = 80.0  # Label Studio gives up after 100, and thousands of promises take a while

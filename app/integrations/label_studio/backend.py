@@ -14,9 +14,9 @@ from app.contract.schemas import JsonObject, Record, Request, Status, Value
 from app.contract.turns import Priority
 from app.dependencies import Services
 from app.integrations.label_studio.images import TaskImages
-from app.integrations.label_studio.label_config import Layout
-from app.integrations.label_studio.predictions import Wording, found_nothing, prediction_of
 from app.integrations.label_studio.studio import Studio
+from app.label_studio.layout import Layout
+from app.label_studio.predictions import Wording, found_nothing, prediction_of
 from app.submission import build_request, read_question
 
 _FETCHED_AT_ONCE = 8

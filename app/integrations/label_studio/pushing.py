@@ -18,8 +18,8 @@ from app.contract.errors import RiseError, StorageError
 from app.contract.promises import Promise
 from app.contract.schemas import Record
 from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
-from app.integrations.label_studio.predictions import found_nothing, overlay_of
 from app.integrations.label_studio.studio import StudioRefused
+from app.label_studio.predictions import found_nothing, overlay_of
 
 logger = logging.getLogger(__name__)
 
