@@ -5,7 +5,7 @@ import numpy as np
 from app.contract.schemas import ImageInfo
 from app.highlights import enlarged, within
 
-IMAGE = ImageInfo(width=8, height=4, sha256="0" * 64)
+IMAGE = ImageInfo(width=8, height=4, sha256="0" * 64, media_type="image/png")
 
 
 def test_outside_of_a_box_nothing_counts() -> None:
