@@ -11,13 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.client import calls
-from app.client.answers import ENDS, Arrays, arrays_in, check_success, progress_in, values_in, view_in
+from app.client.answers import (
+    ENDS,
+    Arrays,
+    HeatMap,
+    arrays_in,
+    check_success,
+    heat_map_in,
+    progress_in,
+    region_in,
+    values_in,
+    view_in,
+)
 from app.client.calls import HELD_SECONDS, Call, Picture, Target
 from app.client.problems import pause_before_retry, refuse
 from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
 from app.views import Explanation as View
 
 Map = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 class AsyncClient:
@@ -157,6 +169,14 @@ class AsyncExplanation:
     async def overlay(self, index: int = 0, **style: Any) -> bytes:
         """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""
         return (await self._client.send(calls.overlay(self.view.id, index, style))).content
+
+    async def region(self, index: int = 0, *, level: float = 0.5) -> Mask:
+        """Return the smallest region that holds a share of the positive saliency, `[H, W]`, true inside."""
+        return region_in(await self._client.send(calls.region(self.view.id, index, level)))
+
+    async def heat_map(self, index: int = 0) -> HeatMap:
+        """Return a map as a grey PNG of 16 bits, for tools, with its range."""
+        return heat_map_in(await self._client.send(calls.heat_map(self.view.id, index)))
 
     async def refresh(self) -> Self:
         """Read it again."""

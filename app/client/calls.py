@@ -75,6 +75,16 @@ def overlay(explanation_id: str, index: int, style: dict[str, Any]) -> Call:
     return Call("GET", f"{here(explanation_id)}/maps/{index}.overlay.png", {"params": style})
 
 
+def region(explanation_id: str, index: int, level: float) -> Call:
+    """Return the request for the smallest region that holds a share of the positive saliency, as a PNG."""
+    return Call("GET", f"{here(explanation_id)}/maps/{index}.mask.png", {"params": {"level": level}})
+
+
+def heat_map(explanation_id: str, index: int) -> Call:
+    """Return the request for a map as a grey PNG of 16 bits; the answer's headers have its range."""
+    return Call("GET", f"{here(explanation_id)}/maps/{index}.png", {"params": {"bits": 16}})
+
+
 def here(explanation_id: str) -> str:
     """Return the address of an explanation."""
     return f"/v1/explanations/{quote(explanation_id, safe='')}"

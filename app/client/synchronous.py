@@ -7,7 +7,8 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from app.client.asynchronous import AsyncClient, AsyncExplanation, Map
+from app.client.answers import HeatMap
+from app.client.asynchronous import AsyncClient, AsyncExplanation, Map, Mask
 from app.client.calls import Picture
 from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
 from app.views import Explanation as View
@@ -100,6 +101,14 @@ class Explanation:
     def overlay(self, index: int = 0, **style: Any) -> bytes:
         """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""
         return self._portal.call(partial(self._explanation.overlay, index, **style))
+
+    def region(self, index: int = 0, *, level: float = 0.5) -> Mask:
+        """Return the smallest region that holds a share of the positive saliency, `[H, W]`, true inside."""
+        return self._portal.call(partial(self._explanation.region, index, level=level))
+
+    def heat_map(self, index: int = 0) -> HeatMap:
+        """Return a map as a grey PNG of 16 bits, for tools, with its range."""
+        return self._portal.call(self._explanation.heat_map, index)
 
     def wait(self, seconds: float = float("inf")) -> Self:
         """Wait until it has succeeded; see `AsyncExplanation.wait`."""
