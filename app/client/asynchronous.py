@@ -1,16 +1,17 @@
 """The client for programs with an event loop; the other one is made of it."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, Self
+from pathlib import Path
+from typing import IO, Any, Self
 
 import anyio
 import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.client import calls
+from app.client import batches, calls
 from app.client.answers import (
     ENDS,
     Arrays,
@@ -23,6 +24,7 @@ from app.client.answers import (
     values_in,
     view_in,
 )
+from app.client.batches import AsyncBatch
 from app.client.calls import HELD_SECONDS, Call, Picture, Target
 from app.client.problems import pause_before_retry, refuse
 from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
@@ -71,6 +73,19 @@ class AsyncClient:
         """Return an explanation that exists."""
         return AsyncExplanation(self, view_in(await self.send(calls.reading(explanation_id))))
 
+    async def batch(self, paths: Iterable[str | Path], *, model: str, **fields: Any) -> AsyncBatch:
+        """Ask one question about many image files; returns as soon as they are sent.
+
+        Args:
+            paths: of the files.
+            model: a model's id.
+            fields: any other field of the request, such as `targets="top:3"`, `masks=2000`.
+
+        Raises:
+            ServiceError: if the service refuses it as a whole.
+        """
+        return await batches.create(self, paths, {"model": model, **fields})
+
     async def predict(self, image: Picture, *, model: str, limit: int = 10) -> list[Prediction]:
         """Return what a model sees in an image, the strongest first."""
         return values_in(await self.send(calls.prediction(image, model, limit)), Prediction)
@@ -108,6 +123,15 @@ class AsyncClient:
             return await self._http.request(call.method, call.path, **call.options)
         except httpx2.TransportError as error:
             return error
+
+    async def download(self, call: Call, file: IO[bytes]) -> None:
+        """Write the answer to a request into a file, as it comes.
+
+        Raises:
+            ServiceError: what the service refuses.
+        """
+        async with self._http.stream(call.method, call.path, **call.options) as response:
+            await batches.written(response, file)
 
     async def events(self, explanation_id: str, after: str | None) -> AsyncGenerator[httpx2.ServerSentEvent]:
         """Yield the events of an explanation while one connection lasts."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -43,6 +43,14 @@ def creation(image: Picture, targets: str | Target | Sequence[Target] | None, fi
     given = {**fields, "targets": _targets(targets)}
     form = {name: _form_value(value) for name, value in given.items() if value is not None}
     return Call("POST", "/v1/explanations", {"files": {"image": _encoded(image)}, "data": form})
+
+
+def batch(archive: IO[bytes], fields: dict[str, Any]) -> Call:
+    """Return the request for a batch: a zip archive, and what is asked about each image in it."""
+    given = {**fields, "targets": _targets(fields.get("targets"))}
+    form = {name: _form_value(value) for name, value in given.items() if value is not None}
+    file = ("images.zip", archive, "application/zip")
+    return Call("POST", "/v1/batches", {"files": {"archive": file}, "data": form, "timeout": None})
 
 
 def prediction(image: Picture, model: str, limit: int) -> Call:

@@ -1,14 +1,16 @@
 """The client for programs without an event loop: the asynchronous one, run in a thread of its own."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from app.client.answers import HeatMap
 from app.client.asynchronous import AsyncClient, AsyncExplanation, Map, Mask
+from app.client.batches import Batch
 from app.client.calls import Picture
 from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
 from app.views import Explanation as View
@@ -36,6 +38,10 @@ class Client:
     def explanation(self, explanation_id: str) -> "Explanation":
         """Return an explanation that exists."""
         return Explanation(self._portal, self._run(self._client.explanation, explanation_id))
+
+    def batch(self, paths: Iterable[str | Path], *, model: str, **fields: Any) -> Batch:
+        """Ask one question about many image files; returns as soon as they are sent. See `AsyncClient.batch`."""
+        return Batch(self._portal, self._run(self._client.batch, paths, model=model, **fields))
 
     def predict(self, image: Picture, *, model: str, limit: int = 10) -> list[Prediction]:
         """Return what a model sees in an image, the strongest first."""

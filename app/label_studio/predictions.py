@@ -5,6 +5,7 @@ of the positive saliency (`app/regions.py`), and the overlay as a second image.
 """
 
 import base64
+import hashlib
 import io
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from PIL import Image
 
 from app.contract.blobs import Blobs
 from app.contract.geometry import Array
-from app.contract.schemas import Box, JsonObject, Record, Status, TargetResult
+from app.contract.schemas import Box, JsonObject, Record, Request, TargetResult
 from app.formats import Style, formats
 from app.highlights import drawn_values, enlarged, within
 from app.label_studio.brush import encode
@@ -42,9 +43,9 @@ class Wording:
     version: str
 
 
-def found_nothing(record: Record) -> bool:
-    """Return whether an explanation has ended because there is nothing in the image that it could explain."""
-    return record.status is Status.FAILED and record.error is not None and record.error.code == "no-target"
+def version_of(request: Request) -> str:
+    """Return the model version of a question."""
+    return f"{request.model.id}-{hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:8]}"
 
 
 def prediction_of(record: Record, blobs: Blobs, wording: Wording) -> JsonObject:

@@ -22,7 +22,7 @@ from app.contract.errors import RiseError
 from app.contract.schemas import JsonObject
 from app.contract.settings import Settings
 from app.dependencies import Service, Services, caller_by_password
-from app.integrations.cvat.asking import Visit, deadline_of, found_nothing
+from app.integrations.cvat.asking import Visit, deadline_of
 from app.integrations.cvat.body import Asked, read_asked
 from app.integrations.cvat.functions import LEVELS, Function, description, functions_of
 from app.integrations.cvat.shapes import MOST_PIXELS, salient, salient_inside, seen
@@ -130,7 +130,7 @@ async def _inside(visit: Visit, called: Function, asked: Asked, turns: CapacityL
     detects = called.model.task == "detection"
     targets: list[JsonObject] | None = [{"box": list(box), "label": None}] if detects else None
     record = await visit.explained(called.model.id, asked.image, targets)
-    if found_nothing(record):
+    if record.found_nothing:
         raise RiseError("no-target", record.error.detail if record.error else "there is nothing to explain")
     area = (0.0, 0.0, float(image.width), float(image.height)) if detects else box
     subject = target_at(record, 0)

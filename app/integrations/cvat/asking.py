@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
 from app.contract.errors import RiseError
-from app.contract.schemas import JsonObject, Record, Request, Status
+from app.contract.schemas import JsonObject, Record, Request
 from app.dependencies import Services
 from app.submission import build_request, read_question
 
@@ -52,7 +52,7 @@ class Visit:
         asked, parameters = read_question(question)
         request = build_request(await run_in_threadpool(self.services.catalogue.now), asked, parameters)
         record = await self._ended(await self._submitted(request, image))
-        if record.status is Status.SUCCEEDED or found_nothing(record):
+        if record.tells:
             return record
         if not record.status.ended:
             detail = f"explanation {record.id} is not finished; it goes on, and the same call finds it finished"
@@ -83,11 +83,6 @@ class Visit:
         if record is None:
             raise RiseError("expired", "the explanation is gone")
         return record
-
-
-def found_nothing(record: Record) -> bool:
-    """Return whether an explanation has ended because there is nothing in the image that it could explain."""
-    return record.status is Status.FAILED and record.error is not None and record.error.code == "no-target"
 
 
 def deadline_of(told: str | None, longest_seconds: float) -> float:

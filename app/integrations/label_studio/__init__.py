@@ -27,11 +27,12 @@ from app.contract.schemas import JsonObject
 from app.contract.settings import Settings
 from app.dependencies import Service, Services, caller_by_password
 from app.integrations.label_studio.answering import predictions
-from app.integrations.label_studio.backend import Backend, Errand, version_of
+from app.integrations.label_studio.backend import Backend, Errand
 from app.integrations.label_studio.drawing import Rectangle, answer_to
 from app.integrations.label_studio.label_config import read_layout
 from app.integrations.label_studio.pushing import Pusher
 from app.integrations.label_studio.studio import Studio
+from app.label_studio.predictions import version_of
 
 _MOST_TASKS = 100_000  # because "all tasks" come in one request
 
