@@ -2,7 +2,7 @@
 
 import io
 import json
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 import numpy as np
@@ -16,20 +16,6 @@ from app.views import Explanation as View
 
 Value = TypeVar("Value")
 Arrays = dict[str, NDArray[Any]]
-
-
-class HeatMap(NamedTuple):
-    """A map as a grey PNG of 16 bits.
-
-    Attributes:
-        content: the file.
-        low: value of black, in units of the score.
-        high: value of white.
-    """
-
-    content: bytes
-    low: float
-    high: float
 
 
 ENDS = {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
@@ -55,12 +41,6 @@ def region_in(response: httpx2.Response) -> NDArray[np.bool_]:
     """Return the region in a response, `[H, W]`, true inside."""
     with Image.open(io.BytesIO(response.content)) as picture:
         return np.asarray(picture) > 0
-
-
-def heat_map_in(response: httpx2.Response) -> HeatMap:
-    """Return the grey picture in a response, with what black and white mean."""
-    low, high = (float(response.headers[f"Saliency-{end}"]) for end in ("Low", "High"))
-    return HeatMap(response.content, low, high)
 
 
 def progress_in(event: httpx2.ServerSentEvent) -> Progress | None:

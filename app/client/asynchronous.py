@@ -15,10 +15,8 @@ from app.client import batches, calls
 from app.client.answers import (
     ENDS,
     Arrays,
-    HeatMap,
     arrays_in,
     check_success,
-    heat_map_in,
     progress_in,
     region_in,
     values_in,
@@ -197,10 +195,6 @@ class AsyncExplanation:
     async def region(self, index: int = 0, *, level: float = 0.5) -> Mask:
         """Return the smallest region that holds a share of the positive saliency, `[H, W]`, true inside."""
         return region_in(await self._client.send(calls.region(self.view.id, index, level)))
-
-    async def heat_map(self, index: int = 0) -> HeatMap:
-        """Return a map as a grey PNG of 16 bits, for tools, with its range."""
-        return heat_map_in(await self._client.send(calls.heat_map(self.view.id, index)))
 
     async def refresh(self) -> Self:
         """Read it again."""

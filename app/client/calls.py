@@ -88,11 +88,6 @@ def region(explanation_id: str, index: int, level: float) -> Call:
     return Call("GET", f"{here(explanation_id)}/maps/{index}.mask.png", {"params": {"level": level}})
 
 
-def heat_map(explanation_id: str, index: int) -> Call:
-    """Return the request for a map as a grey PNG of 16 bits; the answer's headers have its range."""
-    return Call("GET", f"{here(explanation_id)}/maps/{index}.png", {"params": {"bits": 16}})
-
-
 def here(explanation_id: str) -> str:
     """Return the address of an explanation."""
     return f"/v1/explanations/{quote(explanation_id, safe='')}"

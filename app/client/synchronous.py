@@ -8,7 +8,6 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from app.client.answers import HeatMap
 from app.client.asynchronous import AsyncClient, AsyncExplanation, Map, Mask
 from app.client.batches import Batch
 from app.client.calls import Picture
@@ -111,10 +110,6 @@ class Explanation:
     def region(self, index: int = 0, *, level: float = 0.5) -> Mask:
         """Return the smallest region that holds a share of the positive saliency, `[H, W]`, true inside."""
         return self._portal.call(partial(self._explanation.region, index, level=level))
-
-    def heat_map(self, index: int = 0) -> HeatMap:
-        """Return a map as a grey PNG of 16 bits, for tools, with its range."""
-        return self._portal.call(self._explanation.heat_map, index)
 
     def wait(self, seconds: float = float("inf")) -> Self:
         """Wait until it has succeeded; see `AsyncExplanation.wait`."""
