@@ -1,9 +1,10 @@
 """The service as CVAT's Nuclio: whole services, real workers, calls as CVAT makes them."""
 
+import asyncio
 import base64
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import numpy as np
@@ -12,12 +13,16 @@ from cvat_sdk.masks import encode_mask
 from fastapi.routing import iter_route_contexts
 from PIL import Image
 
+from app.caller import EVERYBODY
+from app.contract.errors import RiseError
 from app.contract.schemas import ModelCard
 from app.contract.settings import Settings
-from app.integrations.cvat.asking import deadline_of
+from app.dependencies import Services
+from app.integrations.cvat.asking import Visit, deadline_of
 from app.integrations.cvat.functions import description, functions_of
+from app.integrations.cvat.shapes import digits, tight
 from app.main import create_app
-from tests.a_cvat import Cvat, parsed, share_on
+from tests.a_cvat import Cvat, parsed, share_on, stored
 from tests.conftest import SAMPLES, Service, start_service, stop_service
 from tests.hostile import encoded
 from tests.test_keys import keys
@@ -205,6 +210,27 @@ def test_cvat_is_kept_waiting_for_less_than_it_waits(told: str | None, seconds: 
     assert deadline_of(told, 60) - time.monotonic() == pytest.approx(seconds, abs=0.5)
 
 
-def test_cvats_sdk_gives_the_tiny_mask_the_code_that_was_read_from_its_sources() -> None:
+def test_what_may_pass_is_tried_again_until_the_time_is_up_and_what_may_not_is_not() -> None:
+    def attempts(code: str, again: float | None, until: float) -> int:
+        tried = 0
+
+        def attempt() -> None:
+            nonlocal tried
+            tried += 1
+            raise RiseError(code, "no", retry_after_seconds=again)
+
+        visit = Visit(cast(Services, None), EVERYBODY, time.monotonic() + until)
+        with pytest.raises(RiseError, match="no"):
+            asyncio.run(visit.patient(attempt))
+        return tried
+
+    assert attempts("busy", 0.0, 1.2) in {2, 3}
+    assert attempts("busy", 30, 1.2) == attempts("unreadable-image", None, 60) == 1
+
+
+def test_the_tiny_mask_has_the_code_that_was_read_from_cvats_sources() -> None:
     mask = np.array([[0, 0, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=bool)
-    assert encode_mask(mask) == [1, 4, 1, 1, 0, 3, 1]
+    part, corners = tight(mask)
+    cells = [int(cell) for cell in digits(part).split(b",")]
+    item = {"type": "mask", "label": "star", "confidence": "1", "mask": [*cells, *corners]}
+    assert stored(item, "mask").annotation.points == encode_mask(mask) == [1, 4, 1, 1, 0, 3, 1]

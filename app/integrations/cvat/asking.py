@@ -7,7 +7,10 @@ in the queue, as well as the explanation. What is not finished goes on, and whoe
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +19,8 @@ from app.contract.errors import RiseError
 from app.contract.schemas import JsonObject, Record, Request
 from app.dependencies import Services
 from app.submission import build_request, read_question
+
+Result = TypeVar("Result")
 
 _UNTOLD_SECONDS = 120.0  # what CVAT waits if nobody tells it otherwise; older versions do not say
 _SHARE = 0.8  # of the time that CVAT waits, because an answer has to be drawn and sent too
@@ -51,7 +56,7 @@ class Visit:
         question = {**self.services.settings.cvat_parameters, "model": model, "targets": targets}
         asked, parameters = read_question(question)
         request = build_request(await run_in_threadpool(self.services.catalogue.now), asked, parameters)
-        record = await self._ended(await self._submitted(request, image))
+        record = await self._ended(await self.patient(partial(self._submit, request, image)))
         if record.tells:
             return record
         if not record.status.ended:
@@ -60,15 +65,22 @@ class Visit:
         detail = record.error.detail if record.error else f"the explanation was {record.status.value}"
         raise RiseError("model-failed", detail)
 
-    async def _submitted(self, request: Request, image: bytes) -> Record:
+    async def patient(self, attempt: Callable[[], Result]) -> Result:
+        """Return what a function returns, which is called again for as long as it says that this makes sense.
+
+        Raises:
+            RiseError: of the last call, when the time is up.
+        """
         while True:
             try:
-                return await run_in_threadpool(self._submit, request, image)
+                return await run_in_threadpool(attempt)
             except RiseError as problem:
-                pause = problem.retry_after_seconds
-                if pause is None or pause >= self.left:
+                if problem.retry_after_seconds is None:
                     raise
-            await asyncio.sleep(max(pause, _SHORTEST_PAUSE_SECONDS))
+                pause = max(problem.retry_after_seconds, _SHORTEST_PAUSE_SECONDS)
+                if pause >= self.left:
+                    raise
+            await asyncio.sleep(pause)
 
     def _submit(self, request: Request, image: bytes) -> Record:
         catalogue = self.services.catalogue.now()

@@ -58,7 +58,7 @@ def _masks(record: Record, blobs: Blobs, level: float, threshold: float) -> Iter
         if target.error is not None or (target.score is not None and target.score < threshold):
             continue
         inside = region(drawn_values(record, blobs, target_at(record, target.index)), level)
-        mask, corners = _tight(enlarged(inside, record.image))
+        mask, corners = tight(enlarged(inside, record.image))
         room -= mask.size
         if room < 0:
             logger.warning("explanation %s: no room in CVAT's answer for target %d", record.id, target.index)
@@ -71,13 +71,13 @@ def salient_inside(record: Record, blobs: Blobs, subject: Subject, *, box: Box, 
     """Return what speaks for a target inside of a box: a number for each pixel of the image."""
     values = within(drawn_values(record, blobs, subject), box, record.image)
     mask = enlarged(region(values, level), record.image)
-    return b'{"mask":[' + b",".join(b"[" + _digits(row) + b"]" for row in mask) + b"]}"
+    return b'{"mask":[' + b",".join(b"[" + digits(row) + b"]" for row in mask) + b"]}"
 
 
 def _mask(target: TargetResult, mask: NDArray[np.bool_], corners: list[int]) -> bytes:
     told = {**_told(target.name or str(target.label), target.score or 0.0, target.reliability), "type": "mask"}
     tail = ",".join(map(str, corners)).encode()
-    return json.dumps(told).encode()[:-1] + b',"mask":[' + _digits(mask) + b"," + tail + b"]}"
+    return json.dumps(told).encode()[:-1] + b',"mask":[' + digits(mask) + b"," + tail + b"]}"
 
 
 def _told(name: str, score: float, reliability: float | None) -> JsonObject:
@@ -94,7 +94,7 @@ def _points(box: Box, image: ImageInfo) -> list[float]:
     return [x0, y0, x1, y1]
 
 
-def _tight(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[int]]:
+def tight(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[int]]:
     """Return the part of a mask in the smallest box around it, and its left, top, right and bottom pixel."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
@@ -103,7 +103,7 @@ def _tight(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], list[int]]:
     return mask[top : bottom + 1, left : right + 1], [left, top, right, bottom]
 
 
-def _digits(mask: NDArray[np.bool_]) -> bytes:
+def digits(mask: NDArray[np.bool_]) -> bytes:
     """Return a mask that is not empty, row by row, as zeros and ones with commas between them."""
     text = np.full((mask.size, 2), _COMMA, dtype=np.uint8)
     text[:, 0] = mask.ravel() + np.uint8(_ZERO)
