@@ -155,6 +155,19 @@ def test_an_image_without_anything_is_a_task_that_says_so(client: Client, tmp_pa
     assert [image["file_name"] for image in coco["images"]] == ["blank.png"]
 
 
+def test_maps_of_several_fills_are_left_out_of_what_shows_one_with_the_reason(
+    client: Client, files: list[Path], tmp_path: Path
+) -> None:
+    batch = client.batch([files[0]], model="shapes", method="mc-rise", masks=256, until=1).wait(60)
+    coco = json.loads(batch.download(tmp_path / "coco.json", "coco").read_text())
+    assert coco["annotations"] == []
+    (reason,) = [row["error"] for row in coco["info"]["left_out"]]
+    assert (reason["code"], "shows one of them" in reason["detail"]) == ("invalid-parameters", True)
+    (task,) = tasks(batch, tmp_path)
+    assert task["predictions"] == []
+    assert "shows one of them" in task["data"]["error"]
+
+
 def test_label_studios_sdk_accepts_every_prediction_with_the_labelling_interface_of_the_batch(
     classified: Batch, detected: Batch, tmp_path: Path
 ) -> None:

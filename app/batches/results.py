@@ -47,6 +47,8 @@ def trouble(error: RiseError | StorageError | FileNotFoundError) -> JsonObject:
     """Return why an explanation that has succeeded has no map."""
     if isinstance(error, StorageError):
         return {"code": error.code, "detail": f"its maps cannot be drawn now: {error}"}
+    if isinstance(error, RiseError):
+        return {"code": error.code, "detail": error.detail}
     return {"code": "expired", "detail": f"its maps cannot be drawn any more: {error}"}
 
 
