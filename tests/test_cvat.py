@@ -234,3 +234,9 @@ def test_the_tiny_mask_has_the_code_that_was_read_from_cvats_sources() -> None:
     cells = [int(cell) for cell in digits(part).split(b",")]
     item = {"type": "mask", "label": "star", "confidence": "1", "mask": [*cells, *corners]}
     assert stored(item, "mask").annotation.points == encode_mask(mask) == [1, 4, 1, 1, 0, 3, 1]
+
+
+def test_a_mask_is_sent_row_by_row_with_the_pixels_at_its_edges() -> None:
+    part, corners = tight(np.array([[0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 1, 0]], dtype=bool))
+    assert (digits(part), corners) == (b"1,1,1,0,0,1", [0, 1, 2, 2])
+    assert tight(np.zeros((3, 4), dtype=bool))[0].size == 0
