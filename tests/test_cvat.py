@@ -198,6 +198,8 @@ def test_what_is_not_finished_in_time_goes_on_and_the_same_call_finds_it(
         answer = Cvat(http).invoke("shapes.saliency-50", star)
         assert (answer.status_code, answer.json()["code"]) == (503, "busy")
         assert "Retry-After" in answer.headers
+        log = (service.data.parent / f"{service.data.name}.log").read_text()
+        assert "CVAT's call of 'shapes.saliency-50': explanation" in log
         deadline = time.monotonic() + 60
         while Cvat(http).invoke("shapes.saliency-50", star).status_code == 503:
             assert time.monotonic() < deadline

@@ -8,6 +8,7 @@ CVAT has no setting for a key. But `CVAT_NUCLIO_HOST` goes into a URL as it is, 
 password of HTTP Basic.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,6 +29,8 @@ from app.integrations.cvat.functions import LEVELS, Function, description, funct
 from app.integrations.cvat.shapes import MOST_PIXELS, salient, salient_inside, seen
 from app.maps import target_at
 from app.predictions import predicted
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 2  # bodies that are read and answers that are drawn, because each takes hundreds of megabytes at worst
 _MOST_SEEN = 100
@@ -70,21 +73,27 @@ async def invoke(
     x_nuclio_invoke_timeout: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Return what a function says of an image: a list of shapes and tags, or the mask of an interactor."""
-    content, turns = await request.body(), request.state.cvat_turns
-    deadline = deadline_of(x_nuclio_invoke_timeout, services.settings.max_wait_seconds)
-    called = await run_in_threadpool(_known, services, x_nuclio_function_name)
-    asked = await to_thread.run_sync(read_asked, content, limiter=turns)
-    visit = Visit(services, caller, deadline)
-    if called.kind == "seen":
-        answer = await _seen(visit, called, asked)
-    elif called.kind == "inside":
-        answer = await _inside(visit, called, asked, turns)
-    else:
-        record = await visit.explained(called.model.id, asked.image)
-        level, threshold = LEVELS[called.kind], asked.threshold or 0.0
-        drawn = partial(salient, record, services.blobs, level=level, threshold=threshold)
-        answer = await to_thread.run_sync(drawn, limiter=turns)
+    visit = Visit(services, caller, deadline_of(x_nuclio_invoke_timeout, services.settings.max_wait_seconds))
+    content = await request.body()
+    try:
+        answer = await _answer(visit, x_nuclio_function_name, content, request.state.cvat_turns)
+    except RiseError as problem:
+        logger.warning("CVAT's call of %r: %s", x_nuclio_function_name, problem)  # because CVAT shows the status alone
+        raise
     return Response(answer, media_type="application/json")
+
+
+async def _answer(visit: Visit, name: str, content: bytes, turns: CapacityLimiter) -> bytes:
+    called = await run_in_threadpool(_known, visit.services, name)
+    asked = await to_thread.run_sync(read_asked, content, limiter=turns)
+    if called.kind == "seen":
+        return await _seen(visit, called, asked)
+    if called.kind == "inside":
+        return await _inside(visit, called, asked, turns)
+    record = await visit.explained(called.model.id, asked.image)
+    level, threshold = LEVELS[called.kind], asked.threshold or 0.0
+    drawn = partial(salient, record, visit.services.blobs, level=level, threshold=threshold)
+    return await to_thread.run_sync(drawn, limiter=turns)
 
 
 def _functions(services: Services) -> dict[str, Function]:
