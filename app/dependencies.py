@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from app.admission import Admission
@@ -115,6 +115,25 @@ def caller_who_may(scope: Scope) -> Callable[..., Awaitable[Caller]]:
         return caller
 
     return allowed
+
+
+async def caller_by_password(
+    request: Request,
+    services: Service,
+    credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))],
+) -> Caller:
+    """Return who asks by HTTP Basic, as tools do: the password is an API key, the user name may be anything.
+
+    Raises:
+        RiseError: `unauthorized`, `forbidden` (they must be allowed to explain) or `too-many-requests`.
+    """
+    if services.settings.keys != "on":
+        return EVERYBODY
+    secret = credentials.password if credentials else None
+    caller = await run_in_threadpool(counted_caller, request, services, secret)
+    if "explain" not in caller.scopes:
+        raise RiseError("forbidden", "this needs a key with the scope 'explain'")
+    return caller
 
 
 _may_read, _may_explain = caller_who_may("read"), caller_who_may("explain")

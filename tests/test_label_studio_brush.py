@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from app.integrations.label_studio.brush import encode
+from app.label_studio.brush import encode
 
 Mask = NDArray[np.bool_]
 

@@ -3,7 +3,8 @@
 import pytest
 
 from app.contract.errors import RiseError
-from app.integrations.label_studio.label_config import Control, Layout, read_layout
+from app.integrations.label_studio.label_config import read_layout
+from app.label_studio.layout import Control, Layout
 
 CONFIG = """<View>
   <Header value="What is it?"/>

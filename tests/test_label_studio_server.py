@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.client import Client
 from app.integrations.label_studio.studio import Studio
 from tests.a_label_studio import PLAIN, WITH_OVERLAY
 from tests.conftest import SAMPLES, Service, start_service, stop_service
@@ -97,6 +98,20 @@ def test_every_task_of_a_connected_project_shows_the_class_and_where_the_model_l
     row, column, area = found["insides"][1]
     assert (column - STAR[0][0]) ** 2 + (row - STAR[0][1]) ** 2 < (STAR[1] / 2) ** 2
     assert area == mask_of(small).sum() < mask_of(large).sum()
+
+
+def test_a_batch_is_imported_with_its_labelling_interface_and_its_predictions(world: World, tmp_path: Path) -> None:
+    with Client(world.service.url) as client:
+        batch = client.batch([SAMPLES / "star.jpg", SAMPLES / "ring.jpg"], model="shapes", masks=1000).wait(100)
+        config = batch.download(tmp_path / "config.xml", "label-config").read_text()
+        found = json.loads(batch.download(tmp_path / "tasks.json", "label-studio", prefix="/data/").read_text())
+    project = world.studio.project(config)
+    imported = world.studio.ask("POST", f"/api/projects/{project}/import?return_task_ids=true", json=found)
+    assert (imported["task_count"], imported["prediction_count"]) == (2, 2)
+    (prediction,) = world.studio.predictions(imported["task_ids"][0])
+    assert prediction["model_version"].startswith("shapes-")
+    assert regions(prediction, "choices")[0]["value"]["choices"] == ["star"]
+    assert share_on(mask_of(regions(prediction, "brushlabels")[1]), STAR) > 0.9
 
 
 def test_a_detector_shows_boxes_and_the_overlay_and_answers_a_rectangle(world: World) -> None:

@@ -5,8 +5,11 @@ import json
 from redis import Redis
 from rq import Queue
 
-from app.contract.losses import NOTE, forgive
+from app.contract.losses import Losses
 from app.contract.queue import RETRIES, Jobs, open_queue
+from app.contract.schemas import Failure
+
+HUNG = Failure(code="timed-out", detail="it hung")
 
 
 def lose(redis: Redis, queue: Queue, *, blocks: int) -> bool:
@@ -15,7 +18,7 @@ def lose(redis: Redis, queue: Queue, *, blocks: int) -> bool:
     redis.hset("rq:job:abc", "status", "started")
     redis.zadd(queue.started_job_registry.key, {"abc:execution": 1})
     redis.hset("rise:explanation:abc", "state", json.dumps({"checkpoints": [{"count": 1}] * blocks}))
-    forgive(redis, queue.started_job_registry)
+    Losses(redis, queue.started_job_registry).forgive()
     queue.started_job_registry.cleanup()
     return redis.lrange(queue.key, 0, -1) == [b"abc"]
 
@@ -42,7 +45,7 @@ def test_what_is_known_to_have_hung_counts_however_far_it_came(redis: Redis) -> 
     Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False)
     queue = open_queue(redis, "q")
     for left in range(RETRIES + 1):
-        redis.hset("rq:job:abc", f"{NOTE}{left}", "{}")
+        Losses(redis, queue.started_job_registry).note("abc", str(left), HUNG)
     assert [lose(redis, queue, blocks=blocks) for blocks in range(1, RETRIES + 2)] == [True] * RETRIES + [False]
 
 
@@ -50,5 +53,5 @@ def test_what_was_lost_with_its_job_is_nobody_s_attempt(redis: Redis) -> None:
     queue = open_queue(redis, "q")
     redis.zadd(queue.started_job_registry.key, {"abc:execution": 1})
     redis.hset("rise:explanation:abc", "state", json.dumps({"checkpoints": [{"count": 1}]}))
-    forgive(redis, queue.started_job_registry)
+    Losses(redis, queue.started_job_registry).forgive()
     assert not redis.exists("rq:job:abc")

@@ -9,7 +9,6 @@ explanation fails with what was noted.
 import logging
 import math
 from pathlib import Path
-from typing import Any
 
 from redis import Redis
 from redis.exceptions import LockError
@@ -17,10 +16,9 @@ from rq import Queue
 from rq.exceptions import AbandonedJobError
 from rq.executions import Execution
 from rq.job import Job
-from rq.results import Result
 from rq.worker import BaseWorker
 
-from app.contract.losses import NOTE, forgive
+from app.contract.losses import Losses
 from app.contract.queue import EXPLAIN, RETRIES
 from app.contract.schemas import Failure
 from app.contract.statistics import Statistics
@@ -30,14 +28,7 @@ from workers.stacks import LeftStack, take_stacks
 logger = logging.getLogger(__name__)
 
 _LOST = Failure(code="worker-lost", detail="every worker that ran this explanation was lost; send the request again")
-_ANSWER_SECONDS = 60
 _LOCK_SECONDS = 10
-
-# Only where the job is still there: a hash of notes alone would pass for a job.
-_NOTE_IF_THERE = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-"""
 
 
 def attempt_of(job: Job) -> str:
@@ -65,28 +56,23 @@ class Attempts:
         self._queue = queue
         self._stacks = stacks
         self._statistics = Statistics(redis)
-        self._note_if_there = redis.register_script(_NOTE_IF_THERE)
+        self._losses = Losses(redis, queue.started_job_registry)
 
     def stalled(self, job: Job, execution: Execution, worker: BaseWorker, model: str | None, seconds: float) -> None:
         """Give up an attempt that made no progress: the next one begins at once, or whoever asked is told."""
         failure = stall_of(model, seconds)
         self._statistics.count_lost_attempt(model or "", "stalled")
-        registry = self._queue.started_job_registry
         if job.retries_left is None:  # a short call: somebody waits for its answer
-            with self._redis.pipeline() as pipeline:
-                Result.create(job, Result.Type.SUCCESSFUL, _ANSWER_SECONDS, failure.model_dump(), pipeline=pipeline)
-                pipeline.zrem(registry.key, execution.composite_key)
-                pipeline.expire(job.key, _ANSWER_SECONDS)
-                pipeline.execute()
+            self._losses.answer(job, execution, failure)
             return
-        self._note(job.id, attempt_of(job), failure)
-        self._redis.zadd(registry.key, {execution.composite_key: 1}, xx=True)  # as if no heartbeat came any more
+        self._losses.note(job.id, attempt_of(job), failure)
+        self._losses.lose(execution)
         self.rescue(worker)
 
     def device_broke(self, job: Job, model: str, failure: Failure) -> None:
         """Note that the device broke under a model; RQ tries again because the job raises."""
         self._statistics.count_lost_attempt(model, "device-broken")
-        self._note(job.id, attempt_of(job), failure)
+        self._losses.note(job.id, attempt_of(job), failure)
 
     def rescue(self, worker: BaseWorker) -> None:
         """Put abandoned jobs back on the queue, one worker at a time; fail those that have had all their attempts."""
@@ -96,7 +82,7 @@ class Attempts:
         try:
             for left in take_stacks(self._stacks):
                 self._note_stack(left)
-            forgive(self._redis, self._queue.started_job_registry)
+            self._losses.forgive()
             self._queue.started_job_registry.cleanup(exception_handlers=[self.count_lost])
             self._queue.intermediate_queue.cleanup(worker, self._queue)
             self._give_up()
@@ -111,7 +97,7 @@ class Attempts:
         if kind is not AbandonedJobError:
             return
         record = self._store.read(job.id) if job.func_name == EXPLAIN else None
-        if record is not None and not self._redis.hexists(job.key, f"{NOTE}{attempt_of(job)}"):
+        if record is not None and not self._losses.is_noted(job.id, attempt_of(job)):
             self._statistics.count_lost_attempt(record.request.model.id, "worker-lost")
 
     def _note_stack(self, left: LeftStack) -> None:
@@ -122,10 +108,7 @@ class Attempts:
         words = "worker %s ended itself: model %s kept the interpreter for itself for %g seconds, job %s\n%s"
         logger.error(words, doing.worker, doing.model, doing.seconds, doing.job, left.stack)
         self._statistics.count_lost_attempt(doing.model, "stalled")
-        self._note(doing.job, doing.attempt, stall_of(doing.model, doing.seconds))
-
-    def _note(self, job_id: str, attempt: str, failure: Failure) -> None:
-        self._note_if_there(keys=[f"rq:job:{job_id}"], args=[f"{NOTE}{attempt}", failure.model_dump_json()])
+        self._losses.note(doing.job, doing.attempt, stall_of(doing.model, doing.seconds))
 
     def _give_up(self) -> None:
         registry = self._queue.failed_job_registry
@@ -137,10 +120,9 @@ class Attempts:
 
     def _verdict(self, job: Job) -> Failure:
         """Return why a job failed whose attempts are used up: what was noted last, and of how many attempts."""
-        fields: Any = self._redis.hgetall(job.key)
-        notes = {name: note for name, note in fields.items() if name.startswith(NOTE.encode())}
+        notes = self._losses.notes(job.id)
         if not notes:
             return _LOST
-        last = Failure.model_validate_json(notes[min(notes)])  # because fewer attempts are left after a later one
+        last = notes[0]
         detail = f"{last.detail}; so ended {len(notes)} of {RETRIES + 1} attempts"
         return last.model_copy(update={"detail": detail})

@@ -36,6 +36,22 @@ class _Outlet:
         return b"".join(parts)
 
 
+def explained(batch: Batch, batches: Batches, store: Store) -> Iterator[tuple[Member, Record | None]]:
+    """Yield the images of a batch with their explanations, as far as there are any."""
+    for first in range(0, batch.total, _PAGE):
+        for member in batches.members(batch.id, range(first, first + _PAGE)):
+            yield member, store.read(member.explanation) if member.explanation else None
+
+
+def trouble(error: RiseError | StorageError | FileNotFoundError) -> JsonObject:
+    """Return why an explanation that has succeeded has no map."""
+    if isinstance(error, StorageError):
+        return {"code": error.code, "detail": f"its maps cannot be drawn now: {error}"}
+    if isinstance(error, RiseError):
+        return {"code": error.code, "detail": error.detail}
+    return {"code": "expired", "detail": f"its maps cannot be drawn any more: {error}"}
+
+
 def archive_of(batch: Batch, batches: Batches, store: Store, blobs: Blobs, endings: list[str]) -> Iterator[bytes]:
     """Yield a zip archive: a folder of maps for each image that has them, and `manifest.json` last.
 
@@ -47,14 +63,12 @@ def archive_of(batch: Batch, batches: Batches, store: Store, blobs: Blobs, endin
     outlet = _Outlet()
     rows: list[JsonObject] = []
     with zipfile.ZipFile(outlet, "w") as archive:  # type: ignore[call-overload]  # it needs no more than `write`
-        for first in range(0, batch.total, _PAGE):
-            for member in batches.members(batch.id, range(first, first + _PAGE)):
-                record = store.read(member.explanation) if member.explanation else None
-                row = _row(batch, member, record)
-                for name, content in _files(member, record, blobs, endings, row):
-                    archive.writestr(name, content)
-                    yield outlet.taken()
-                rows.append(row)
+        for member, record in explained(batch, batches, store):
+            row = _row(batch, member, record)
+            for name, content in _files(member, record, blobs, endings, row):
+                archive.writestr(name, content)
+                yield outlet.taken()
+            rows.append(row)
         manifest = {"batch": batch.id, "request": batch.request.model_dump(mode="json"), "images": rows}
         archive.writestr("manifest.json", json.dumps(manifest, indent=1), zipfile.ZIP_DEFLATED)
     yield outlet.taken()
@@ -86,10 +100,8 @@ def _files(
                 name = f"{folder}/{target.index}.{ending}"
                 yield name, formats()[ending].encode(sheet, Style())
                 row["files"].append(name)
-    except StorageError as error:
-        row["error"] = {"code": error.code, "detail": f"its maps cannot be drawn now: {error}"}
-    except (RiseError, FileNotFoundError) as error:
-        row["error"] = {"code": "expired", "detail": f"its maps cannot be drawn any more: {error}"}
+    except (RiseError, StorageError, FileNotFoundError) as error:
+        row["error"] = trouble(error)
 
 
 def _safe(name: str) -> str:

@@ -9,6 +9,8 @@ from app.contract.batches import Batch, Batches, Member
 from app.contract.schemas import Failure, JsonObject, ModelRef, Record, Value
 from app.views import Explanation, view
 
+_PARTS = ("explanations", "archive", "coco.json", "label-studio.json", "label-config.xml", "cancel")
+
 
 class BatchView(Value):
     """A batch: what was asked, how far it is."""
@@ -43,7 +45,7 @@ def view_of_batch(batch: Batch, batches: Batches) -> BatchView:
     """Return what a client sees of a batch."""
     counts = counts_of(batch, batches)
     here = f"/v1/batches/{batch.id}"
-    parts = {part: f"{here}/{part}" for part in ("explanations", "archive", "cancel")}
+    parts = {part.partition(".")[0]: f"{here}/{part}" for part in _PARTS}
     return BatchView(
         id=batch.id,
         status=status_of_all(batch, counts),

@@ -9,7 +9,8 @@
 """
 
 from app.client.asynchronous import AsyncClient, AsyncExplanation
+from app.client.batches import AsyncBatch, Batch
 from app.client.problems import ServiceError
 from app.client.synchronous import Client, Explanation
 
-__all__ = ["AsyncClient", "AsyncExplanation", "Client", "Explanation", "ServiceError"]
+__all__ = ["AsyncBatch", "AsyncClient", "AsyncExplanation", "Batch", "Client", "Explanation", "ServiceError"]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import httpx2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import TypeAdapter
 
 from app.client.problems import ServiceError
@@ -15,6 +16,7 @@ from app.views import Explanation as View
 
 Value = TypeVar("Value")
 Arrays = dict[str, NDArray[Any]]
+
 
 ENDS = {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
 
@@ -33,6 +35,12 @@ def arrays_in(content: bytes) -> Arrays:
     """Return the arrays of a `.npz` archive."""
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return dict(archive)
+
+
+def region_in(response: httpx2.Response) -> NDArray[np.bool_]:
+    """Return the region in a response, `[H, W]`, true inside."""
+    with Image.open(io.BytesIO(response.content)) as picture:
+        return np.asarray(picture) > 0
 
 
 def progress_in(event: httpx2.ServerSentEvent) -> Progress | None:

@@ -1,23 +1,35 @@
 """The client for programs with an event loop; the other one is made of it."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, Self
+from pathlib import Path
+from typing import IO, Any, Self
 
 import anyio
 import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.client import calls
-from app.client.answers import ENDS, Arrays, arrays_in, check_success, progress_in, values_in, view_in
+from app.client import batches, calls
+from app.client.answers import (
+    ENDS,
+    Arrays,
+    arrays_in,
+    check_success,
+    progress_in,
+    region_in,
+    values_in,
+    view_in,
+)
+from app.client.batches import AsyncBatch
 from app.client.calls import HELD_SECONDS, Call, Picture, Target
 from app.client.problems import pause_before_retry, refuse
 from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
 from app.views import Explanation as View
 
 Map = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 class AsyncClient:
@@ -59,6 +71,19 @@ class AsyncClient:
         """Return an explanation that exists."""
         return AsyncExplanation(self, view_in(await self.send(calls.reading(explanation_id))))
 
+    async def batch(self, paths: Iterable[str | Path], *, model: str, **fields: Any) -> AsyncBatch:
+        """Ask one question about many image files; returns as soon as they are sent.
+
+        Args:
+            paths: of the files.
+            model: a model's id.
+            fields: any other field of the request, such as `targets="top:3"`, `masks=2000`.
+
+        Raises:
+            ServiceError: if the service refuses it as a whole.
+        """
+        return await batches.create(self, paths, {"model": model, **fields})
+
     async def predict(self, image: Picture, *, model: str, limit: int = 10) -> list[Prediction]:
         """Return what a model sees in an image, the strongest first."""
         return values_in(await self.send(calls.prediction(image, model, limit)), Prediction)
@@ -96,6 +121,15 @@ class AsyncClient:
             return await self._http.request(call.method, call.path, **call.options)
         except httpx2.TransportError as error:
             return error
+
+    async def download(self, call: Call, file: IO[bytes]) -> None:
+        """Write the answer to a request into a file, as it comes.
+
+        Raises:
+            ServiceError: what the service refuses.
+        """
+        async with self._http.stream(call.method, call.path, **call.options) as response:
+            await batches.written(response, file)
 
     async def events(self, explanation_id: str, after: str | None) -> AsyncGenerator[httpx2.ServerSentEvent]:
         """Yield the events of an explanation while one connection lasts."""
@@ -157,6 +191,10 @@ class AsyncExplanation:
     async def overlay(self, index: int = 0, **style: Any) -> bytes:
         """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""
         return (await self._client.send(calls.overlay(self.view.id, index, style))).content
+
+    async def region(self, index: int = 0, *, level: float = 0.5) -> Mask:
+        """Return the smallest region that holds a share of the positive saliency, `[H, W]`, true inside."""
+        return region_in(await self._client.send(calls.region(self.view.id, index, level)))
 
     async def refresh(self) -> Self:
         """Read it again."""

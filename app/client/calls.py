@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -45,6 +45,14 @@ def creation(image: Picture, targets: str | Target | Sequence[Target] | None, fi
     return Call("POST", "/v1/explanations", {"files": {"image": _encoded(image)}, "data": form})
 
 
+def batch(archive: IO[bytes], fields: dict[str, Any]) -> Call:
+    """Return the request for a batch: a zip archive, and what is asked about each image in it."""
+    given = {**fields, "targets": _targets(fields.get("targets"))}
+    form = {name: _form_value(value) for name, value in given.items() if value is not None}
+    file = ("images.zip", archive, "application/zip")
+    return Call("POST", "/v1/batches", {"files": {"archive": file}, "data": form, "timeout": None})
+
+
 def prediction(image: Picture, model: str, limit: int) -> Call:
     """Return the request for what a model sees in an image."""
     options = {"files": {"image": _encoded(image)}, "params": {"limit": limit}}
@@ -73,6 +81,11 @@ def following(explanation_id: str, after: str | None) -> Call:
 def overlay(explanation_id: str, index: int, style: dict[str, Any]) -> Call:
     """Return the request for an overlay."""
     return Call("GET", f"{here(explanation_id)}/maps/{index}.overlay.png", {"params": style})
+
+
+def region(explanation_id: str, index: int, level: float) -> Call:
+    """Return the request for the smallest region that holds a share of the positive saliency, as a PNG."""
+    return Call("GET", f"{here(explanation_id)}/maps/{index}.mask.png", {"params": {"level": level}})
 
 
 def here(explanation_id: str) -> str:

@@ -1,13 +1,15 @@
 """The client for programs without an event loop: the asynchronous one, run in a thread of its own."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from app.client.asynchronous import AsyncClient, AsyncExplanation, Map
+from app.client.asynchronous import AsyncClient, AsyncExplanation, Map, Mask
+from app.client.batches import Batch
 from app.client.calls import Picture
 from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
 from app.views import Explanation as View
@@ -35,6 +37,10 @@ class Client:
     def explanation(self, explanation_id: str) -> "Explanation":
         """Return an explanation that exists."""
         return Explanation(self._portal, self._run(self._client.explanation, explanation_id))
+
+    def batch(self, paths: Iterable[str | Path], *, model: str, **fields: Any) -> Batch:
+        """Ask one question about many image files; returns as soon as they are sent. See `AsyncClient.batch`."""
+        return Batch(self._portal, self._run(self._client.batch, paths, model=model, **fields))
 
     def predict(self, image: Picture, *, model: str, limit: int = 10) -> list[Prediction]:
         """Return what a model sees in an image, the strongest first."""
@@ -100,6 +106,10 @@ class Explanation:
     def overlay(self, index: int = 0, **style: Any) -> bytes:
         """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""
         return self._portal.call(partial(self._explanation.overlay, index, **style))
+
+    def region(self, index: int = 0, *, level: float = 0.5) -> Mask:
+        """Return the smallest region that holds a share of the positive saliency, `[H, W]`, true inside."""
+        return self._portal.call(partial(self._explanation.region, index, level=level))
 
     def wait(self, seconds: float = float("inf")) -> Self:
         """Wait until it has succeeded; see `AsyncExplanation.wait`."""

@@ -201,6 +201,16 @@ class Record(Value):
     provenance: Provenance | None = None
     error: Failure | None = None
 
+    @property
+    def found_nothing(self) -> bool:
+        """Whether it has ended because there is nothing in the image that it could explain."""
+        return self.status is Status.FAILED and self.error is not None and self.error.code == "no-target"
+
+    @property
+    def tells(self) -> bool:
+        """Whether it has come to something that can be told: maps, or that there is nothing to explain."""
+        return self.status is Status.SUCCEEDED or self.found_nothing
+
 
 class ModelCard(Value):
     """A model that a live worker serves."""

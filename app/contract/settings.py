@@ -90,6 +90,10 @@ class Settings(BaseSettings):
         GIVE_UP_SECONDS, ge=0, le=GIVE_UP_SECONDS, description="When a callback that fails is not tried any more."
     )
     kserve: bool = Field(False, description="Answer at `/integrations/kserve` as an explainer of KServe does.")
+    cvat: bool = Field(False, description="Answer at `/api/functions` as the Nuclio of a CVAT server does.")
+    cvat_parameters: dict[str, Any] = Field(
+        default_factory=dict, description='Of every explanation for CVAT, as JSON: `{"masks": 1000}`.'
+    )
     public_url: str = Field("", description="Where clients find the service: makes the links in callbacks absolute.")
     label_studio_url: str = Field(
         "",

@@ -4,13 +4,10 @@ The segmentation is run-length encoded with compressed counts; pycocotools, Fift
 """
 
 import json
-from typing import Any
-
-import numpy as np
-from pycocotools import mask as coco
 
 from app.formats import Sheet, Style, of_one_fill
 from app.regions import region
+from app.segmentation import segmentation
 
 ENDING = "coco.json"
 MEDIA_TYPE = "application/json; coco=1"
@@ -25,7 +22,7 @@ def encode(sheet: Sheet, style: Style) -> bytes:
         "id": 1,
         "image_id": 1,
         "category_id": category["id"],
-        **_region(inside),
+        **segmentation(inside),
         "iscrowd": 1,
         "score": target.score,
         "level": style.level,
@@ -33,12 +30,3 @@ def encode(sheet: Sheet, style: Style) -> bytes:
     }
     image = {"id": 1, "width": inside.shape[1], "height": inside.shape[0], "file_name": sheet.record.id}
     return json.dumps({"images": [image], "categories": [category], "annotations": [annotation]}).encode()
-
-
-def _region(inside: Any) -> dict[str, Any]:
-    encoded = coco.encode(np.asfortranarray(inside.astype(np.uint8)))
-    return {
-        "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")},
-        "bbox": [float(side) for side in coco.toBbox(encoded)],
-        "area": int(coco.area(encoded)),
-    }

@@ -5,6 +5,8 @@ To add one, write `app/integrations/NAME.py` with
     router = APIRouter(prefix="/integrations/NAME", include_in_schema=False)
     def is_on(settings: Settings) -> bool         whether the operator has set what it needs
 
+A tool that asks fixed paths of its host gets them: its prefix is then another (`cvat`), and none of the API's.
+
 Its routes exist only where it is on, so what nobody uses is no way in. They stand outside of /openapi.json, because
 their contract is the tool's and not ours. They ask for explanations through `services.submission`, as the API does
 (`app/dependencies.py` has the services, the caller and more), and know nothing of how a map is made.

@@ -10,6 +10,8 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
+from app.batches.coco import coco_of
+from app.batches.label_studio import label_config_of, tasks_of
 from app.batches.members import listed_members, unpacked_members
 from app.batches.results import archive_of
 from app.batches.views import BatchView, MemberView, view_of_batch, view_of_member
@@ -159,8 +161,75 @@ def archive(
     if unknown is not None:
         raise unknown_name("/formats", unknown, list(formats()))
     content = archive_of(batch, services.batches, services.store, services.blobs, endings)
-    name = f"attachment; filename=batch-{batch.id}.zip"
-    return StreamingResponse(content, media_type="application/zip", headers={"Content-Disposition": name})
+    return StreamingResponse(content, media_type="application/zip", headers=_saved_as(batch, "zip"))
+
+
+@router.get(
+    "/{batch_id}/coco.json",
+    operation_id="getBatchAsCoco",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+)
+def coco(
+    batch_id: str,
+    services: Service,
+    caller: Reader,
+    level: Annotated[float, Query(gt=0, le=1, description="Share of the positive saliency that a region holds.")] = 0.5,
+) -> StreamingResponse:
+    """Return the region of each target as one COCO data set: run-length encoded masks with scores.
+
+    The members of `annotations` are those of a COCO results file. `info` lists the images that have no map. It is made
+    while it is sent; while the batch runs, it holds what there is.
+    """
+    batch = _existing(services, caller, batch_id)
+    content = coco_of(batch, services.batches, services.store, services.blobs, level=level)
+    return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "coco.json"))
+
+
+@router.get(
+    "/{batch_id}/label-studio.json",
+    operation_id="getBatchForLabelStudio",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}}},
+)
+def label_studio(
+    batch_id: str,
+    services: Service,
+    caller: Reader,
+    prefix: Annotated[
+        str,
+        Query(
+            max_length=1000,
+            description="What stands before the name of a file to make the address at which Label Studio has it.",
+            examples=["/data/local-files/?d=photos/"],
+        ),
+    ] = "",
+) -> StreamingResponse:
+    """Return the images as tasks for Label Studio to import, with predictions: class or boxes, and masks at two levels.
+
+    The labelling interface that fits is at `label-config.xml`. It is made while it is sent.
+    """
+    batch = _existing(services, caller, batch_id)
+    content = tasks_of(batch, services.batches, services.store, services.blobs, prefix=prefix)
+    return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "label-studio.json"))
+
+
+@router.get(
+    "/{batch_id}/label-config.xml",
+    operation_id="getBatchLabelConfig",
+    response_class=Response,
+    responses={200: {"content": {"application/xml": {}}}},
+)
+def label_config(batch_id: str, services: Service, caller: Reader) -> Response:
+    """Return the labelling interface of Label Studio for the tasks of a batch."""
+    batch = _existing(services, caller, batch_id)
+    labels = services.catalogue.now().labels_of(batch.request.model)
+    content = label_config_of(batch, services.batches, services.store, labels=labels)
+    return Response(content, media_type="application/xml")
+
+
+def _saved_as(batch: Batch, ending: str) -> dict[str, str]:
+    return {"Content-Disposition": f"attachment; filename=batch-{batch.id}.{ending}"}
 
 
 @router.post("/{batch_id}/cancel", status_code=202, operation_id="cancelBatch")

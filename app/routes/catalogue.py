@@ -1,23 +1,18 @@
 """What there is: models, methods, fills; and what a model says about an image."""
 
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from app.bodies import read_body
-from app.contract.blobs import PREDICTIONS
 from app.contract.errors import unknown_name
-from app.contract.queue import PREDICT
 from app.contract.schemas import MethodCard, ModelCard, Prediction
-from app.dependencies import Explainer, Reader, Service, Services, call_worker, chosen_image
+from app.dependencies import Explainer, Reader, Service, chosen_image
 from app.openapi import PREDICT_BODY, PROBLEMS
+from app.predictions import predicted
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], responses=PROBLEMS)
-
-_PREDICTIONS = TypeAdapter(list[Prediction])
 
 
 @router.get("/models", operation_id="listModels")
@@ -51,17 +46,4 @@ async def predict(
     if body.fields:
         raise unknown_name(f"/{next(iter(body.fields))}", next(iter(body.fields)), ["image"])
     content = await chosen_image(services, caller, body.image)
-    return await run_in_threadpool(_predict, services, model_id, content, limit)
-
-
-def _predict(services: Services, model_id: str, content: bytes, limit: int) -> list[Prediction]:
-    catalogue = services.catalogue.now()
-    model = catalogue.ready_model(model_id)
-    image = services.intake.check(content)
-    folder = f"{PREDICTIONS}/{uuid.uuid4().hex}"
-    services.blobs.put(f"{folder}/image", image.content)
-    try:
-        found = call_worker(services, catalogue.queue_of(model.id), PREDICT, model.id, f"{folder}/image", limit)
-    finally:
-        services.blobs.discard(folder)
-    return _PREDICTIONS.validate_python(found)
+    return await run_in_threadpool(predicted, services, model_id, content, limit)

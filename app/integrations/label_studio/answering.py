@@ -13,7 +13,6 @@ from typing import NamedTuple
 from app.contract.errors import RiseError
 from app.contract.schemas import JsonObject, Record
 from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
-from app.integrations.label_studio.predictions import found_nothing
 
 COME_AGAIN_SECONDS = 30.0
 _LONGEST_SECONDS = 80.0  # Label Studio gives up after 100, and thousands of promises take a while
@@ -79,7 +78,7 @@ async def _said(backend: Backend, outcome: Outcome) -> JsonObject:
     errand, record = outcome.errand, outcome.record
     assert record is not None
     said = await backend.prediction(errand, record)
-    if errand.layout.overlay is None or found_nothing(record):
+    if errand.layout.overlay is None or record.found_nothing:
         await backend.settle(errand)
     else:
         await backend.promise(errand, seconds=_STORED_SECONDS)

@@ -1,7 +1,6 @@
 """The ML backend of one front end: what tasks ask for becomes explanations, and explanations become predictions."""
 
 import asyncio
-import hashlib
 from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
@@ -10,13 +9,13 @@ from app.caller import Caller
 from app.contract.errors import RiseError, wrong_field
 from app.contract.keys import Limits
 from app.contract.promises import Promise, Promises
-from app.contract.schemas import JsonObject, Record, Request, Status, Value
+from app.contract.schemas import JsonObject, Record, Request, Value
 from app.contract.turns import Priority
 from app.dependencies import Services
 from app.integrations.label_studio.images import TaskImages
-from app.integrations.label_studio.label_config import Layout
-from app.integrations.label_studio.predictions import Wording, found_nothing, prediction_of
 from app.integrations.label_studio.studio import Studio
+from app.label_studio.layout import Layout
+from app.label_studio.predictions import Wording, prediction_of, version_of
 from app.submission import build_request, read_question
 
 _FETCHED_AT_ONCE = 8
@@ -62,11 +61,6 @@ class Errand(Value):
     def promise(self) -> Promise:
         """Return the promise to run it."""
         return Promise(id=f"{self.tenant}/{self.task}/{self.version}", content=self.model_dump(mode="json"))
-
-
-def version_of(request: Request) -> str:
-    """Return the model version of a question."""
-    return f"{request.model.id}-{hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -157,7 +151,7 @@ class Backend:
 
 def is_told(record: Record | None) -> bool:
     """Return whether an explanation has come to something that a prediction can say."""
-    return record is not None and (record.status is Status.SUCCEEDED or found_nothing(record))
+    return record is not None and record.tells
 
 
 def failure_of(record: Record | None) -> RiseError | None:

@@ -16,7 +16,7 @@ from app.contract.errors import RiseError, wrong_field
 from app.contract.schemas import Box, ImageInfo, JsonObject, ModelCard, Record
 from app.integrations.label_studio.answering import COME_AGAIN_SECONDS, deadline_of
 from app.integrations.label_studio.backend import Backend, Errand, failure_of
-from app.integrations.label_studio.predictions import prediction_inside
+from app.label_studio.predictions import prediction_inside
 from app.maps import Subject, class_called, target_at
 
 _FIELD = "/params/context/result/-/value"

@@ -6,17 +6,14 @@ and bounded in size, depth and number of tags.
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from app.contract.errors import FieldError, RiseError
-from app.contract.schemas import Value
-
-LEVELS = (50, 80)
-"""Shares of the positive saliency, in percent, that brush masks hold."""
+from app.label_studio.layout import Control, Label, Layout
 
 _MAX_CHARACTERS = 1_000_000
 _MAX_DEPTH = 100
@@ -24,66 +21,6 @@ _MAX_TAGS = 20_000
 _CONTROLS = {"choices": "Choices", "rectangles": "RectangleLabels", "brushes": "BrushLabels"}
 _FIELD_OF_TASK = re.compile(r"\$([A-Za-z0-9_.-]+)")
 _OVERLAYS = {"overlay", "saliency"}
-
-
-class Label(Value):
-    """One label or choice of a control.
-
-    Attributes:
-        value: as it stands in results.
-        predicted: classes of models that mean it, from the tag's `predicted_values`; lower case.
-    """
-
-    value: str
-    predicted: list[str]
-
-
-class Control(Value):
-    """A tag that results come from."""
-
-    name: str
-    labels: list[Label]
-
-    def label_of(self, class_name: str, table: Mapping[str, str]) -> str | None:
-        """Return the label for a class of the model: as the tag says, else the operator's table, else the same name."""
-        wanted = class_name.lower()
-        for label in self.labels:
-            if wanted in label.predicted:
-                return label.value
-        return self._called(table.get(class_name, class_name))
-
-    def label_of_level(self, level: int, class_name: str, table: Mapping[str, str]) -> str | None:
-        """Return the label of a mask: one with the level in its name, else that of the class, else `saliency`."""
-        number = re.compile(rf"(?<!\d){level}(?!\d)")
-        named = (label.value for label in self.labels if number.search(" ".join([label.value, *label.predicted])))
-        return next(named, None) or self.label_of(class_name, table) or self._called("saliency")
-
-    def class_of(self, label: str, class_names: list[str], table: Mapping[str, str]) -> str | None:
-        """Return the class of the model that a label means; None where it means none."""
-        return next((name for name in class_names if self.label_of(name, table) == label), None)
-
-    def _called(self, name: str) -> str | None:
-        return next((label.value for label in self.labels if label.value.lower() == name.lower()), None)
-
-
-class Layout(Value):
-    """The tags of a label config that an explanation has something for.
-
-    Attributes:
-        image: name of the tag that shows the image.
-        field: of the task's data, in which the image's address stands.
-        choices: takes the class.
-        rectangles: takes the boxes of detections.
-        brushes: takes masks.
-        overlay: field of the task's data that a second image tag, called `overlay` or `saliency`, shows.
-    """
-
-    image: str
-    field: str
-    choices: Control | None = None
-    rectangles: Control | None = None
-    brushes: Control | None = None
-    overlay: str | None = None
 
 
 def read_layout(label_config: str, *, field: str) -> Layout:

@@ -18,8 +18,8 @@ from app.contract.errors import RiseError, StorageError
 from app.contract.promises import Promise
 from app.contract.schemas import Record
 from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
-from app.integrations.label_studio.predictions import found_nothing, overlay_of
 from app.integrations.label_studio.studio import StudioRefused
+from app.label_studio.predictions import overlay_of
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Pusher:
         studio = self.backend.studio
         if not await studio.has_prediction(errand.task, errand.version):
             await studio.add_prediction(errand.task, await self.backend.prediction(errand, record))
-        if errand.layout.overlay is not None and not found_nothing(record):
+        if errand.layout.overlay is not None and not record.found_nothing:
             picture = await run_in_threadpool(overlay_of, record, self.backend.services.blobs)
             await studio.show(errand.task, errand.layout.overlay, picture)
 

@@ -5,26 +5,25 @@ of the positive saliency (`app/regions.py`), and the overlay as a second image.
 """
 
 import base64
+import hashlib
 import io
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from app.contract.blobs import Blobs
 from app.contract.geometry import Array
-from app.contract.schemas import Box, JsonObject, Record, Status, TargetResult
-from app.formats import Style, formats, of_one_fill
-from app.integrations.label_studio.brush import encode
-from app.integrations.label_studio.label_config import LEVELS, Control, Layout
+from app.contract.schemas import Box, JsonObject, Record, Request, TargetResult
+from app.formats import Style, formats
+from app.highlights import drawn_values, enlarged, within
+from app.label_studio.brush import encode
+from app.label_studio.layout import LEVELS, Control, Layout
 from app.maps import Subject, draw_sheet, target_at
 from app.regions import region
 
-_DRAWN_SIDE = 1024  # maps are smooth: masks are found at this size and enlarged
 _OVERLAY_SIDE = 800
 _JPEG_QUALITY = 85
 
@@ -44,9 +43,9 @@ class Wording:
     version: str
 
 
-def found_nothing(record: Record) -> bool:
-    """Return whether an explanation has ended because there is nothing in the image that it could explain."""
-    return record.status is Status.FAILED and record.error is not None and record.error.code == "no-target"
+def version_of(request: Request) -> str:
+    """Return the model version of a question."""
+    return f"{request.model.id}-{hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:8]}"
 
 
 def prediction_of(record: Record, blobs: Blobs, wording: Wording) -> JsonObject:
@@ -71,12 +70,7 @@ def prediction_inside(record: Record, blobs: Blobs, wording: Wording, subject: S
         subject: whose map is shown.
         box: x0, y0, x1, y1 in pixels of the image; outside of it nothing counts.
     """
-    values = _values(record, blobs, subject)
-    scale_x, scale_y = values.shape[1] / record.image.width, values.shape[0] / record.image.height
-    left, right = int(box[0] * scale_x), int(np.ceil(box[2] * scale_x))
-    top, bottom = int(box[1] * scale_y), int(np.ceil(box[3] * scale_y))
-    inside = np.zeros_like(values)
-    inside[top:bottom, left:right] = values[top:bottom, left:right]
+    inside = within(drawn_values(record, blobs, subject), box, record.image)
     masks = _masks(record, inside, subject.target, wording)
     # Names of their own, because the annotator may draw again, beside the masks of the prediction.
     return _prediction(record, [{**mask, "id": uuid.uuid4().hex[:10]} for mask in masks], wording)
@@ -114,12 +108,8 @@ def _of_target(record: Record, blobs: Blobs, target: TargetResult, wording: Word
         if label is not None:
             yield _region(record, target, layout.choices, "choices", {"choices": [label]}, layout.image)
     if target.error is None and layout.brushes is not None:
-        values = _values(record, blobs, target_at(record, target.index))
+        values = drawn_values(record, blobs, target_at(record, target.index))
         yield from _masks(record, values, target, wording)
-
-
-def _values(record: Record, blobs: Blobs, subject: Subject) -> Array:
-    return of_one_fill(draw_sheet(record, blobs, subject, max_side=_DRAWN_SIDE))
 
 
 def _masks(record: Record, values: Array, target: TargetResult, wording: Wording) -> Iterator[JsonObject]:
@@ -130,15 +120,10 @@ def _masks(record: Record, values: Array, target: TargetResult, wording: Wording
         label = layout.brushes.label_of_level(level, target.name or "", wording.table)
         inside = region(values, level / 100)
         if label is not None and inside.any():
-            code = encode(_enlarged(inside, record.image.width, record.image.height))
+            code = encode(enlarged(inside, record.image))
             value = {"format": "rle", "rle": code, "brushlabels": [label]}
             said = _region(record, target, layout.brushes, "brushlabels", value, layout.image)
             yield {**said, "id": f"{said['id']}-{level}"}
-
-
-def _enlarged(mask: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
-    picture = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(picture, dtype=bool)
 
 
 def _region(

@@ -1,0 +1,89 @@
+"""A batch as tasks with predictions to import into Label Studio, and the labelling interface that fits them.
+
+Tasks are made while they are sent: one image at a time is in memory.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from app.batches.results import explained, trouble
+from app.contract.batches import Batch, Batches, Member
+from app.contract.blobs import Blobs
+from app.contract.errors import RiseError, StorageError
+from app.contract.schemas import JsonObject, Record
+from app.contract.store import Store
+from app.label_studio.layout import LEVELS, Control, Label, Layout
+from app.label_studio.predictions import Wording, prediction_of, version_of
+
+_COLORS = dict(zip(LEVELS, ("red", "orange"), strict=True))
+
+
+def tasks_of(batch: Batch, batches: Batches, store: Store, blobs: Blobs, *, prefix: str) -> Iterator[bytes]:
+    """Yield a JSON list of tasks: one for each image that was taken, with a prediction where it has one.
+
+    Args:
+        prefix: what stands before the name of a file to make the address at which Label Studio has it.
+    """
+    yield b"["
+    first = True
+    for member, record in explained(batch, batches, store):
+        if record is not None:
+            yield (b"" if first else b",") + json.dumps(_task(member, record, blobs, prefix)).encode()
+            first = False
+    yield b"]"
+
+
+def _task(member: Member, record: Record, blobs: Blobs, prefix: str) -> JsonObject:
+    address = member.source if member.kind == "url" else prefix + quote(member.name)
+    data = {"image": address, "name": member.name, "explanation": record.id}
+    if not record.tells:
+        return {"data": data, "predictions": []}
+    names = [target.name or str(target.label) for target in record.targets]
+    wording = Wording(_layout(names), {}, version_of(record.request))
+    try:
+        return {"data": data, "predictions": [prediction_of(record, blobs, wording)]}
+    except (RiseError, StorageError, FileNotFoundError) as error:
+        return {"data": {**data, "error": trouble(error)["detail"]}, "predictions": []}
+
+
+def label_config_of(batch: Batch, batches: Batches, store: Store, *, labels: Iterable[str]) -> bytes:
+    """Return the labelling interface, XML, that has a place and a label for everything in the tasks of a batch.
+
+    Args:
+        labels: classes of the model, as far as they are known; those in the tasks are added.
+    """
+    targets = [target for _, record in explained(batch, batches, store) if record for target in record.targets]
+    layout = _layout([*labels, *(target.name or str(target.label) for target in targets)])
+    boxes = {target.box is not None for target in targets} or {True, False}
+    view = Element("View")
+    SubElement(view, "Image", name=layout.image, value=f"${layout.field}", zoom="true")
+    if False in boxes:
+        _add(view, "Choices", "Choice", layout.choices)
+    if True in boxes:
+        _add(view, "RectangleLabels", "Label", layout.rectangles)
+    _add(view, "BrushLabels", "Label", layout.brushes, colors=list(_COLORS.values()))
+    indent(view)
+    return tostring(view) + b"\n"
+
+
+def _add(view: Element, kind: str, part: str, control: Control | None, *, colors: Iterable[str] = ()) -> None:
+    assert control is not None
+    tag = SubElement(view, kind, name=control.name, toName="image")
+    for label in control.labels:
+        SubElement(tag, part, value=label.value)
+    for element, color in zip(tag, colors, strict=False):
+        element.set("background", color)
+
+
+def _layout(names: Iterable[str]) -> Layout:
+    classes = [Label(value=name, predicted=[]) for name in dict.fromkeys(names)]
+    levels = [Label(value=f"{level} % of saliency", predicted=[]) for level in LEVELS]
+    return Layout(
+        image="image",
+        field="image",
+        choices=Control(name="class", labels=classes),
+        rectangles=Control(name="box", labels=classes),
+        brushes=Control(name="saliency", labels=levels),
+    )

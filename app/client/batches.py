@@ -1,0 +1,183 @@
+"""Batches for programs: many images sent as one, waited for, read one by one, downloaded as files of other tools."""
+
+import os
+import tempfile
+import time
+import zipfile
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol, Self
+
+import anyio
+import httpx2
+from anyio.from_thread import BlockingPortal
+
+from app.batches.views import BatchView, MemberView
+from app.client import calls
+from app.client.answers import values_in
+from app.client.calls import Call
+from app.client.problems import refuse
+
+BatchFile = Literal["archive", "coco", "label-studio", "label-config"]
+"""What a batch is downloaded as; `archive` holds maps, and is told the formats as `formats="npz,png"`."""
+
+_LOOK_SECONDS = 1.0
+_PAGE = 100
+
+
+class Sender(Protocol):
+    """Sends requests, as `AsyncClient` does."""
+
+    async def send(self, call: Call) -> httpx2.Response:
+        """Send a request, again while the service is busy or away."""
+        ...
+
+    async def download(self, call: Call, file: IO[bytes]) -> None:
+        """Write the answer to a request into a file, as it comes."""
+        ...
+
+
+def packed(paths: Iterable[str | Path]) -> IO[bytes]:
+    """Return a zip archive of image files, in a temporary file; names are what is left of paths below their folder."""
+    files = [Path(path).absolute() for path in paths]
+    folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
+    archive = tempfile.TemporaryFile()  # noqa: SIM115 - whoever sends it closes it
+    with zipfile.ZipFile(archive, "w") as pack:  # stored, because images are packed already
+        for file in files:
+            pack.write(file, file.relative_to(folder).as_posix())
+    archive.seek(0)
+    return archive
+
+
+async def create(sender: Sender, paths: Iterable[str | Path], fields: dict[str, Any]) -> "AsyncBatch":
+    """Send files as a batch, with the fields of the question about each."""
+    archive = await anyio.to_thread.run_sync(packed, paths)
+    with archive:
+        return AsyncBatch(sender, _view(await sender.send(calls.batch(archive, fields))))
+
+
+class AsyncBatch:
+    """A batch on the service.
+
+    Attributes:
+        view: what was last read of it.
+    """
+
+    def __init__(self, sender: Sender, view: BatchView) -> None:
+        self._sender = sender
+        self.view = view
+
+    async def refresh(self) -> Self:
+        """Read it again."""
+        self.view = _view(await self._sender.send(Call("GET", self.view.links["self"])))
+        return self
+
+    async def wait(self, seconds: float = float("inf")) -> Self:
+        """Wait until all its images have ended, however they have.
+
+        Raises:
+            TimeoutError: if they have not after so many seconds.
+        """
+        deadline = time.monotonic() + seconds
+        while (await self.refresh()).view.status == "running":
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"batch {self.view.id} has not ended after {seconds:g} seconds")
+            await anyio.sleep(min(_LOOK_SECONDS, left))
+        return self
+
+    async def members(self) -> AsyncGenerator[MemberView]:
+        """Yield its images in the order in which they were sent, with their explanations or problems."""
+        after = -1
+        while after < self.view.total - 1:
+            options = {"params": {"limit": _PAGE, "after": after}}
+            page = values_in(await self._sender.send(Call("GET", self.view.links["explanations"], options)), MemberView)
+            if not page:
+                return
+            for member in page:
+                yield member
+            after = page[-1].index
+
+    async def download(self, path: str | Path, kind: BatchFile = "archive", **options: Any) -> Path:
+        """Write what there is of it into a file, as it comes; return the file's path.
+
+        Args:
+            path: of the file.
+            kind: of the file.
+            options: of the kind: `formats`, `level`, `prefix`.
+        """
+        with Path(path).open("wb") as file:
+            await self._sender.download(Call("GET", self.view.links[kind], {"params": options}), file)
+        return Path(path)
+
+    async def cancel(self) -> Self:
+        """Stop it; what has ended stays."""
+        self.view = _view(await self._sender.send(Call("POST", self.view.links["cancel"])))
+        return self
+
+    async def delete(self) -> None:
+        """Remove it with the explanations that it made."""
+        await self._sender.send(Call("DELETE", self.view.links["self"]))
+
+
+class Batch:
+    """A batch on the service, for programs without an event loop; see `AsyncBatch`."""
+
+    def __init__(self, portal: BlockingPortal, batch: AsyncBatch) -> None:
+        self._portal = portal
+        self._batch = batch
+
+    @property
+    def view(self) -> BatchView:
+        """What was last read of it."""
+        return self._batch.view
+
+    def refresh(self) -> Self:
+        """Read it again."""
+        self._portal.call(self._batch.refresh)
+        return self
+
+    def wait(self, seconds: float = float("inf")) -> Self:
+        """Wait until all its images have ended, however they have; see `AsyncBatch.wait`."""
+        self._portal.call(self._batch.wait, seconds)
+        return self
+
+    def members(self) -> Iterator[MemberView]:
+        """Yield its images in the order in which they were sent, with their explanations or problems."""
+        members = self._batch.members()
+        try:
+            while (member := self._portal.call(partial(anext, members, None))) is not None:
+                yield member
+        finally:
+            self._portal.call(members.aclose)
+
+    def download(self, path: str | Path, kind: BatchFile = "archive", **options: Any) -> Path:
+        """Write what there is of it into a file, as it comes; see `AsyncBatch.download`."""
+        return self._portal.call(partial(self._batch.download, path, kind, **options))
+
+    def cancel(self) -> Self:
+        """Stop it; what has ended stays."""
+        self._portal.call(self._batch.cancel)
+        return self
+
+    def delete(self) -> None:
+        """Remove it with the explanations that it made."""
+        self._portal.call(self._batch.delete)
+
+
+async def written(response: httpx2.Response, file: IO[bytes]) -> None:
+    """Write the content of a streamed response into a file.
+
+    Raises:
+        ServiceError: what the service refuses.
+    """
+    if response.status_code >= 400:
+        await response.aread()
+    refuse(response)
+    async for part in response.aiter_bytes():
+        await anyio.to_thread.run_sync(file.write, part)
+
+
+def _view(response: httpx2.Response) -> BatchView:
+    return BatchView.model_validate(response.json(), extra="ignore")

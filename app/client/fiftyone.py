@@ -1,0 +1,113 @@
+"""Heat maps in FiftyOne: where a model looks, as fields of the samples of a dataset.
+
+    from app.client import Client
+    from app.client.fiftyone import add_heat_maps
+
+    with Client("http://127.0.0.1:8000") as client:
+        add_heat_maps(dataset, client, model="shapes", folder="heat-maps")
+
+FiftyOne's `range` of a heat map is one of pixels, and its App reads a file of any depth as 8 bits and shows a pixel the
+more opaque the farther it is from 0. So black is no effect here, white the strongest positive one, and `range` is left
+to FiftyOne; what white means is an attribute of the label.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.batches.views import MemberView
+from app.client.synchronous import Client
+from app.views import TargetView
+
+_WHITE = 65_535
+_AT_ONCE = 200  # samples of one batch
+
+
+def add_heat_maps(
+    samples: Any,
+    client: Client,
+    *,
+    model: str,
+    folder: str | Path,
+    field: str = "saliency",
+    most: int = 1,
+    **fields: Any,
+) -> None:
+    """Explain what a model sees in each sample, and add a heat map, the score and the reliability to it.
+
+    A sample gets the fields `saliency`, `saliency_score` and `saliency_reliability` for its first target, and
+    `saliency_2`, ... for more of them; or `saliency_error` with the reason why there is none.
+
+    Args:
+        samples: a dataset or a view of one, of images on this machine.
+        client: of the service.
+        model: a model's id.
+        folder: for the files of heat maps, 16-bit grey PNGs; it is made.
+        field: name of the first field, with which the others begin.
+        most: targets of each sample.
+        fields: any other field of the request, such as `targets="top:3"`, `masks=2000`.
+
+    Raises:
+        ServiceError: if the service refuses it as a whole.
+    """
+    place = Path(folder).absolute()
+    place.mkdir(parents=True, exist_ok=True)
+    for chunk in _chunks(samples):
+        batch = client.batch([sample.filepath for sample in chunk], model=model, **fields).wait()
+        for sample, member in zip(chunk, batch.members(), strict=True):
+            targets = [] if member.explanation is None else member.explanation.targets[:most]
+            for number, target in enumerate(targets, start=1):
+                name = field if number == 1 else f"{field}_{number}"
+                _add(sample, name, member, target, client, place)
+            if not targets:
+                sample[f"{field}_error"] = _reason(member)
+            sample.save()
+
+
+def _chunks(samples: Iterable[Any]) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    for sample in samples:
+        chunk.append(sample)
+        if len(chunk) == _AT_ONCE:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _add(sample: Any, name: str, member: MemberView, target: TargetView, client: Client, folder: Path) -> None:
+    assert member.explanation is not None
+    if target.error is not None:
+        sample[f"{name}_error"] = target.error.detail
+        return
+    values = client.explanation(member.explanation.id).map_of(target.index)
+    path = folder / f"{sample.id}-{name}.png"
+    strongest = float(max(values.max(), 0.0))
+    _picture(values, strongest).save(path)
+    sample[name] = fo.Heatmap(
+        map_path=str(path),
+        label=target.name,
+        score=target.score,
+        reliability=target.reliability,
+        strongest=strongest,
+        explanation=member.explanation.id,
+    )
+    sample[f"{name}_score"] = target.score
+    sample[f"{name}_reliability"] = target.reliability
+
+
+def _picture(values: NDArray[np.float32], strongest: float) -> Image.Image:
+    """Return the positive part of a map as a grey picture of 16 bits; of several fills, the strongest of each pixel."""
+    flat = values if values.ndim == 2 else values.max(axis=0)
+    share = np.clip(flat, 0, None) / strongest if strongest > 0 else np.zeros(flat.shape)
+    return Image.fromarray(np.rint(share * _WHITE).astype(np.uint16))
+
+
+def _reason(member: MemberView) -> str:
+    failure = member.error or (member.explanation.error if member.explanation else None)
+    return failure.detail if failure else f"the explanation is {member.status}"

@@ -1,0 +1,104 @@
+"""What CVAT sees of the service: functions, several of each model, described as Nuclio describes its own.
+
+CVAT asks a label of a function to have one type and a name of its own, so boxes, tags and masks are functions of their
+own. Values of annotations are texts, and what is absent is false, because CVAT takes `bool` of a text.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from app.contract.schemas import JsonObject, ModelCard
+
+Kind = Literal["seen", "saliency-50", "saliency-80", "inside"]
+
+LEVELS: Mapping[Kind, float] = {"saliency-50": 0.5, "saliency-80": 0.8, "inside": 0.8}
+"""Share of the positive saliency that a mask holds, by the kind of function."""
+
+_SEEN = {"detection": "rectangle", "classification": "tag"}
+_ATTRIBUTES: list[JsonObject] = [
+    {"name": name, "input_type": "text", "values": []} for name in ("score", "reliability")
+]
+_HELP = "Draw a box: the mask shows what speaks in it for what the model sees."
+
+
+@dataclass(frozen=True)
+class Function:
+    """One thing that a model can be asked by CVAT."""
+
+    model: ModelCard
+    kind: Kind
+
+    @property
+    def name(self) -> str:
+        """Its id in CVAT; models' ids have no dots."""
+        return f"{self.model.id}.{self.kind}"
+
+    @property
+    def label_type(self) -> str:
+        """The type of its labels."""
+        return _SEEN[self.model.task or "classification"] if self.kind == "seen" else "mask"
+
+
+def functions_of(models: list[ModelCard]) -> dict[str, Function]:
+    """Return the functions of the models that are ready, by their names."""
+    found = (function for model in models if model.state == "ready" for function in _functions(model))
+    return {function.name: function for function in found}
+
+
+def _functions(model: ModelCard) -> Iterator[Function]:
+    if model.labels:  # because CVAT throws away what has no label that it was told of
+        yield Function(model, "seen")
+        yield Function(model, "saliency-50")
+        yield Function(model, "saliency-80")
+    yield Function(model, "inside")
+
+
+def description(function: Function, port: int) -> JsonObject:
+    """Return a function as Nuclio's dashboard describes one.
+
+    Args:
+        function: which one.
+        port: of this service; CVAT reads it, and uses it only where it is told to leave the dashboard out.
+    """
+    annotations = {
+        "name": _title(function),
+        "framework": "rise-serve",
+        "version": "2",
+        "type": "interactor" if function.kind == "inside" else "detector",
+        "spec": json.dumps(_labels(function)),
+    }
+    if function.kind == "inside":
+        annotations |= {"min_pos_points": "0", "min_neg_points": "0", "startswith_box": "true", "help_message": _HELP}
+    return {
+        "metadata": {"name": function.name, "namespace": "nuclio", "labels": {}, "annotations": annotations},
+        "spec": {"description": _summary(function)},
+        "status": {"state": "ready", "httpPort": port},
+    }
+
+
+def _labels(function: Function) -> list[JsonObject]:
+    if function.kind == "inside":
+        return []
+    names = dict.fromkeys(function.model.labels)  # because some models have two classes of one name
+    return [
+        {"id": place, "name": name, "type": function.label_type, "attributes": _ATTRIBUTES}
+        for place, name in enumerate(names)
+    ]
+
+
+def _title(function: Function) -> str:
+    model = function.model.id
+    if function.kind == "seen":
+        return f"{model}: {'boxes' if function.label_type == 'rectangle' else 'class'}"
+    if function.kind == "inside":
+        return f"{model}: what speaks inside of a box"
+    return f"{model}: where it looks ({LEVELS[function.kind]:.0%})"
+
+
+def _summary(function: Function) -> str:
+    if function.kind == "seen":
+        return f"What {function.model.id} sees"
+    share = f"the smallest regions that hold {LEVELS[function.kind]:.0%} of what speaks"
+    return f"Saliency of {function.model.id}: {share} for {'a box' if function.kind == 'inside' else 'each target'}"
