@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workers.stacks import Doing, close_stack, folder_for_stacks, open_stack, take_stacks, write_doing
 
-DOING = Doing(worker="w", job="j", attempt="2", model="m", seconds=10.0, since=time.time())
+DOING = Doing(worker="w", job="j", attempt="2", model="m", seconds=10.0, since=0.0)
 
 
 def leave(folder: Path, doing: Doing, stack: str) -> None:
@@ -18,9 +18,10 @@ def leave(folder: Path, doing: Doing, stack: str) -> None:
 
 
 def test_a_stack_is_taken_once_with_what_the_worker_did(tmp_path: Path) -> None:
-    leave(tmp_path, DOING, "Timeout!\nThread 0x1\n")
+    doing = replace(DOING, since=time.time())
+    leave(tmp_path, doing, "Timeout!\nThread 0x1\n")
     (left,) = take_stacks(tmp_path)
-    assert (left.doing, left.stack, left.frozen) == (DOING, "Timeout!\nThread 0x1\n", False)
+    assert (left.doing, left.stack, left.frozen) == (doing, "Timeout!\nThread 0x1\n", False)
     assert list(take_stacks(tmp_path)) == []
 
 

@@ -32,12 +32,12 @@ CREATE = """
 local function create(keys, said)
   local status = redis.call('HGET', keys[1], 'status')
   if status and (status == '"queued"' or status == '"running"' or status == '"succeeded"') then return 0 end
+  redis.call('SET', keys[3], said[2], 'EX', said[5])  -- first, because a full server refuses this, and no DEL
   redis.call('DEL', keys[1], keys[2])
   redis.call('HSET', keys[1], unpack(said, 9))
   redis.call('EXPIRE', keys[1], said[4])
   redis.call('XADD', keys[2], 'MAXLEN', '~', said[7], '*', 'event', 'queued', 'data', said[8])
   redis.call('EXPIRE', keys[2], said[4])
-  redis.call('SET', keys[3], said[2], 'EX', said[5])
   redis.call('ZADD', keys[4], said[6], said[1])
   redis.call('EXPIRE', keys[4], said[5])
   redis.call('ZADD', keys[5], said[3], said[1])
