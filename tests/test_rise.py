@@ -255,3 +255,19 @@ def test_a_map_is_the_plain_mean_of_its_blocks_unless_it_is_asked_to_be_shrunk()
     assert np.allclose(drawn, mean, atol=1e-6)
     assert np.abs(shrunk).sum() < 0.999 * np.abs(drawn).sum()
     assert np.corrcoef(shrunk.ravel(), drawn.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("estimator", ["contrast", "paper"])
+def test_an_explanation_that_is_left_half_done_disturbs_no_other(estimator: str) -> None:
+    image = noise_image(40, 40)
+    study = study_of(
+        classifier(brightness_of(slice(0, 9), slice(0, 9))), image, until=1, masks=1000, estimator=estimator
+    )
+    expected = [block.effects for block in study.run()]
+    left, others = study.run(), study.run()
+    next(left)
+    found = [next(others)]
+    assert not torch.is_inference_mode_enabled()
+    left.close()  # type: ignore[attr-defined] # whenever its memory is freed
+    found += others
+    assert all(np.array_equal(block.effects, effects) for block, effects in zip(found, expected, strict=True))

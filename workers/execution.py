@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from PIL import Image
@@ -89,7 +90,9 @@ class Execution:
         self._resumed_blocks = 0
         image = decode(self._outlast(lambda: context.blobs.get(image_blob(record.id))))
         self._model, self._study = prepared(context, record, image)
-        self._calculator = Calculator(self._study, self._model.id, when_halved=self._count_memory_retry)
+        # Not a method of this object, which would keep it and all its tensors until Python looks for circles.
+        halved = partial(context.statistics.count_memory_retry, self._model.id)
+        self._calculator = Calculator(self._study, self._model.id, when_halved=halved)
         resumable = record.state is not None and record.state.kind == "effects"
         self._recorder = Recorder(
             context.blobs,
@@ -126,9 +129,6 @@ class Execution:
             first=self._convergence.blocks,
             expected=lambda: self._convergence.expected(self._study.blocks),
         )
-
-    def _count_memory_retry(self) -> None:
-        self._context.statistics.count_memory_retry(self._model.id)
 
     def _resume(self) -> None:
         """Take in the blocks that are there: of an earlier execution, or of an explanation of the same kin."""

@@ -71,8 +71,8 @@ def contrast_blocks(scene: Scene, design: Design, blocks: Iterable[int]) -> Iter
             hidden = indicators(_to(design.sample(block), scene), design.fills)
             rows, columns = _weights(scene, *scene.canvas.shift(block))
             scores = _scores(scene, hidden, rows, columns, room)
-            effects = fit(scores, hidden)
-            yield Block(block, len(scores), _array(effects), _array((scores > scene.match).float().mean(0)))
+            effects, matched = _array(fit(scores, hidden)), _array((scores > scene.match).float().mean(0))
+        yield Block(block, len(scores), effects, matched)  # outside, because the mode belongs to the thread
 
 
 def match_rates(scene: Scene, design: Design, masks: int) -> NDArray[np.float32]:
@@ -125,7 +125,8 @@ def published_blocks(
         with torch.inference_mode():
             states, uniform = sample_independently(design, block, masks)
             hidden = indicators(_to(states, scene), design.fills)
-            yield _published_block(scene, block, hidden, uniform, weigh, room)
+            done = _published_block(scene, block, hidden, uniform, weigh, room)
+        yield done  # outside, because the mode belongs to the thread
 
 
 def _published_block(
