@@ -99,4 +99,9 @@ def take_stacks(folder: Path) -> Iterator[LeftStack]:
             continue
         if stack:
             doing = Doing(**json.loads(first))
-            yield LeftStack(doing, stack, frozen=written_at > doing.since + doing.seconds + _SLACK_SECONDS)
+            yield LeftStack(doing, stack, frozen=_stood_still(written_at - doing.since, doing.seconds))
+
+
+def _stood_still(passed: float, seconds: float) -> bool:
+    """Return whether a timer went off much later than it was set to, or was an older one that had waited to go off."""
+    return passed > seconds + _SLACK_SECONDS or passed < seconds / 2

@@ -49,11 +49,14 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def lasting(redis: Redis) -> dict[str, int]:
-    """Return the size of each key that never expires, of those that are there for more than a worker."""
+    """Return the size of each key that never expires, of those that are there for more than a worker.
+
+    Statistics have a field for each kind of end that there was, and whether what was cancelled had begun is chance.
+    """
     sizes = {}
     for key in redis.scan_iter("*"):
         name = key.decode()
-        if redis.ttl(name) == -1 and not name.startswith(("rq:worker:", "rise:worker:")):
+        if redis.ttl(name) == -1 and not name.startswith(("rq:worker:", "rise:worker:", "rise:statistics")):
             kind: Any = redis.type(name)
             sizes[name] = getattr(redis, _SIZES.get(kind.decode(), "strlen"))(name)
     return sizes
