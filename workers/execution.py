@@ -210,9 +210,12 @@ class Execution:
         return outlast(attempt, seconds=self._context.outage_seconds, pause=self._pause)
 
     def _pause(self, seconds: float) -> None:
+        """Wait for a storage that is away; say meanwhile how far it is, so that it does not expire either."""
         if self._context.stopping.wait(seconds):
             raise Stopped
-        if not self._context.store.is_running(self._record.id, self._execution):
+        store, mine = self._context.store, (self._record.id, self._execution)
+        known = self._convergence.blocks > 0  # else what was known of an earlier execution would be forgotten
+        if not (store.advance(*mine, progress=self._progress()) if known else store.is_running(*mine)):
             raise Superseded
 
     def _progress(self) -> Progress:
