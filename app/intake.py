@@ -4,12 +4,15 @@ Runs in a worker thread, never on the event loop.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from PIL import Image
 
 from app.contract.errors import RiseError
-from app.contract.images import FORMATS, open_image, read_through
+from app.contract.images import FORMATS, Unread
 from app.contract.schemas import ImageInfo
 from app.contract.settings import Settings
 from app.recent import Recent
@@ -30,6 +33,20 @@ class CheckedImage:
 
     content: bytes
     info: ImageInfo
+
+
+class Glance(NamedTuple):
+    """What can be said of an upload at once.
+
+    Attributes:
+        sha256: of its bytes.
+        info: size of the upright image, hash and type; None where its pixels have to be decoded first.
+        error: what is wrong with it.
+    """
+
+    sha256: str
+    info: ImageInfo | None
+    error: RiseError | None
 
 
 class Intake:
@@ -53,36 +70,59 @@ class Intake:
         Raises:
             RiseError: `image-too-large` (bytes or pixels), `unreadable-image`.
         """
+        sha256 = sha256 or hashlib.sha256(content).hexdigest()
+        self._check_bytes(content)
+        info = self._known.get(sha256)
+        if info is None:
+            info = self._keep(self._unread(content), content, sha256)
+        return CheckedImage(content, info)
+
+    def glance(self, content: bytes) -> Glance:
+        """Say of an upload what can be said without decoding pixels, which takes next to no time."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        try:
+            self._check_bytes(content)
+            info = self._known.get(sha256)
+            if info is None:
+                unread = self._unread(content)
+                info = self._keep(unread, content, sha256) if unread.is_hollow else None
+        except RiseError as error:
+            return Glance(sha256, None, error)
+        return Glance(sha256, info, None)
+
+    def _check_bytes(self, content: bytes) -> None:
         most = self._settings.max_image_bytes
         if len(content) > most:
             raise RiseError("image-too-large", f"the image has {len(content)} bytes; at most {most} are allowed")
-        sha256 = sha256 or hashlib.sha256(content).hexdigest()
-        info = self._known.get(sha256)
-        if info is None:
-            info = _info(content, sha256, self._settings)
-            self._known.keep(sha256, info)
-        return CheckedImage(content, info)
+
+    def _unread(self, content: bytes) -> Unread:
+        with _readable(content):
+            unread = Unread.of(content)
+        _check_pixels(*unread.size, self._settings)
+        return unread
+
+    def _keep(self, unread: Unread, content: bytes, sha256: str) -> ImageInfo:
+        with _readable(content):
+            width, height = unread.read_through()
+        media_type = FORMATS[unread.image.format or ""]
+        info = ImageInfo(width=width, height=height, sha256=sha256, media_type=media_type)
+        self._known.keep(sha256, info)
+        return info
 
 
-def _info(content: bytes, sha256: str, settings: Settings) -> ImageInfo:
+@contextmanager
+def _readable(content: bytes) -> Iterator[None]:
     try:
-        image = open_image(content)
-        _check_pixels(image, settings)
-        width, height = read_through(image, content)
-    except RiseError:
-        raise
+        yield
     except Exception as cause:  # because decoders raise whatever they like on broken input
         raise RiseError("unreadable-image", _complaint(content)) from cause
-    return ImageInfo(width=width, height=height, sha256=sha256, media_type=FORMATS[image.format or ""])
 
 
-def _check_pixels(image: Image.Image, settings: Settings) -> None:
-    pixels = image.width * image.height
-    if pixels > settings.max_image_pixels:
-        size = f"{image.width} x {image.height}"
-        raise RiseError(
-            "image-too-large", f"the image has {size} pixels; at most {settings.max_image_pixels} in all are allowed"
-        )
+def _check_pixels(width: int, height: int, settings: Settings) -> None:
+    most = settings.max_image_pixels
+    if width * height > most:
+        detail = f"the image has {width} x {height} pixels; at most {most} in all are allowed"
+        raise RiseError("image-too-large", detail)
 
 
 def _complaint(content: bytes) -> str:

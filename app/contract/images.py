@@ -1,6 +1,7 @@
 """Encoded images to upright RGB pictures. Both processes decode the same bytes the same way."""
 
 import io
+from typing import NamedTuple
 
 from PIL import Image, ImageOps
 
@@ -47,29 +48,47 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return upright.convert("RGB")
 
 
-def read_through(image: Image.Image, content: bytes) -> tuple[int, int]:
-    """Read all that it takes to know that an image can be decoded, and return its upright width and height.
+class Unread(NamedTuple):
+    """An image of which only the header has been read.
 
-    A JPEG with one scan is decoded without its pixels (`jpeg.py`); any other at an eighth of its size: libjpeg still
-    reads every coefficient, at a quarter of the cost.
-
-    Args:
-        image: as `open_image` returned it.
-        content: what it was opened from.
-
-    Raises:
-        OSError, ValueError, SyntaxError: if the data are broken, by Pillow.
+    Attributes:
+        image: to be decoded; a JPEG with one scan without its pixels (`jpeg.py`), because a decoder refuses both.
+        size: width and height in pixels, as they are stored.
+        is_hollow: whether it has no pixels.
     """
-    if image.format != "JPEG":
-        return upright_rgb(image).size
-    width, height = image.size
-    lying = image.getexif().get(_ORIENTATION) in _LYING
-    hollow = without_pixels(content)
-    if hollow is not None:
-        image = open_image(hollow)
-    image.draft(image.mode, (1, 1))
-    image.load()
-    return (height, width) if lying else (width, height)
+
+    image: Image.Image
+    size: tuple[int, int]
+    is_hollow: bool = False
+
+    @classmethod
+    def of(cls, content: bytes) -> "Unread":
+        """Read a header.
+
+        Raises:
+            OSError, ValueError, SyntaxError, Image.DecompressionBombError: if there is none, by Pillow.
+        """
+        hollow = without_pixels(content)
+        if hollow is not None:
+            return cls(open_image(hollow.content), (hollow.width, hollow.height), is_hollow=True)
+        image = open_image(content)
+        return cls(image, image.size)
+
+    def read_through(self) -> tuple[int, int]:
+        """Read all that it takes to know that the image can be decoded, and return its upright width and height.
+
+        A JPEG is decoded at an eighth of its size: libjpeg still reads every coefficient, at a quarter of the cost.
+
+        Raises:
+            OSError, ValueError, SyntaxError: if the data are broken, by Pillow.
+        """
+        if self.image.format != "JPEG":
+            return upright_rgb(self.image).size
+        width, height = self.size
+        lying = self.image.getexif().get(_ORIENTATION) in _LYING
+        self.image.draft(self.image.mode, (1, 1))
+        self.image.load()
+        return (height, width) if lying else (width, height)
 
 
 def upright_bytes(content: bytes) -> tuple[bytes, str]:

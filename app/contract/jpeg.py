@@ -5,26 +5,66 @@ What a decoder refuses, though, stands in the segments before the pixels, or is 
 pixels themselves it draws as well as it can.
 """
 
-import re
+from typing import NamedTuple
 
-_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7]")  # stuffed bytes and restarts are within a scan
+import numpy as np
+
 _START, _SCAN, _END = b"\xff\xd8", 0xDA, b"\xff\xd9"
+_STUFFED, _RESTARTS = 0x00, range(0xD0, 0xD8)  # what may stand behind 0xFF within a scan
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are no frames
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a segment; none belongs before the first scan
+_SIZE = slice(5, 9)  # in a frame: height and width, after marker, length and precision
+_LONGEST_SIDE = 65_500  # of libjpeg
+_ONE_PIXEL = b"\x00\x01\x00\x01"
 
 
-def without_pixels(content: bytes) -> bytes | None:
-    """Return a file that a decoder refuses where it refuses the given one, and draws in a fraction of the time.
+class Hollow(NamedTuple):
+    """A file that a decoder refuses where it refuses another one, and draws in next to no time.
+
+    Attributes:
+        content: of one pixel, with everything of the other file that stands before its pixels.
+        width: of the other, in pixels.
+        height: of the other.
+    """
+
+    content: bytes
+    width: int
+    height: int
+
+
+def without_pixels(content: bytes) -> Hollow | None:
+    """Return a file without its pixels.
 
     Returns:
-        None where that cannot be said: where something is missing or unusual, or there is more than one scan.
+        None where nothing can be said: where something is missing or unusual, or there is more than one scan.
     """
-    place = len(_START) if content.startswith(_START) else len(content)
+    place, frames = len(_START) if content.startswith(_START) else len(content), []
     while place + 4 <= len(content):
         start, kind = content[place : place + 2]
         if start != _START[0] or kind in _ALONE or kind == _START[0]:
             return None
+        if kind in _FRAMES:
+            frames.append(place)
         place += 2 + int.from_bytes(content[place + 2 : place + 4])
         if kind == _SCAN:
-            found = _END_OF_SCAN.search(content, place)
-            return content[:place] + _END if found is not None and found[0] == _END else None
+            return _hollow(content[:place], frames) if _ends(content, place) else None
     return None
+
+
+def _ends(content: bytes, place: int) -> bool:
+    """Return whether the scan that begins at a place is the last one of a file, and is whole."""
+    scan = np.frombuffer(content, np.uint8)[place:]
+    behind = scan[np.flatnonzero(scan[:-1] == _START[0]) + 1]
+    markers = behind[(behind != _STUFFED) & ((behind < _RESTARTS.start) | (behind >= _RESTARTS.stop))]
+    return bool(markers.size) and bool(markers[0] == _END[1])
+
+
+def _hollow(head: bytes, frames: list[int]) -> Hollow | None:
+    if len(frames) != 1:
+        return None
+    frame = head[frames[0] :]
+    height, width = int.from_bytes(frame[_SIZE][:2]), int.from_bytes(frame[_SIZE][2:])
+    if not 0 < min(width, height) <= max(width, height) <= _LONGEST_SIDE:
+        return None
+    small = frame[: _SIZE.start] + _ONE_PIXEL + frame[_SIZE.stop :]
+    return Hollow(head[: frames[0]] + small + _END, width, height)
