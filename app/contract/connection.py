@@ -9,11 +9,9 @@ import threading
 from redis import Redis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialBackoff
 from redis.connection import ConnectionPool
 
-from app.contract.patience import SHORT_SECONDS, Patience, is_broken, is_passing, meaning_of
+from app.contract.patience import SHORT_SECONDS, Patience, PatienceOnLoop, is_broken, is_passing, meaning_of
 from app.contract.sentinel import is_sentinel_url, master_pool, master_pool_async, read_sentinel_url
 
 __all__ = ["connect", "connect_async", "connect_patiently", "meaning_of"]
@@ -47,8 +45,8 @@ def _client(url: str, retry: Patience) -> "Redis":
 
 
 def connect_async(url: str) -> "AsyncRedis":
-    """Return a client for code on the event loop, used to wait for changes."""
-    retry = AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 3)  # at two levels, so about two seconds
+    """Return such a client for code on the event loop."""
+    retry = PatienceOnLoop(SHORT_SECONDS, is_broken)
     if is_sentinel_url(url):
         pool = master_pool_async(
             read_sentinel_url(url),

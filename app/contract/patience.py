@@ -4,12 +4,15 @@ redis-py tries again at two levels, to connect and to send; whatever is tried ag
 so that the time given here is the time that is taken.
 """
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -48,7 +51,7 @@ _CODES: dict[type[RedisError], str] = {
     NoPermissionError: "NOPERM",
 }
 
-_waiting = threading.local()
+_TRYING = ContextVar("trying", default=False)  # of a thread, or of a task of an event loop
 
 
 class Patience(Retry):
@@ -84,37 +87,97 @@ class Patience(Retry):
         Raises:
             RedisError: the last one, when the time is up; or at once, if it does not pass by itself.
         """
-        failures, began = 0, 0.0
+        failures = _Failures(self._backoff, self._passes, self._limit)
         with _outermost() as may_wait:
             while True:
                 try:
                     return do()
                 except RedisError as error:
-                    if not self._passes(error) or (is_retryable and not is_retryable(error)):
-                        raise
-                    failures += 1
-                    fail(error, failures) if with_failure_count else fail(error)
-                    pause = self._backoff.compute(failures)
-                    began = began or time.monotonic()
-                    if not may_wait or time.monotonic() + pause > began + self._limit():
-                        raise
-                    time.sleep(pause)
+                    number = failures.count(error, is_retryable)
+                    fail(error, number) if with_failure_count else fail(error)
+                    time.sleep(failures.pause(error, may_wait))
 
     def _limit(self) -> float:
         return min(self._seconds, SHORT_SECONDS) if self._stopping.is_set() else self._seconds
 
 
+class PatienceOnLoop(AsyncRetry):
+    """The same for code on the event loop.
+
+    Args:
+        seconds: how long, from the first failure on.
+        passes: whether an error is one that passes by itself.
+    """
+
+    def __init__(self, seconds: float, passes: Callable[[RedisError], bool]) -> None:
+        super().__init__(ExponentialBackoff(cap=1.0, base=0.05), _FOR_EVER, (RedisError,))
+        self._seconds = seconds
+        self._passes = passes
+
+    def __deepcopy__(self, _: Any) -> "PatienceOnLoop":
+        """Return itself: every connection asks for a copy, and there is nothing in it that changes."""
+        return self
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[T]],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        """Return what an attempt returns; redis-py's signature.
+
+        Raises:
+            RedisError: the last one, when the time is up; or at once, if it does not pass by itself.
+        """
+        failures = _Failures(self._backoff, self._passes, lambda: self._seconds)
+        with _outermost() as may_wait:
+            while True:
+                try:
+                    return await do()
+                except RedisError as error:
+                    number = failures.count(error, is_retryable)
+                    await (fail(error, number) if with_failure_count else fail(error))
+                    await asyncio.sleep(failures.pause(error, may_wait))
+
+
+class _Failures:
+    """The failures of one call."""
+
+    def __init__(self, backoff: Any, passes: Callable[[RedisError], bool], seconds: Callable[[], float]) -> None:
+        self._backoff = backoff
+        self._passes = passes
+        self._seconds = seconds
+        self._number = 0
+        self._began = 0.0
+
+    def count(self, error: RedisError, is_retryable: Callable[[Exception], bool] | None) -> int:
+        """Return how many there are with this one, or raise it if it does not pass by itself."""
+        if not self._passes(error) or (is_retryable and not is_retryable(error)):
+            raise error
+        self._number += 1
+        return self._number
+
+    def pause(self, error: RedisError, may_wait: bool) -> float:
+        """Return the seconds until the next attempt, or raise the error if there is none."""
+        seconds: float = self._backoff.compute(self._number)
+        self._began = self._began or time.monotonic()
+        if not may_wait or time.monotonic() + seconds > self._began + self._seconds():
+            raise error
+        return seconds
+
+
 @contextmanager
 def _outermost() -> Iterator[bool]:
-    """Give whether this thread is not trying anything again yet."""
-    if getattr(_waiting, "already", False):
+    """Give whether nothing is being tried again here yet."""
+    if _TRYING.get():
         yield False
         return
-    _waiting.already = True
+    token = _TRYING.set(True)
     try:
         yield True
     finally:
-        _waiting.already = False
+        _TRYING.reset(token)
 
 
 def is_broken(error: RedisError) -> bool:

@@ -1,7 +1,10 @@
 """What a server's refusals mean, and who waits for them to pass."""
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError, RedisError
 
-from app.contract.connection import connect, connect_patiently
-from app.contract.patience import is_broken, is_passing, meaning_of
+from app.contract.connection import connect, connect_async, connect_patiently
+from app.contract.patience import SHORT_SECONDS, is_broken, is_passing, meaning_of
 from tests.loaders.environments import free_port
 from tests.storage.redises import redis_server
 
@@ -100,6 +103,28 @@ def test_patience_has_an_end_and_none_when_stopping() -> None:
     stopping.set()
     with pytest.raises(ConnectionError):
         connect_patiently(nobody, seconds=3600, stopping=stopping).ping()  # else it would not come back in time
+
+
+def test_on_the_event_loop_a_server_that_restarts_is_waited_for_and_one_that_stays_away_is_not(tmp_path: Path) -> None:
+    port = free_port()
+
+    async def write() -> float:
+        redis, began = connect_async(f"redis://127.0.0.1:{port}"), time.monotonic()
+        try:
+            await redis.set("a", "b")
+        finally:
+            await redis.aclose()
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(1) as threads:
+        began = time.monotonic()
+        with pytest.raises(ConnectionError):
+            threads.submit(asyncio.run, write()).result(60)
+        assert SHORT_SECONDS - 2 < time.monotonic() - began < SHORT_SECONDS + 2
+        patient = threads.submit(asyncio.run, write())
+        time.sleep(0.5)
+        with redis_server(tmp_path / "redis", port):
+            assert patient.result(60) < SHORT_SECONDS
 
 
 def test_what_does_not_pass_by_itself_is_not_waited_for(port: int) -> None:
