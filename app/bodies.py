@@ -129,7 +129,7 @@ def _parsed(text: str) -> Any:
         ValueError: also for NaN, and for half of a surrogate pair, which no UTF-8 can hold.
         RecursionError: where it nests too deep.
     """
-    value = json.loads(text, parse_constant=_refuse_constant)
+    value = _DECODER.decode(text)
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()
     return value
@@ -137,3 +137,6 @@ def _parsed(text: str) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -1,5 +1,6 @@
 """What live workers say they can do, and a request checked against it."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from app.contract.errors import FieldError, RiseError, unknown_name, wrong_field
 from app.contract.schemas import Announcement, JsonObject, MethodCard, ModelCard, ModelRef, Question, TargetRequest
 
 _FRESH_SECONDS = 0.5
+_NUMBERS: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float)}
+_ABOUT = {"title", "description", "default", "examples"}
+_OF_PLAIN_NUMBERS = {"type", "minimum", "maximum", *_ABOUT}
+_OF_FIELDS_ALONE = {"type", "properties", "additionalProperties", "required", "$defs", *_ABOUT}
 
 
 @dataclass(frozen=True)
@@ -121,13 +126,31 @@ def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
     if unknown:
         raise unknown_name(f"/{unknown[0]}", unknown[0], ["image", "callback", *Question.model_fields, *properties])
     parameters = {name: given.get(name, schema.get("default")) for name, schema in properties.items()}
-    # What nobody gave need not be checked: a method's own defaults are right, and to check a value takes time.
-    schemas = {name: schema for name, schema in properties.items() if name in given or "default" not in schema}
-    validator = Draft202012Validator({**method.parameters, "properties": schemas, "additionalProperties": True})
+    _check_parameters(method, given, parameters)
+    return {name: _canonical(value, properties[name]) for name, value in parameters.items()}
+
+
+def _check_parameters(method: MethodCard, given: JsonObject, parameters: JsonObject) -> None:
+    """Check what is not plainly right: a method's own defaults are, and most numbers; all else takes time."""
+    doubtful = {
+        name: schema
+        for name, schema in method.parameters["properties"].items()
+        if not (_is_plainly_right(given[name], schema) if name in given else "default" in schema)
+    }
+    if not doubtful and method.parameters.keys() <= _OF_FIELDS_ALONE:
+        return
+    validator = Draft202012Validator({**method.parameters, "properties": doubtful, "additionalProperties": True})
     errors = sorted(validator.iter_errors(parameters), key=lambda error: str(error.path))
     if errors:
         raise _rejection(errors)
-    return {name: _canonical(value, properties[name]) for name, value in parameters.items()}
+
+
+def _is_plainly_right(value: Any, schema: JsonObject) -> bool:
+    """Return whether a value is a number within bounds, of a schema that says no more."""
+    kinds = _NUMBERS.get(schema.get("type", ""), ())
+    if type(value) not in kinds or not schema.keys() <= _OF_PLAIN_NUMBERS:
+        return False
+    return bool(schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf))
 
 
 def within_limits(model: ModelCard, given: JsonObject, parameters: JsonObject) -> JsonObject:

@@ -37,8 +37,7 @@ async def read_form(request: Request) -> list[Part]:
     Raises:
         HTTPException: 400 where it is not a form, or has too many parts or too large ones, by Starlette.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) <= _PLAIN_BYTES:
+    if is_short(request):
         parts = plain_parts(request.headers["content-type"], await request.body())
         if parts is not None:
             return parts
@@ -49,27 +48,38 @@ async def read_form(request: Request) -> list[Part]:
         ]
 
 
+def is_short(request: Request) -> bool:
+    """Return whether a request says how long its body is, and may be held in memory whole."""
+    length = request.headers.get("content-length", "")
+    return length.isdigit() and int(length) <= _PLAIN_BYTES and "transfer-encoding" not in request.headers
+
+
 def plain_parts(content_type: str, body: bytes) -> list[Part] | None:
     """Return the parts of a plain form; None for one that is not."""
     found = _PLAIN_TYPE.fullmatch(content_type)
     if found is None:
         return None
     boundary = b"--" + found[2].encode()
-    *pieces, last = body.removeprefix(boundary).split(b"\r\n" + boundary)
-    if not body.startswith(boundary) or last not in {b"--\r\n", b"--"}:
+    if not body.startswith(boundary):
         return None
-    parts = [part for part in map(_plain_part, pieces) if part is not None]
+    parts, place = [], len(boundary)
+    while (end := body.find(b"\r\n" + boundary, place)) >= 0:
+        part = _plain_part(body, place, end)
+        if part is None:
+            return None
+        parts.append(part)
+        place = end + len(boundary) + 2
     files = sum(isinstance(part.value, bytes) for part in parts)
-    if len(parts) < len(pieces) or files > 1 or len(parts) - files > _MAX_FIELDS:
-        return None
-    return parts
+    is_whole = body[place:] in {b"--\r\n", b"--"}
+    return parts if is_whole and files <= 1 and len(parts) - files <= _MAX_FIELDS else None
 
 
-def _plain_part(piece: bytes) -> Part | None:
-    head, gap, content = piece.partition(b"\r\n\r\n")
-    found = _PLAIN_HEAD.fullmatch(head)
-    if found is None or not gap:
+def _plain_part(body: bytes, start: int, end: int) -> Part | None:
+    gap = body.find(b"\r\n\r\n", start, end)
+    found = _PLAIN_HEAD.fullmatch(body, start, gap) if gap >= 0 else None
+    if found is None:
         return None
+    content = body[gap + 4 : end]
     try:
         return Part(found[1].decode(), content.decode() if found[2] is None else content)
     except UnicodeDecodeError:
