@@ -4,10 +4,13 @@ The queue's bounds are looked at, not locked: requests that are checked at the s
 within a quarter of a second, may exceed them by their number. A key's places are counted exactly.
 """
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
 from app.catalogue import Catalogue
@@ -30,15 +33,32 @@ class Admission:
         self._settings = settings
         self._backlogs = backlogs
         self._pending = pending
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._seen: dict[str, tuple[float, Backlog]] = {}
+        self._reading = asyncio.Lock()
 
-    @contextmanager
-    def place(self, queue: str, workers: int, caller: Caller, explanation_id: str) -> Iterator[None]:
+    async def backlog(self, queue: str) -> Backlog:
+        """Return the backlog as it is or was a moment ago: a full queue is not read again for every refusal."""
+        recent = self._recent(queue)
+        if recent is not None:
+            return recent
+        async with self._reading:
+            recent = self._recent(queue)
+            return await run_in_threadpool(self._read, queue) if recent is None else recent
+
+    def turn(self, backlog: Backlog, request: Request, caller: Caller, priority: Priority) -> Turn:
+        """Return what decides where an explanation waits."""
+        work, masks = work_of(request), masks_of(request)
+        return Turn(
+            tenant=caller.tenant, priority=priority, seconds=backlog.pace.of(work) * masks, work=work, masks=masks
+        )
+
+    @asynccontextmanager
+    async def place(self, backlog: Backlog, workers: int, caller: Caller, explanation_id: str) -> AsyncIterator[None]:
         """Let a new explanation in, and give its place back if it is not made in this block.
 
         Args:
-            queue: where it is to wait.
+            backlog: of the queue where it is to wait.
             workers: how many take from there.
             caller: whose key's places are counted.
             explanation_id: takes one place however often it is asked for.
@@ -46,39 +66,48 @@ class Admission:
         Raises:
             RiseError: `busy` or `too-many-requests`, with the seconds after which there may be room.
         """
-        backlog = self._recent(queue)
         self._check_queue(backlog, workers)
-        with self._place_of_key(caller, explanation_id, soonest=_pause(backlog, workers)):
+        key, limit = caller.key, caller.limits.max_pending
+        if key is None or limit is None:
             yield
+            return
+        if not await run_in_threadpool(self._pending.reserve, key, explanation_id, limit):
+            detail = f"this key may have {limit} explanations queued or running"
+            raise RiseError("too-many-requests", detail, retry_after_seconds=_pause(backlog, workers))
+        try:
+            yield
+        except BaseException:
+            await run_in_threadpool(self._pending.release, key, explanation_id)
+            raise
+        await run_in_threadpool(self._pending.keep, key, explanation_id)
 
-    def joined(self, queue: str, explanation_id: str, seconds: float, position: int | None) -> None:
+    def joined(self, queue: str, explanation_id: str, seconds: float, position: int | None) -> float | None:
         """Take note of an explanation that waits from now on, so that the queue need not be read again for it.
 
         Where it was the last that fits, the queue is read again after all: what was noted may have left meanwhile.
+
+        Returns:
+            The work up to its end, in seconds of one worker; None where it has to be looked up.
         """
         with self._lock:
             _, backlog = self._seen.get(queue, (0.0, None))
             if backlog is None or position is None or len(backlog) + 1 >= self._settings.max_queued:
                 self._seen.pop(queue, None)
-            else:
-                backlog.join(explanation_id, seconds, position)
-
-    def turn(self, catalogue: Catalogue, request: Request, caller: Caller, priority: Priority) -> tuple[str, Turn]:
-        """Return on which queue an explanation waits, and what decides where."""
-        queue = catalogue.queue_of(request.model.id)
-        work, masks = work_of(request), masks_of(request)
-        seconds = self._recent(queue).pace.of(work) * masks
-        return queue, Turn(tenant=caller.tenant, priority=priority, seconds=seconds, work=work, masks=masks)
+                return None
+            backlog.join(explanation_id, seconds, position)
+            return backlog.seconds_until_end(explanation_id)
 
     def eta_seconds(self, catalogue: Catalogue, request: Request, explanation_id: str) -> float | None:
         """Return the estimated seconds until a waiting explanation has ended; None if it does not wait."""
         queue = catalogue.queue_of(request.model.id)
+        seconds = self._seconds_until_end(self._recent(queue), explanation_id)
+        if seconds is None:
+            seconds = self._seconds_until_end(self._read(queue), explanation_id)
+        return None if seconds is None else eta_of(seconds, catalogue.workers_of(queue))
+
+    def _seconds_until_end(self, backlog: Backlog | None, explanation_id: str) -> float | None:
         with self._lock:
-            seconds = self._recent(queue).seconds_until_end(explanation_id)
-            if seconds is None:
-                self._seen.pop(queue, None)
-                seconds = self._recent(queue).seconds_until_end(explanation_id)
-        return None if seconds is None else round(seconds / catalogue.workers_of(queue), 1)
+            return None if backlog is None else backlog.seconds_until_end(explanation_id)
 
     def _check_queue(self, backlog: Backlog, workers: int) -> None:
         waiting, bound = len(backlog), self._settings.max_queued_seconds
@@ -90,30 +119,20 @@ class Admission:
             detail = f"about {seconds:.0f} seconds of work wait already; at most {bound:.0f} may"
             raise RiseError("busy", detail, retry_after_seconds=max(_SOONEST_SECONDS, seconds - bound))
 
-    @contextmanager
-    def _place_of_key(self, caller: Caller, explanation_id: str, *, soonest: float) -> Iterator[None]:
-        limit = caller.limits.max_pending
-        if caller.key is None or limit is None:
-            yield
-            return
-        if not self._pending.reserve(caller.key, explanation_id, limit):
-            detail = f"this key may have {limit} explanations queued or running"
-            raise RiseError("too-many-requests", detail, retry_after_seconds=soonest)
-        try:
-            yield
-        except BaseException:
-            self._pending.release(caller.key, explanation_id)
-            raise
-        self._pending.keep(caller.key, explanation_id)
+    def _recent(self, queue: str) -> Backlog | None:
+        read_at, backlog = self._seen.get(queue, (0.0, None))
+        return backlog if time.monotonic() - read_at <= _FRESH_SECONDS else None
 
-    def _recent(self, queue: str) -> Backlog:
-        """Return the backlog as it is or was a moment ago: a full queue is not read again for every refusal."""
+    def _read(self, queue: str) -> Backlog:
+        backlog = self._backlogs.read(queue)
         with self._lock:
-            read_at, backlog = self._seen.get(queue, (0.0, None))
-            if backlog is None or time.monotonic() - read_at > _FRESH_SECONDS:
-                backlog = self._backlogs.read(queue)
-                self._seen[queue] = (time.monotonic(), backlog)
-            return backlog
+            self._seen[queue] = (time.monotonic(), backlog)
+        return backlog
+
+
+def eta_of(seconds: float, workers: int) -> float:
+    """Return the estimated seconds until so much work of one worker has been done by some."""
+    return round(seconds / workers, 1)
 
 
 def _pause(backlog: Backlog, workers: int) -> float:

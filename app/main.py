@@ -21,7 +21,6 @@ from app.contract.callbacks import Callbacks
 from app.contract.connection import connect, connect_async
 from app.contract.events import Events
 from app.contract.expiry import Expiry
-from app.contract.gathering import Gathering
 from app.contract.idempotency import IdempotencyKeys
 from app.contract.keys import Keys
 from app.contract.limits import Pending, RequestRates
@@ -32,10 +31,12 @@ from app.contract.queue import Jobs
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.contract.stored import read_stored
 from app.contract.strays import Strays
 from app.contract.tracing import configure_tracing
 from app.contract.uploads import UploadRegister
 from app.dependencies import Services
+from app.gathering import Gathering
 from app.intake import Intake
 from app.integrations import integrations
 from app.leaving import when_asked_to_leave
@@ -109,6 +110,8 @@ def _services(settings: Settings) -> Services:
     on_loop = connect_async(settings.redis_url)
     intake = Intake(settings)
     admission = Admission(settings, Backlogs(redis, Pace(redis)), Pending(redis))
+    stored = Gathering(partial(read_stored, on_loop))
+    arrivals = Arrivals(on_loop, store, jobs)
     return Services(
         settings=settings,
         store=store,
@@ -118,14 +121,14 @@ def _services(settings: Settings) -> Services:
         jobs=jobs,
         statistics=Statistics(redis),
         events=Events(on_loop),
-        polls=Polls(Gathering(on_loop)),
+        polls=Polls(stored),
         keys=Keys(redis),
         catalogue=CatalogueReader(partial(announcements, redis)),
         idempotency=IdempotencyKeys(redis),
         admission=admission,
         rates=RequestRates(redis),
         intake=intake,
-        submission=Submission(intake, store, blobs, jobs, Arrivals(redis, store, jobs), admission),
+        submission=Submission(intake, stored, blobs, jobs, arrivals, admission, keep_seconds=settings.keep_seconds),
         strays=Strays(redis, keep_seconds=settings.keep_seconds),
         pictures=_pictures(settings),
         uploads=Uploads(intake, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from fastapi import Response
 
 from app.caller import Caller
-from app.contract.gathering import Gathering, Stored
 from app.contract.schemas import Status
 from app.contract.store import record_of
+from app.contract.stored import Stored
 from app.freshness import etag, is_fresh
+from app.gathering import Gathering
 from app.recent import Recent
 from app.views import view
 
@@ -46,15 +47,19 @@ class Shown:
 
 
 class Polls:
-    """Answers status reads."""
+    """Answers status reads.
 
-    def __init__(self, explanations: Gathering) -> None:
+    Args:
+        explanations: reads them.
+    """
+
+    def __init__(self, explanations: Gathering[str, Stored]) -> None:
         self._explanations = explanations
         self._written = Recent[tuple[Stored, str, Shown]](_KEPT)
 
     async def shown(self, caller: Caller, explanation_id: str) -> Shown | None:
         """Return what a caller sees of an explanation that runs or has ended; None for every other."""
-        stored = await self._explanations.stored(explanation_id)
+        stored = await self._explanations.answer(explanation_id)
         written = self._written.get(explanation_id)
         if written is None or written[0] != stored:
             record = record_of(stored)

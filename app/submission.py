@@ -1,25 +1,39 @@
-"""The one use case: an image and a question become an explanation, once. Fingerprint, check, store, enqueue."""
+"""The one use case: an image and a question become an explanation, once. Fingerprint, check, store, enqueue.
+
+All of it runs on the event loop, but for what waits for a disk or takes time. Python lets one thread run at a time, and
+a thread for each request cost more in changes of turn than in work; so requests that have come to the same point at the
+same time share a turn of a thread, or a message to Redis. One whose image is large, or has to be decoded to be checked,
+goes on in a turn of its own.
+"""
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
-from app.admission import Admission
+from app.admission import Admission, eta_of
 from app.caller import Caller
 from app.catalogue import Catalogue, check_labels, complete_parameters, within_limits
-from app.contract.arrivals import Arrivals
+from app.contract.arrivals import Arrival, Arrivals
 from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import FieldError, RiseError
 from app.contract.logs import belongings
 from app.contract.queue import Jobs
-from app.contract.schemas import JsonObject, ModelRef, Question, Record, Request, Status
-from app.contract.store import Store
+from app.contract.schemas import ImageInfo, JsonObject, ModelRef, Question, Record, Request, Status
+from app.contract.store import record_of
+from app.contract.stored import Stored
 from app.contract.tracing import carried
 from app.contract.turns import Priority
-from app.intake import CheckedImage, Intake
+from app.gathering import Gathering, in_thread
+from app.intake import Glance, Intake
+
+_LIGHT_BYTES = 1_000_000  # of an image that takes no longer than others
+_STANDS = frozenset({Status.QUEUED, Status.RUNNING, Status.SUCCEEDED})
 
 
 class Submitted(NamedTuple):
@@ -91,19 +105,39 @@ def fingerprint(request: Request, image_sha256: str, tenant: str) -> str:
 
 
 class Submission:
-    """Stores and enqueues requests."""
+    """Stores and enqueues requests.
+
+    Args:
+        intake: checks images.
+        explanations: reads what is there already.
+        blobs: where images are stored.
+        jobs: the queues.
+        arrivals: lets explanations arrive.
+        admission: lets requests in.
+        keep_seconds: how long an explanation lives.
+    """
 
     def __init__(
-        self, intake: Intake, store: Store, blobs: Blobs, jobs: Jobs, arrivals: Arrivals, admission: Admission
+        self,
+        intake: Intake,
+        explanations: Gathering[str, Stored],
+        blobs: Blobs,
+        jobs: Jobs,
+        arrivals: Arrivals,
+        admission: Admission,
+        *,
+        keep_seconds: int,
     ) -> None:
         self._intake = intake
-        self._admission = admission
-        self._store = store
+        self._explanations = explanations
         self._blobs = blobs
         self._jobs = jobs
-        self._arrivals = arrivals
+        self._admission = admission
+        self._keep_seconds = keep_seconds
+        self._images = Gathering(in_thread(self._put_all))
+        self._arrivals = Gathering(arrivals.arrive)
 
-    def submit(
+    async def submit(
         self,
         catalogue: Catalogue,
         request: Request,
@@ -118,33 +152,60 @@ class Submission:
         Raises:
             RiseError: `busy` or `too-many-requests`, before the image is decoded; then what is wrong with the image.
         """
-        sha256 = hashlib.sha256(content).hexdigest()
-        explanation_id = fingerprint(request, sha256, caller.tenant)
-        queue, turn = self._admission.turn(catalogue, request, caller, priority)
-        existing = self._store.read(explanation_id)
-        if existing is not None and existing.status in {Status.QUEUED, Status.RUNNING, Status.SUCCEEDED}:
+        seen = await self._glance(content)
+        explanation_id = fingerprint(request, seen.sha256, caller.tenant)
+        queue = catalogue.queue_of(request.model.id)
+        workers = catalogue.workers_of(queue)
+        backlog = await self._admission.backlog(queue)
+        turn = self._admission.turn(backlog, request, caller, priority)
+        existing = record_of(await self._explanations.answer(explanation_id))
+        if existing is not None and existing.status in _STANDS:
             if existing.status is Status.QUEUED:
-                self._jobs.enqueue_explanation(queue, explanation_id, again=False, turn=turn)
+                enqueue = partial(self._jobs.enqueue_explanation, queue, explanation_id, again=False, turn=turn)
+                await run_in_threadpool(enqueue)
             return Submitted(existing, created=False)
-        with self._admission.place(queue, catalogue.workers_of(queue), caller, explanation_id):
-            image = self._intake.check(content, sha256)
-            self._blobs.put(image_blob(explanation_id), image.content)
-            record = self._record(explanation_id, request, image, caller)
-            created, position = self._arrivals.arrive(record, queue, turn)
+        async with self._admission.place(backlog, workers, caller, explanation_id):
+            info = await self._info(seen, content)
+            await self._put(image_blob(explanation_id), content)
+            record = self._record(explanation_id, request, info, caller)
+            created, position = await self._arrivals.answer(Arrival(record, queue, turn))
         if not created:
-            return Submitted(self._store.read(explanation_id) or record, created=False)
-        self._admission.joined(queue, explanation_id, turn.seconds, position)
-        eta_seconds = self._admission.eta_seconds(catalogue, request, explanation_id)
-        return Submitted(record, created=True, queue_position=position, eta_seconds=eta_seconds)
+            stored = await self._explanations.answer(explanation_id)
+            return Submitted(record_of(stored) or record, created=False)
+        seconds = self._admission.joined(queue, explanation_id, turn.seconds, position)
+        if seconds is None:
+            return Submitted(record, created=True)
+        return Submitted(record, created=True, queue_position=position, eta_seconds=eta_of(seconds, workers))
 
-    def _record(self, explanation_id: str, request: Request, image: CheckedImage, caller: Caller) -> Record:
+    async def _glance(self, content: bytes) -> Glance:
+        if len(content) > _LIGHT_BYTES:
+            return await run_in_threadpool(self._intake.glance, content)
+        return self._intake.glance(content)
+
+    async def _info(self, seen: Glance, content: bytes) -> ImageInfo:
+        if seen.error is not None:
+            raise seen.error
+        return seen.info or (await run_in_threadpool(self._intake.check, content, seen.sha256)).info
+
+    async def _put(self, name: str, content: bytes) -> None:
+        if len(content) > _LIGHT_BYTES:
+            await run_in_threadpool(self._blobs.put, name, content)
+        else:
+            await self._images.answer((name, content))
+
+    def _put_all(self, images: Sequence[tuple[str, bytes]]) -> list[None]:
+        self._blobs.put_all(images)
+        return [None] * len(images)
+
+    def _record(self, explanation_id: str, request: Request, info: ImageInfo, caller: Caller) -> Record:
+        now = datetime.now(UTC)
         return Record(
             id=explanation_id,
             tenant=caller.tenant,
             request=request,
-            image=image.info,
+            image=info,
             status=Status.QUEUED,
-            created_at=datetime.now(UTC),
+            created_at=now,
             origin={**belongings(), **carried()},
-            expires_at=self._store.expiry(),
+            expires_at=now + timedelta(seconds=self._keep_seconds),
         )

@@ -1,6 +1,9 @@
 """Arriving explanations on a real Valkey: record and job appear together, once."""
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -8,17 +11,42 @@ from redis import Redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
-from app.contract.arrivals import Arrivals
+from app.contract.arrivals import Arrival, Arrivals
+from app.contract.connection import connect_async
 from app.contract.queue import EXPLAIN, Jobs, job_class, open_queue
-from app.contract.schemas import Failure
+from app.contract.schemas import Failure, Record
 from app.contract.store import Store
 from app.contract.turns import Turn
 from tests.test_store import a_record
 
 
+@dataclass(frozen=True)
+class Door:
+    """Lets explanations arrive at a server."""
+
+    url: str
+    redis: Redis
+
+    def arrive(self, record: Record, turn: Turn) -> tuple[bool, int | None]:
+        return self.arrive_all([[Arrival(record, "q", turn)]])[0]
+
+    def arrive_all(self, messages: Sequence[Sequence[Arrival]]) -> list[tuple[bool, int | None]]:
+        """Let explanations arrive, each message at the same moment as the others."""
+        return asyncio.run(self._arrive_all(messages))
+
+    async def _arrive_all(self, messages: Sequence[Sequence[Arrival]]) -> list[tuple[bool, int | None]]:
+        on_loop = connect_async(self.url)
+        jobs = Jobs(self.redis, timeout_seconds=60)
+        arrivals = Arrivals(on_loop, Store(self.redis, keep_seconds=600), jobs)
+        found = await asyncio.gather(*(arrivals.arrive(message) for message in messages))
+        await on_loop.aclose()
+        return list(chain(*found))
+
+
 @pytest.fixture
-def arrivals(redis: Redis) -> Arrivals:
-    return Arrivals(redis, Store(redis, keep_seconds=600), Jobs(redis, timeout_seconds=60))
+def door(valkey: str, redis: Redis) -> Door:
+    redis.script_flush()
+    return Door(valkey, redis)
 
 
 def run(redis: Redis) -> list[Any]:
@@ -29,35 +57,42 @@ def run(redis: Redis) -> list[Any]:
     return calls
 
 
-def test_what_arrives_is_stored_and_on_the_queue(redis: Redis, arrivals: Arrivals) -> None:
+def test_what_arrives_is_stored_and_on_the_queue(redis: Redis, door: Door) -> None:
     record = a_record()
-    assert arrivals.arrive(record, "q", Turn("a")) == (True, 0)
+    assert door.arrive(record, Turn("a")) == (True, 0)
     assert Store(redis, keep_seconds=600).read(record.id) == record
     assert run(redis) == [record.id]
 
 
-def test_many_who_bring_the_same_one_at_once_make_one_explanation_and_one_job(redis: Redis, arrivals: Arrivals) -> None:
+def test_many_who_bring_the_same_one_at_once_make_one_explanation_and_one_job(redis: Redis, door: Door) -> None:
     record = a_record()
-    with ThreadPoolExecutor(8) as threads:
-        created = [made for made, _ in threads.map(lambda _: arrivals.arrive(record, "q", Turn("a")), range(40))]
+    found = door.arrive_all([[Arrival(record, "q", Turn("a"))] * 4] * 10)
+    created = [made for made, _ in found]
     assert created.count(True) == 1
     assert run(redis) == [record.id]
 
 
-def test_what_waits_moves_to_a_better_lane_and_stays_one(redis: Redis, arrivals: Arrivals) -> None:
+def test_what_waits_moves_to_a_better_lane_and_stays_one(redis: Redis, door: Door) -> None:
     record = a_record()
     Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "other", again=False, turn=Turn("b", "batch"))
-    assert arrivals.arrive(record, "q", Turn("a", "batch")) == (True, 1)
-    assert arrivals.arrive(record, "q", Turn("a", "batch")) == (False, None)
-    assert arrivals.arrive(record, "q", Turn("a")) == (False, 0)
+    assert door.arrive(record, Turn("a", "batch")) == (True, 1)
+    assert door.arrive(record, Turn("a", "batch")) == (False, None)
+    assert door.arrive(record, Turn("a")) == (False, 0)
     assert run(redis) == [record.id, "other"]
 
 
-def test_what_has_failed_arrives_anew_in_the_place_of_its_old_job(redis: Redis, arrivals: Arrivals) -> None:
+def test_what_has_failed_arrives_anew_in_the_place_of_its_old_job(redis: Redis, door: Door) -> None:
     record, store = a_record(), Store(redis, keep_seconds=600)
-    arrivals.arrive(record, "q", Turn("a"))
+    door.arrive(record, Turn("a"))
     store.fail(record.id, Failure(code="no-target", detail="nothing there"))
     jobs = Jobs(redis, timeout_seconds=60)
     jobs.enqueue_explanation("q", "other", again=False, turn=Turn("b"))
-    assert arrivals.arrive(record, "q", Turn("a", seconds=1)) == (True, 1)
+    assert door.arrive(record, Turn("a", seconds=1)) == (True, 1)
     assert run(redis) == ["other", record.id]
+
+
+def test_those_that_arrive_in_one_message_are_each_told_their_own_place(redis: Redis, door: Door) -> None:
+    records = [a_record(name) for name in ("one", "two", "one", "three")]
+    found = door.arrive_all([[Arrival(record, "q", Turn("a")) for record in records]])
+    assert found == [(True, 0), (True, 1), (False, None), (True, 2)]
+    assert run(redis) == ["one", "two", "three"]

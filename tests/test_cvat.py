@@ -216,7 +216,7 @@ def test_what_may_pass_is_tried_again_until_the_time_is_up_and_what_may_not_is_n
     def attempts(code: str, again: float | None, until: float) -> int:
         tried = 0
 
-        def attempt() -> None:
+        async def attempt() -> None:
             nonlocal tried
             tried += 1
             raise RiseError(code, "no", retry_after_seconds=again)

@@ -1,6 +1,9 @@
+import asyncio
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from redis import Redis
@@ -30,6 +33,16 @@ def a_request(until: float = 1.0, masks: int = 1000) -> Request:
 
 def an_admission(redis: Redis, **settings: object) -> Admission:
     return Admission(Settings(**settings), Backlogs(redis, Pace(redis)), Pending(redis))  # type: ignore[arg-type]
+
+
+async def let_in(admission: Admission, workers: int, caller: Caller, name: str, made: Callable[[], object]) -> None:
+    async with admission.place(await admission.backlog("q"), workers, caller, name):
+        made()
+
+
+def enters(admission: Admission, workers: int, caller: Caller, name: str, made: Callable[[], object] = int) -> None:
+    """Let an explanation in, which is made inside."""
+    asyncio.run(let_in(admission, workers, caller, name, made))
 
 
 def enqueue(redis: Redis, *names: str, masks: int = 1000) -> None:
@@ -86,12 +99,11 @@ def test_a_deleted_explanation_gives_its_place_back_at_once(redis: Redis) -> Non
 
 def test_a_place_that_was_not_used_is_free_again(redis: Redis) -> None:
     admission, caller = an_admission(redis), Caller("t", frozenset(), "k", Limits(max_pending=1))
-    with pytest.raises(ValueError, match="broken image"), admission.place("q", 1, caller, "one"):
-        raise ValueError("broken image")
-    with admission.place("q", 1, caller, "two"):
-        Store(redis, keep_seconds=600).create(a_record("two"))
-    with pytest.raises(RiseError, match="1 explanations") as refused, admission.place("q", 1, caller, "three"):
-        pass
+    with pytest.raises(ValueError, match="broken image"):
+        enters(admission, 1, caller, "one", partial(int, "broken image"))
+    enters(admission, 1, caller, "two", lambda: Store(redis, keep_seconds=600).create(a_record("two")))
+    with pytest.raises(RiseError, match="1 explanations") as refused:
+        enters(admission, 1, caller, "three")
     assert refused.value.code == "too-many-requests"
     assert (refused.value.retry_after_seconds or 0) >= 1
 
@@ -100,11 +112,10 @@ def test_a_queue_is_bounded_by_how_many_wait(redis: Redis) -> None:
     Pace(redis).record(a_request(), masks=1000, seconds=10)
     enqueue(redis, "a", "b")
     admission = an_admission(redis, max_queued=3)
-    with admission.place("q", 1, EVERYBODY, "c"):
-        enqueue(redis, "c")
-    admission.joined("q", "c", 10, position=2)
-    with pytest.raises(RiseError) as refused, admission.place("q", 2, EVERYBODY, "d"):
-        pass
+    enters(admission, 1, EVERYBODY, "c", partial(enqueue, redis, "c"))
+    assert admission.joined("q", "c", 10, position=2) is None  # because it was the last that fits
+    with pytest.raises(RiseError) as refused:
+        enters(admission, 2, EVERYBODY, "d")
     assert refused.value.code == "busy"
     assert refused.value.retry_after_seconds == pytest.approx(10 * 3 / 5 / 2)  # a place is free when the next one ends
 
@@ -113,11 +124,22 @@ def test_a_queue_is_bounded_by_the_work_that_waits_for_each_worker(redis: Redis)
     Pace(redis).record(a_request(), masks=1000, seconds=10)
     enqueue(redis, "a", "b", masks=4000)
     admission = an_admission(redis, max_queued_seconds=50)
-    with admission.place("q", 2, EVERYBODY, "c"):
-        pass
-    with pytest.raises(RiseError, match="80 seconds") as refused, admission.place("q", 1, EVERYBODY, "c"):
-        pass
+    enters(admission, 2, EVERYBODY, "c")
+    with pytest.raises(RiseError, match="80 seconds") as refused:
+        enters(admission, 1, EVERYBODY, "c")
     assert refused.value.retry_after_seconds == pytest.approx(30)
+
+
+def test_what_has_just_joined_is_known_without_reading_the_queue_again(redis: Redis) -> None:
+    Pace(redis).record(a_request(), masks=1000, seconds=10)
+    enqueue(redis, "a", "b")
+    admission = an_admission(redis)
+    before = asyncio.run(admission.backlog("q"))
+    assert admission.joined("q", "c", 4, position=1) == pytest.approx(14)
+    assert asyncio.run(admission.backlog("q")) is before
+    assert len(before) == 3
+    assert before.seconds == pytest.approx(24)
+    assert admission.joined("never read", "c", 4, position=1) is None
 
 
 def test_the_end_is_estimated_from_what_runs_and_what_stands_before(redis: Redis) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from redis.exceptions import RedisError
 
 from app.caller import EVERYBODY
 from app.contract.connection import connect_async
-from app.contract.gathering import Gathering
 from app.contract.schemas import Status
+from app.contract.stored import read_stored
+from app.gathering import Gathering
 from app.polls import Polls
 from tests.test_store import a_record, a_store, publish
 
@@ -23,7 +25,7 @@ def with_polls(url: str, ask: Callable[[Polls], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         redis = connect_async(url)
         try:
-            return await ask(Polls(Gathering(redis)))
+            return await ask(Polls(Gathering(partial(read_stored, redis))))
         finally:
             await redis.aclose()
 

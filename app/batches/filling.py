@@ -107,7 +107,10 @@ class Filler:
         """Submit one member and record what became of it; return the seconds that it has to wait."""
         try:
             content = await self._content(now, member)
-            await run_in_threadpool(self._submit, now.batch, member, content)
+            catalogue = await run_in_threadpool(self.services.catalogue.now)
+            submit = self.services.submission.submit
+            submitted = await submit(catalogue, now.batch.request, content, caller_of(now.batch), "batch")
+            await run_in_threadpool(self._record, now.batch, member, submitted)
         except RiseError as error:
             if error.retry_after_seconds is not None:
                 return error.retry_after_seconds
@@ -127,14 +130,9 @@ class Filler:
         limit = self.services.settings.max_image_bytes
         return await run_in_threadpool(read_entry, now.archive, int(member.source), max_bytes=limit)
 
-    def _submit(self, batch: Batch, member: Member, content: bytes) -> None:
-        services, caller = self.services, caller_of(batch)
-        submitted = services.submission.submit(services.catalogue.now(), batch.request, content, caller, "batch")
-        if batch.callback is not None:
-            services.callbacks.register(submitted.record.id, batch.callback)
-        self._record(batch, member, submitted)
-
     def _record(self, batch: Batch, member: Member, submitted: Submitted) -> None:
+        if batch.callback is not None:
+            self.services.callbacks.register(submitted.record.id, batch.callback)
         found = {"explanation": submitted.record.id, "created": submitted.created}
         still_wanted = self.services.batches.settle(batch.id, member.model_copy(update=found))
         if not still_wanted and submitted.created:

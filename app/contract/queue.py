@@ -165,14 +165,14 @@ class Jobs:
         return None if found == _STAYS else found
 
     def job(self, queue_name: str, explanation_id: str, turn: Turn) -> list[Any]:
-        """Return an explanation's job as `enqueue` wants it."""
+        """Return an explanation's job as `enqueue` wants it; what is no text stands at its end."""
         now = utcformat(datetime.now(UTC))
         fields = {
             **self._form(queue_name),
             "created_at": now,
             "enqueued_at": now,
-            "data": zlib.compress(_CALLS.dumps((EXPLAIN, None, (explanation_id,), {}))),
             "description": f"{EXPLAIN}({explanation_id!r})",
+            "data": zlib.compress(_CALLS.dumps((EXPLAIN, None, (explanation_id,), {}))),
         }
         return [explanation_id, *turn.arguments(), *(part for field in fields.items() for part in field)]
 
@@ -186,7 +186,7 @@ class Jobs:
                 failure_ttl=_FAILED_KEPT_SECONDS,
                 retry=Retry(max=RETRIES, enqueue_at_front=True),
             )
-            self._forms[queue_name] = job.to_dict()
+            self._forms[queue_name] = {name: value for name, value in job.to_dict().items() if name != "data"}
         return self._forms[queue_name]
 
     def remove(self, explanation_id: str) -> None:

@@ -115,10 +115,9 @@ async def _submit(services: Services, caller: Caller, body: Body) -> Submitted:
     catalogue = services.catalogue.recent()
     if catalogue is None:
         catalogue = await run_in_threadpool(services.catalogue.now)
-    asked = build_request(catalogue, question, parameters)
+    request = build_request(catalogue, question, parameters)
     content = await chosen_image(services, caller, body.image)
-    submit = partial(services.submission.submit, catalogue, asked, content, caller, question.priority)
-    submitted = await run_in_threadpool(submit)
+    submitted = await services.submission.submit(catalogue, request, content, caller, question.priority)
     if callback is not None:
         await run_in_threadpool(services.callbacks.register, submitted.record.id, callback)
     return submitted

@@ -120,7 +120,9 @@ async def _seen(visit: Visit, called: Function, asked: Asked) -> bytes:
     """Return what a model sees, without a map."""
     image = await run_in_threadpool(visit.services.intake.check, asked.image)
     most = _MOST_SEEN if called.label_type == "rectangle" else 1
-    found = await visit.patient(partial(predicted, visit.services, called.model.id, asked.image, most))
+    found = await visit.patient(
+        partial(run_in_threadpool, predicted, visit.services, called.model.id, asked.image, most)
+    )
     least = _THRESHOLD if called.label_type == "rectangle" else 0.0
     return seen(found, image.info, least if asked.threshold is None else asked.threshold)
 

@@ -7,7 +7,7 @@ in the queue, as well as the explanation. What is not finished goes on, and whoe
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -65,7 +65,7 @@ class Visit:
         detail = record.error.detail if record.error else f"the explanation was {record.status.value}"
         raise RiseError("model-failed", detail)
 
-    async def patient(self, attempt: Callable[[], Result]) -> Result:
+    async def patient(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """Return what a function returns, which is called again for as long as it says that this makes sense.
 
         Raises:
@@ -73,7 +73,7 @@ class Visit:
         """
         while True:
             try:
-                return await run_in_threadpool(attempt)
+                return await attempt()
             except RiseError as problem:
                 if problem.retry_after_seconds is None:
                     raise
@@ -82,9 +82,9 @@ class Visit:
                     raise
             await asyncio.sleep(pause)
 
-    def _submit(self, request: Request, image: bytes) -> Record:
-        catalogue = self.services.catalogue.now()
-        return self.services.submission.submit(catalogue, request, image, self.caller).record
+    async def _submit(self, request: Request, image: bytes) -> Record:
+        catalogue = await run_in_threadpool(self.services.catalogue.now)
+        return (await self.services.submission.submit(catalogue, request, image, self.caller)).record
 
     async def _ended(self, submitted: Record) -> Record:
         after = await self.services.events.position(submitted.id)

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 
@@ -34,9 +33,8 @@ async def submit_all(
     request: Request = build_request(catalogue, question, rest)
     records = []
     for place, image in enumerate(images):
-        submit = partial(services.submission.submit, catalogue, request, image, caller, question.priority)
         try:
-            record = (await run_in_threadpool(submit)).record
+            record = (await services.submission.submit(catalogue, request, image, caller, question.priority)).record
         except RiseError as error:
             if error.code not in _OF_THE_IMAGE:
                 raise

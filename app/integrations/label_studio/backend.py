@@ -115,12 +115,10 @@ class Backend:
             RiseError: what is wrong with the image, or that there is no room.
         """
         content = await self.image(errand) if content is None else content
-        record = await run_in_threadpool(self._submit, errand, content)
+        catalogue = await run_in_threadpool(self.services.catalogue.now)
+        submit = self.services.submission.submit
+        record = (await submit(catalogue, errand.request, content, errand.caller, errand.priority)).record
         return errand.model_copy(update={"explanation": record.id})
-
-    def _submit(self, errand: Errand, content: bytes) -> Record:
-        catalogue, submit = self.services.catalogue.now(), self.services.submission.submit
-        return submit(catalogue, errand.request, content, errand.caller, errand.priority).record
 
     async def ended(self, errand: Errand, *, seconds: float) -> Record | None:
         """Return the explanation of a started errand when it has ended, or as it is when the time is up."""
