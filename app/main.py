@@ -61,6 +61,7 @@ from app.routes import (
     metrics,
     monitoring,
 )
+from app.shortcuts import Shortcut, Shortcuts
 from app.strays import Shepherd
 from app.submission import Submission
 from app.sweeper import Sweeper
@@ -75,13 +76,16 @@ _ROOM_FOR_FIELDS = 1_000_000
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the front end."""
     settings = settings or Settings()
-    return front_end(settings, [module.router for module in (*ROUTES, *integrations(settings))])
+    routers = [module.router for module in (*ROUTES, *integrations(settings))]
+    return front_end(settings, routers, shortcuts=explanations.SHORTCUTS)
 
 
-def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refuse = problem) -> FastAPI:
+def front_end(
+    settings: Settings, routers: Iterable[APIRouter], *, refuse: Refuse = problem, shortcuts: Iterable[Shortcut] = ()
+) -> FastAPI:
     """Return a front end with some routes; `refuse` answers bodies that are too large for any of them."""
     configure_logs(settings.log_format)
-    configure_tracing("rise-serve-app")
+    traced = configure_tracing("rise-serve-app")
     limit = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
     limits_of_many = dict.fromkeys(["/v1/images", "/v1/batches"], max(limit, settings.max_batch_bytes))
     app = FastAPI(
@@ -93,7 +97,10 @@ def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refus
         openapi_url=None,  # because app/routes/document.py answers, with the methods of live workers
     )
     app.add_middleware(BodyLimit, max_body_size=limit, elsewhere=limits_of_many, refuse=refuse)
-    app.add_middleware(RateLimitFields)
+    if not traced:  # because it is FastAPI that names spans after routes
+        app.add_middleware(Shortcuts, shortcuts=shortcuts)
+    if settings.keys == "on":
+        app.add_middleware(RateLimitFields)
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)

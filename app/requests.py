@@ -9,6 +9,7 @@ import logging
 import re
 import time
 import uuid
+from functools import lru_cache
 from http import HTTPMethod
 
 from prometheus_client import Counter, Histogram
@@ -33,6 +34,7 @@ SECONDS = Histogram(
 _LEAVING = RiseError("unavailable", "this front end is leaving; send the request again", retry_after_seconds=1)
 _HARMLESS = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _METHODS = frozenset(HTTPMethod)
+_KINDS = 1000  # methods, routes and statuses are few
 _QUIET = {"/livez", "/readyz", "/metrics"}  # asked for every few seconds by machines
 
 
@@ -80,10 +82,17 @@ def _request_id(given: str | None) -> str:
     return given if given is not None and _HARMLESS.fullmatch(given) else uuid.uuid4().hex
 
 
+@lru_cache(_KINDS)
+def _of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Return what counts the requests of a kind; to find it costs more than to count."""
+    return REQUESTS.labels(method, route, str(status)), SECONDS.labels(method, route)
+
+
 def _note(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "none")  # the pattern: few, where addresses are many
     method = scope["method"] if scope["method"] in _METHODS else "other"  # because a client may invent any number
-    REQUESTS.labels(method, route, str(status)).inc()
-    SECONDS.labels(method, route).observe(seconds)
+    requests, times = _of(method, route, status)
+    requests.inc()
+    times.observe(seconds)
     if scope["path"] not in _QUIET:
         logger.info("%s %s %d in %.0f ms", scope["method"], scope["path"], status, seconds * 1000)

@@ -14,10 +14,10 @@ from opentelemetry import propagate, trace
 logger = logging.getLogger(__name__)
 
 
-def configure_tracing(service: str) -> None:
-    """Send this process's spans to `OTEL_EXPORTER_OTLP_ENDPOINT`, if that is set (extra `traces`)."""
+def configure_tracing(service: str) -> bool:
+    """Send this process's spans to `OTEL_EXPORTER_OTLP_ENDPOINT`, if that is set (extra `traces`); say if it does."""
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and not os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
-        return
+        return False
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - an extra
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
@@ -25,10 +25,11 @@ def configure_tracing(service: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ModuleNotFoundError:
         logger.warning("traces are not sent: pip install 'rise-serve[traces]'")
-        return
+        return False
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    return True
 
 
 def carried() -> dict[str, str]:

@@ -3,13 +3,11 @@
 import asyncio
 import math
 import re
-from collections.abc import Callable, Coroutine
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from app.bodies import Body, read_body
@@ -26,11 +24,13 @@ from app.dependencies import (
     who_explains,
     who_reads,
 )
+from app.forms import is_short
 from app.idempotency import Claim, submit_once
 from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
 from app.outbound.callbacks import take_callback
 from app.polls import Shown
 from app.removal import erase_explanation, stop_explanation
+from app.shortcuts import Shortcut
 from app.submission import Submitted, build_request, read_question
 from app.views import Explanation, explanation_path, view
 
@@ -41,6 +41,14 @@ _LONGEST_RETRY_SECONDS = 60  # because estimates err, and looking is cheap
 Wait = Annotated[float | None, Query(ge=0, description="Seconds to hold the request until the explanation has ended.")]
 
 
+@router.post(
+    "",
+    status_code=202,
+    response_model=Explanation,
+    operation_id="createExplanation",
+    responses={200: {"model": Explanation, "description": "The same explanation exists already, or it has ended."}},
+    openapi_extra=CREATE_BODY,
+)
 async def create(
     request: Request,
     services: Service,
@@ -77,35 +85,6 @@ async def _created(services: Services, submitted: Submitted) -> Response:
     if status is HTTPStatus.ACCEPTED:
         headers["Retry-After"] = str(math.ceil(min(max(seen.eta_seconds or 0, 1), _LONGEST_RETRY_SECONDS)))
     return Response(seen.model_dump_json(), status, headers, "application/json")
-
-
-class PlainCreations(APIRoute):
-    """A route that answers requests without options past FastAPI's dependencies."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
-        handle = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            if "prefer" in request.headers or "idempotency-key" in request.headers:
-                return await handle(request)
-            services, caller = await who_explains(request)
-            return await create(request, services, caller)
-
-        return answer
-
-
-router.add_api_route(
-    "",
-    create,
-    methods=["POST"],
-    status_code=202,
-    response_model=Explanation,
-    operation_id="createExplanation",
-    responses={200: {"model": Explanation, "description": "The same explanation exists already, or it has ended."}},
-    openapi_extra=CREATE_BODY,
-    route_class_override=PlainCreations,
-)
 
 
 async def _submit(services: Services, caller: Caller, body: Body) -> Submitted:
@@ -151,6 +130,12 @@ def _view(services: Services, record: Record) -> Explanation:
     return view(record, services.jobs.position(queue, record.id), eta_seconds)
 
 
+@router.get(
+    "/{explanation_id}",
+    operation_id="getExplanation",
+    response_model=Explanation,
+    responses={200: {"headers": FRESHNESS}, **NOT_MODIFIED},
+)
 async def read(
     explanation_id: str,
     services: Service,
@@ -176,33 +161,6 @@ def _shown(services: Services, caller: Caller, explanation_id: str) -> Shown:
     return Shown.of(_view(services, existing_record(services, caller, explanation_id)).model_dump_json())
 
 
-class PlainReads(APIRoute):
-    """A route that answers requests without options past FastAPI's dependencies, which cost as much as all the rest."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
-        handle = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            if request.scope["query_string"]:
-                return await handle(request)
-            services, caller = await who_reads(request)
-            if_none_match = request.headers.get("if-none-match")
-            return await _answer(services, caller, request.path_params["explanation_id"], if_none_match)
-
-        return answer
-
-
-router.add_api_route(
-    "/{explanation_id}",
-    read,
-    operation_id="getExplanation",
-    response_model=Explanation,
-    responses={200: {"headers": FRESHNESS}, **NOT_MODIFIED},
-    route_class_override=PlainReads,
-)
-
-
 @router.post("/{explanation_id}/cancel", status_code=202, operation_id="cancelExplanation")
 def cancel(explanation_id: str, services: Service, caller: Explainer) -> Explanation:
     """Stop an explanation; a running one stops within one block. What has ended stays as it is."""
@@ -216,3 +174,28 @@ def delete(explanation_id: str, services: Service, caller: Explainer) -> None:
     """Remove an explanation now: its record, its events, its image and its maps; a worker that runs it stops."""
     existing_record(services, caller, explanation_id)
     erase_explanation(services, explanation_id)
+
+
+def _has_no_options(request: Request) -> bool:
+    headers = request.headers
+    return is_short(request) and "prefer" not in headers and "idempotency-key" not in headers
+
+
+async def _create_plainly(request: Request, _: str) -> Response:
+    services, caller = await who_explains(request)
+    return await create(request, services, caller)
+
+
+def _has_no_query(request: Request) -> bool:
+    return not request.scope["query_string"]
+
+
+async def _read_plainly(request: Request, explanation_id: str) -> Response:
+    services, caller = await who_reads(request)
+    return await _answer(services, caller, explanation_id, request.headers.get("if-none-match"))
+
+
+SHORTCUTS = (
+    Shortcut("POST", router.prefix, _has_no_options, _create_plainly),
+    Shortcut("GET", f"{router.prefix}/{{explanation_id}}", _has_no_query, _read_plainly),
+)
