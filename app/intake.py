@@ -114,6 +114,8 @@ class Intake:
 def _readable(content: bytes) -> Iterator[None]:
     try:
         yield
+    except RiseError:
+        raise
     except Exception as cause:  # because decoders raise whatever they like on broken input
         raise RiseError("unreadable-image", _complaint(content)) from cause
 

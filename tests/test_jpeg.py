@@ -58,6 +58,13 @@ def test_only_those_with_several_scans_are_decoded_with_their_pixels(name: str) 
     assert hollow is None or len(hollow.content) < len(WHOLE[name]) / 2
 
 
+def test_more_scans_than_any_encoder_writes_are_refused_before_they_are_gone_through() -> None:
+    content = WHOLE["progressive"]
+    scan = content[content.rfind(b"\xff\xda") : -2]
+    for more, size in ((0, (64, 48)), (50, (64, 48)), (100_000, None)):
+        assert size_by(read_through, content[:-2] + more * scan + content[-2:]) == size
+
+
 @settings(max_examples=600, deadline=None)
 @given(
     st.sampled_from(sorted(WHOLE)),

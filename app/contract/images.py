@@ -6,7 +6,7 @@ from typing import NamedTuple
 from PIL import Image, ImageOps
 
 from app.contract.errors import RiseError
-from app.contract.jpeg import without_pixels
+from app.contract.jpeg import has_too_many_scans, without_pixels
 
 FORMATS = {
     "JPEG": "image/jpeg",
@@ -67,11 +67,14 @@ class Unread(NamedTuple):
 
         Raises:
             OSError, ValueError, SyntaxError, Image.DecompressionBombError: if there is none, by Pillow.
+            RiseError: `unreadable-image` for a JPEG that would take for ever.
         """
         hollow = without_pixels(content)
         if hollow is not None:
             return cls(open_image(hollow.content), (hollow.width, hollow.height), is_hollow=True)
         image = open_image(content)
+        if image.format == "JPEG" and has_too_many_scans(content):
+            raise RiseError("unreadable-image", "the image has more scans than are decoded here")
         return cls(image, image.size)
 
     def read_through(self) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 _START, _SCAN, _END = b"\xff\xd8", 0xDA, b"\xff\xd9"
+_MOST_SCANS = 64  # encoders write a dozen at most
 _STUFFED, _RESTARTS = 0x00, range(0xD0, 0xD8)  # what may stand behind 0xFF within a scan
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are no frames
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a segment; none belongs before the first scan
@@ -49,6 +50,15 @@ def without_pixels(content: bytes) -> Hollow | None:
         if kind == _SCAN:
             return _hollow(content[:place], frames) if _ends(content, place) else None
     return None
+
+
+def has_too_many_scans(content: bytes) -> bool:
+    """Return whether to decode a file would take out of all proportion to its size.
+
+    A scan that says nothing has a few bytes, and a decoder goes through the whole image for it: a hundred kilobytes of
+    them took it fourteen seconds.
+    """
+    return content.count(bytes([_START[0], _SCAN])) > _MOST_SCANS
 
 
 def _ends(content: bytes, place: int) -> bool:
