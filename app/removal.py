@@ -11,7 +11,11 @@ def stop_explanation(services: Services, explanation_id: str) -> None:
 
 
 def erase_explanation(services: Services, explanation_id: str) -> None:
-    """Remove an explanation with everything that belongs to it, now; a worker that runs it stops."""
+    """Remove an explanation with everything that belongs to it, now; a worker that runs it stops.
+
+    The record goes last: whoever asks for the same explanation once it is gone stores its image anew, and nobody takes
+    that away any more. What a worker writes meanwhile is swept.
+    """
+    services.blobs.discard(folder_of(explanation_id))
     services.expiry.delete(explanation_id)
     services.jobs.remove(explanation_id)
-    services.blobs.discard(folder_of(explanation_id))

@@ -17,7 +17,9 @@ from app.contract.errors import RiseError
 from app.contract.expiry import Expiry
 from app.contract.listing import Listing
 from app.contract.names import record_key
+from app.contract.queue import Jobs
 from app.dependencies import Services, existing_record
+from app.removal import erase_explanation
 from app.sweeper import Sweeper
 from tests.asking import explain
 from tests.conftest import Service, start_service, stop_service
@@ -97,6 +99,32 @@ def test_what_is_deleted_leaves_nothing_behind(house: House) -> None:
     house.sweeper.sweep_due(now=later(120))
     assert house.blobs.names("explanations") == []
     assert house.keys() == set()
+
+
+def test_what_is_asked_for_again_while_it_is_being_deleted_keeps_its_image(house: House) -> None:
+    def ask_again() -> None:
+        if house.store.create(a_record("one")):
+            house.blobs.put(image_blob("one"), b"again")
+
+    def discard(folder: str) -> None:
+        ask_again()
+        house.blobs.discard(folder)
+        ask_again()
+
+    def delete(name: str) -> None:
+        ask_again()
+        house.expiry.delete(name)
+        ask_again()
+
+    house.finish()
+    services = SimpleNamespace(
+        blobs=SimpleNamespace(discard=discard),
+        expiry=SimpleNamespace(delete=delete),
+        jobs=Jobs(house.redis, timeout_seconds=60),
+    )
+    erase_explanation(cast(Services, services), "one")
+    assert house.store.read("one") is not None
+    assert house.blobs.get(image_blob("one")) == b"again"
 
 
 def test_a_worker_that_writes_late_does_not_bring_a_deleted_explanation_back(house: House) -> None:
