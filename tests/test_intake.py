@@ -78,6 +78,22 @@ def test_a_jpeg_that_ends_early_is_refused_wherever_it_ends() -> None:
             Intake(Settings()).check(content[: int(share * len(content))])
 
 
+def test_at_a_glance_plain_jpegs_are_known_and_nothing_else_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, many = encoded(picture(), "JPEG"), encoded(picture(), "JPEG", progressive=True)
+    intake, others = Intake(Settings()), [many, encoded(picture(), "PNG"), b"no image", b""]
+    assert intake.glance(plain).info == Intake(Settings()).check(plain).info
+    broken = plain[: plain.index(b"\xff\xda")] + b"\xff\xda\x00\x02\x00\xff\xd9"
+    error = intake.glance(broken).error
+    assert error is not None
+    assert error.code == "unreadable-image"
+    opened: list[bytes] = []
+    monkeypatch.setattr("app.contract.images.open_image", opened.append)
+    for content in others:
+        seen = intake.glance(content)
+        assert (seen.info, seen.error) == (None, None)
+    assert opened == []
+
+
 def test_what_was_read_through_once_is_known_and_what_was_refused_is_refused_again() -> None:
     intake, good = Intake(Settings(max_image_bytes=100_000)), encoded(picture(), "PNG")
     broken = good[: len(good) // 2]

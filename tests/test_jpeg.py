@@ -65,6 +65,14 @@ def test_more_scans_than_any_encoder_writes_are_refused_before_they_are_gone_thr
         assert size_by(read_through, content[:-2] + more * scan + content[-2:]) == size
 
 
+def test_a_head_without_end_is_not_gone_through_at_a_glance() -> None:
+    content = WHOLE["plain"]
+    for comments, is_hollow in ((50, True), (200, False)):
+        longer = content[:2] + comments * b"\xff\xfe\x00\x02" + content[2:]
+        assert (without_pixels(longer) is not None) == is_hollow
+        assert size_by(read_through, longer) == (64, 48)
+
+
 @settings(max_examples=600, deadline=None)
 @given(
     st.sampled_from(sorted(WHOLE)),

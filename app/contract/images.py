@@ -54,12 +54,10 @@ class Unread(NamedTuple):
     Attributes:
         image: to be decoded; a JPEG with one scan without its pixels (`jpeg.py`), because a decoder refuses both.
         size: width and height in pixels, as they are stored.
-        is_hollow: whether it has no pixels.
     """
 
     image: Image.Image
     size: tuple[int, int]
-    is_hollow: bool = False
 
     @classmethod
     def of(cls, content: bytes) -> "Unread":
@@ -69,13 +67,23 @@ class Unread(NamedTuple):
             OSError, ValueError, SyntaxError, Image.DecompressionBombError: if there is none, by Pillow.
             RiseError: `unreadable-image` for a JPEG that would take for ever.
         """
-        hollow = without_pixels(content)
+        hollow = cls.without_pixels(content)
         if hollow is not None:
-            return cls(open_image(hollow.content), (hollow.width, hollow.height), is_hollow=True)
+            return hollow
         image = open_image(content)
         if image.format == "JPEG" and has_too_many_scans(content):
             raise RiseError("unreadable-image", "the image has more scans than are decoded here")
         return cls(image, image.size)
+
+    @classmethod
+    def without_pixels(cls, content: bytes) -> "Unread | None":
+        """Read the header of a JPEG with one scan; None for any other file, which is not even opened.
+
+        Raises:
+            OSError, ValueError, SyntaxError: if there is none, by Pillow.
+        """
+        hollow = without_pixels(content)
+        return None if hollow is None else cls(open_image(hollow.content), (hollow.width, hollow.height))
 
     def read_through(self) -> tuple[int, int]:
         """Read all that it takes to know that the image can be decoded, and return its upright width and height.

@@ -11,6 +11,7 @@ import numpy as np
 
 _START, _SCAN, _END = b"\xff\xd8", 0xDA, b"\xff\xd9"
 _MOST_SCANS = 64  # encoders write a dozen at most
+_MOST_SEGMENTS = 100  # before the pixels; cameras write some twenty
 _STUFFED, _RESTARTS = 0x00, range(0xD0, 0xD8)  # what may stand behind 0xFF within a scan
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are no frames
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a segment; none belongs before the first scan
@@ -40,7 +41,9 @@ def without_pixels(content: bytes) -> Hollow | None:
         None where nothing can be said: where something is missing or unusual, or there is more than one scan.
     """
     place, frames = len(_START) if content.startswith(_START) else len(content), []
-    while place + 4 <= len(content):
+    for _ in range(_MOST_SEGMENTS):
+        if place + 4 > len(content):
+            return None
         start, kind = content[place : place + 2]
         if start != _START[0] or kind in _ALONE or kind == _START[0]:
             return None
