@@ -37,6 +37,7 @@ _NO_NAMES = [
     "\U0001f600",
     "/~1",
 ]
+_REPEATED_BYTES = 50_000_000  # because what is sent has to be held here too
 _TEXTS = ["", " ", "\0", "é", "\u202e", "\ud800", "\U0001f600" * 50, "a" * 100_000, "../../etc/passwd", "top:0", "top:"]
 _TEXTS += [
     "top:999999",
@@ -255,7 +256,8 @@ def _text(draw: Draw, value: Any) -> bytes:
 
 def _form(draw: Draw, parts: list[tuple[str, bytes]]) -> tuple[str, str, bytes]:
     if draw.random() < 0.1:
-        parts += draw.choices(parts, k=draw.choice([1, 50, 2000]))
+        room = _REPEATED_BYTES // max(1, *(len(content) for _, content in parts))
+        parts += draw.choices(parts, k=draw.choice([1, 50, 2000]))[:room]
     draw.shuffle(parts)
     content = b"".join(_part(draw, name, value) for name, value in parts)
     end = draw.choices([f"--{_BOUNDARY}--\r\n", f"--{_BOUNDARY}", "", "--other--\r\n"], (85, 5, 5, 5))[0]
