@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 from torch import Tensor
@@ -44,3 +46,18 @@ def test_the_dearer_a_pass_the_larger_the_batch(clock: dict[str, float], price: 
 def test_a_batch_that_does_not_fit_is_not_chosen(clock: dict[str, float]) -> None:
     clock["pass"] = 1.0
     assert best_batch(model(room=8)) == 8
+
+
+def test_a_first_pass_that_takes_long_does_not_end_the_search(
+    clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.update({"pass": 1e-3, "image": 1e-6})
+    monkeypatch.setattr(batching, "_SECONDS", 0.5)
+    calls: list[int] = []
+
+    def forward(images: Tensor) -> Tensor:
+        calls.append(len(images))
+        time.sleep(0.6 if len(calls) == 1 else 0)  # as a GPU that loads its kernels
+        return torch.zeros(len(images), 1)
+
+    assert best_batch(Classifier(forward, ("it",), Preprocessing(size=(8, 8)))) == LARGEST
