@@ -163,7 +163,8 @@ def test_blocks_resumed_in_the_middle_are_the_blocks_of_an_undisturbed_run() -> 
     image = noise_image(40, 40)
     study = study_of(classifier(brightness_of(slice(0, 9), slice(0, 9))), image, masks=1000, until=1, keep=0.4)
     whole = effects_of(study)
-    pieces = [*list(study.run())[:3], *study.run(range(3, study.blocks))]
+    resumed = study.pipeline()
+    pieces = [*list(study.run())[:3], *map(resumed.block, range(3, study.blocks))]
     assert [block.index for block in pieces] == [block.index for block in whole]
     assert all(np.array_equal(a.effects, b.effects) for a, b in zip(whole, pieces, strict=True))
 
@@ -173,7 +174,7 @@ def test_more_masks_later_continue_the_same_explanation() -> None:
     black_box = classifier(brightness_of(slice(0, 9), slice(0, 9)))
     few = effects_of(study_of(black_box, image, masks=512, until=1))
     study = study_of(black_box, image, masks=1024, until=1)
-    more = few + list(study.run(range(len(few), study.blocks)))
+    more = few + list(map(study.pipeline().block, range(len(few), study.blocks)))
     assert np.array_equal(draw_blocks(study, more, image).values, map_of(study, image).values)
 
 
@@ -268,6 +269,6 @@ def test_an_explanation_that_is_left_half_done_disturbs_no_other(estimator: str)
     next(left)
     found = [next(others)]
     assert not torch.is_inference_mode_enabled()
-    left.close()  # type: ignore[attr-defined] # whenever its memory is freed
+    del left  # whenever its memory is freed
     found += others
     assert all(np.array_equal(block.effects, effects) for block, effects in zip(found, expected, strict=True))

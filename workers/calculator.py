@@ -28,9 +28,7 @@ class Calculator:
     def __init__(self, study: Study, model_id: str, *, when_halved: Callable[[], None]) -> None:
         self._study = study
         self._model_id = model_id
-        self._asked: list[int | None] = []
-        # One loop for all blocks, because it keeps its memory and a batch that was found to fit.
-        self._loop = study.run(iter(self._asked.pop, None), when_halved=when_halved)
+        self._pipeline = study.pipeline(when_halved=when_halved)
         self.seconds = 0.0
 
     @property
@@ -61,9 +59,8 @@ class Calculator:
             RiseError: `model-failed` or `out-of-memory`, naming the model.
         """
         started = time.monotonic()
-        self._asked.append(number)
         with blaming(self._model_id):
-            block = next(self._loop)
+            block = self._pipeline.block(number)
         if not np.isfinite(block.effects).all():
             raise RiseError("model-failed", f"model {self._model_id!r} gave scores that are not finite numbers")
         self.seconds = time.monotonic() - started

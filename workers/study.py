@@ -4,9 +4,8 @@ The worker's task and the command line both use it. The picture is on the device
 has said how outputs are scored; what is left is to take blocks until the caller has enough.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -23,7 +22,8 @@ from workers.fills import paint
 from workers.parameters import MaskingParameters
 from workers.preprocessing import Lens, lens_for, normalise, pixels, to_input
 from workers.saliency.designs import Design
-from workers.saliency.loop import Block, Scene, contrast_blocks, match_rates, published_blocks
+from workers.saliency.loop import Block, Launched, Scene, Steps, contrast_block, match_rates, published_block
+from workers.saliency.pipeline import Pipeline
 from workers.targets import Aim, Asked
 
 _PUBLISHED_BLOCK = 128
@@ -55,41 +55,24 @@ class Study:
     blocks: int
     warnings: tuple[str, ...] = ()
 
-    def run(
-        self, blocks: Iterable[int] | None = None, *, when_halved: Callable[[], None] = lambda: None
-    ) -> Iterator[Block]:
-        """Yield blocks, each as soon as it is done; halves the batch where memory runs out.
+    def run(self) -> Iterator[Block]:
+        """Yield all blocks, each as soon as it is done."""
+        pipeline = self.pipeline()
+        return map(pipeline.block, range(self.blocks))
+
+    def pipeline(self, *, when_halved: Callable[[], None] = lambda: None) -> Pipeline:
+        """Return what computes blocks by their numbers.
 
         Args:
-            blocks: their numbers, each looked at when its turn comes; None takes all.
-            when_halved: called each time.
+            when_halved: called each time when a batch was halved because memory ran out.
         """
-        scene, latest = self.scene, 0
-        numbers = iter(range(self.blocks) if blocks is None else blocks)
+        return Pipeline(self.scene, self._launch, self.blocks, when_halved=when_halved)
 
-        def noted() -> Iterator[int]:
-            nonlocal latest
-            for latest in numbers:  # noqa: UP028 - because each is noted
-                yield latest
-
-        todo: Iterator[int] = noted()
-        while True:
-            try:
-                yield from self._blocks(scene, todo)
-            except torch.OutOfMemoryError:
-                if scene.batch == 1:
-                    raise
-                when_halved()
-                scene = replace(scene, batch=scene.batch // 2)  # because a block is the same at any batch size
-                todo = itertools.chain([latest], noted())
-            else:
-                return
-
-    def _blocks(self, scene: Scene, blocks: Iterable[int]) -> Iterator[Block]:
+    def _launch(self, scene: Scene, block: int, room: Tensor) -> Steps[Launched]:
         if self.parameters.estimator == "contrast":
-            return contrast_blocks(scene, self.design, blocks)
+            return contrast_block(scene, self.design, block, room)
         weigh = self.method.weigh(self.parameters)
-        return published_blocks(scene, self.design, blocks, masks=self.block_size, weigh=weigh)
+        return published_block(scene, self.design, block, room, masks=self.block_size, weigh=weigh)
 
     @property
     def shrinks(self) -> bool:

@@ -1,12 +1,14 @@
-"""The masking loop: sample a block, render its masks, blend, ask the model, fit. A generator; the caller decides.
+"""The masking loop: sample a block, render its masks, blend, ask the model, fit. Generators that a `Pipeline` drives.
 
 It knows nothing of Redis, HTTP or RQ: progress, cancelling, checkpoints and early stop are the caller's business
-between two `next`. Memory is that of one batch of masked images, however many masks there are. Nothing waits for the
-device inside a block.
+between two blocks. Memory is that of one batch of masked images, however many masks there are. Nothing waits for the
+device inside a block: each step of a generator launches a batch, the last one the fit, and what comes out may still be
+on its way from the device.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +19,11 @@ from app.contract.geometry import Canvas
 from workers.saliency.designs import Design, sample_independently
 from workers.saliency.effects import balanced_effects, fitted_effects
 from workers.saliency.masks import blend, indicators, render
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""Launches one batch per step, and returns what comes of all of them."""
 
 Score = Callable[[Tensor], Tensor]
 """Masked images `[B, 3, H, W]` -> how much of each target is left, `[B, R]`."""
@@ -62,17 +69,49 @@ class Block:
     matched: NDArray[np.float32]
 
 
-def contrast_blocks(scene: Scene, design: Design, blocks: Iterable[int]) -> Iterator[Block]:
-    """Yield the cell effects of each block: the estimator of this project."""
+@dataclass(frozen=True)
+class Launched:
+    """A block whose numbers may still be on their way from the device.
+
+    Attributes:
+        index: number of the block.
+        masks: masks in it.
+        effects: as `Block`, in this machine's memory.
+        matched: likewise.
+        arrival: when both are there; None where they are there at once.
+    """
+
+    index: int
+    masks: int
+    effects: Tensor
+    matched: Tensor
+    arrival: torch.cuda.Event | None
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether `block` returns at once."""
+        return self.arrival is None or bool(self.arrival.query())  # type: ignore[no-untyped-call]  # torch's
+
+    def block(self) -> Block:
+        """Wait for the device and return the block."""
+        if self.arrival is not None:
+            self.arrival.synchronize()
+        return Block(self.index, self.masks, self.effects.numpy(), self.matched.numpy())
+
+
+def contrast_block(scene: Scene, design: Design, block: int, room: Tensor) -> Steps[Launched]:
+    """Find the cell effects of a block: the estimator of this project.
+
+    Args:
+        scene: what the loop looks at.
+        design: how states are sampled.
+        block: its number.
+        room: for one batch of masked images, from `room_for`.
+    """
     fit = balanced_effects if design.balanced else fitted_effects
-    room = _room(scene)
-    for block in blocks:
-        with torch.inference_mode():
-            hidden = indicators(_to(design.sample(block), scene), design.fills)
-            rows, columns = _weights(scene, *scene.canvas.shift(block))
-            scores = _scores(scene, hidden, rows, columns, room)
-            effects, matched = _array(fit(scores, hidden)), _array((scores > scene.match).float().mean(0))
-        yield Block(block, len(scores), effects, matched)  # outside, because the mode belongs to the thread
+    hidden = indicators(_to(design.sample(block), scene), design.fills)
+    scores = yield from _scores(scene, hidden, _weights(scene, *scene.canvas.shift(block)), room)
+    return _launched(block, len(scores), fit(scores, hidden), (scores > scene.match).float().mean(0))
 
 
 def match_rates(scene: Scene, design: Design, masks: int) -> NDArray[np.float32]:
@@ -80,8 +119,9 @@ def match_rates(scene: Scene, design: Design, masks: int) -> NDArray[np.float32]
     with torch.inference_mode():
         states, _ = sample_independently(design, _LOOK_AHEAD, masks)
         hidden = indicators(_to(states, scene), design.fills)
-        scores = _scores(scene, hidden, *_weights(scene, *scene.canvas.shift(0)), _room(scene))
-        return _array((scores > scene.match).float().mean(0))
+        scores = _result(_scores(scene, hidden, _weights(scene, *scene.canvas.shift(0)), room_for(scene)))
+        rates: NDArray[np.float32] = (scores > scene.match).float().mean(0).cpu().numpy()
+        return rates
 
 
 def _weights(scene: Scene, dy: int, dx: int) -> tuple[Tensor, Tensor]:
@@ -89,18 +129,29 @@ def _weights(scene: Scene, dy: int, dx: int) -> tuple[Tensor, Tensor]:
     return _to(vertical.rows(dy), scene), _to(horizontal.rows(dx), scene)
 
 
-def _scores(scene: Scene, hidden: Tensor, rows: Tensor, columns: Tensor, room: Tensor) -> Tensor:
-    """Return the scores of all masks of a block, `[N, R]` float32, batch by batch."""
+def _scores(scene: Scene, hidden: Tensor, weights: tuple[Tensor, Tensor], room: Tensor) -> Steps[Tensor]:
+    """Find the scores of all masks of a block, `[N, R]` float32, batch by batch."""
     differences = scene.fills - scene.image
     scores = []
     for start in range(0, hidden.shape[1], scene.batch):
-        masks = render(hidden[:, start : start + scene.batch], rows, columns)
+        masks = render(hidden[:, start : start + scene.batch], *weights)
         masked = blend(scene.image, differences, masks, out=room)
         scores.append(scene.score(masked).float())
+        yield
     return torch.cat(scores)
 
 
-def _room(scene: Scene) -> Tensor:
+def _result(steps: Steps[T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def room_for(scene: Scene) -> Tensor:
+    """Return room for one batch of masked images, `[B, 3, H, W]`."""
     return scene.image.new_empty((scene.batch, *scene.image.shape))
 
 
@@ -108,41 +159,32 @@ PublishedMap = Callable[[Tensor, Tensor], Tensor]
 """Scores `[B, R]` and masks `[1+K, B, H, W]` (kept, then hidden by each fill) -> their sum `[R, K, H, W]`."""
 
 
-def published_blocks(
-    scene: Scene, design: Design, blocks: Iterable[int], *, masks: int, weigh: PublishedMap
-) -> Iterator[Block]:
-    """Yield the mean of weighted masks of each block, at full resolution: the estimators as published.
+def published_block(
+    scene: Scene, design: Design, block: int, room: Tensor, *, masks: int, weigh: PublishedMap
+) -> Steps[Launched]:
+    """Find the mean of weighted masks of a block, at full resolution: the estimators as published.
 
     Args:
         scene: what the loop looks at.
         design: grid, keep probability, fills and seed; its blocks are not used.
-        blocks: numbers of the blocks.
+        block: its number.
+        room: for one batch of masked images, from `room_for`.
         masks: masks in a block; a block only groups masks here, each has its own shift.
         weigh: how scores weigh masks, which is what sets the published methods apart.
     """
-    room = _room(scene)
-    for block in blocks:
-        with torch.inference_mode():
-            states, uniform = sample_independently(design, block, masks)
-            hidden = indicators(_to(states, scene), design.fills)
-            done = _published_block(scene, block, hidden, uniform, weigh, room)
-        yield done  # outside, because the mode belongs to the thread
-
-
-def _published_block(
-    scene: Scene, block: int, hidden: Tensor, uniform: NDArray[np.int64], weigh: PublishedMap, room: Tensor
-) -> Block:
+    states, uniform = sample_independently(design, block, masks)
+    hidden = indicators(_to(states, scene), design.fills)
     total, matched = torch.zeros(()), torch.zeros(())
     differences = scene.fills - scene.image
-    for start in range(0, hidden.shape[1], scene.batch):
+    for start in range(0, masks, scene.batch):
         part = slice(start, start + scene.batch)
-        masks = render(hidden[:, part], *weights_of_each(scene, uniform[part]))
-        scores = scene.score(blend(scene.image, differences, masks, out=room)).float()
-        kept = 1 - masks.sum(0, keepdim=True)
-        total = total.to(scores.device) + weigh(scores, torch.cat([kept, masks]))
+        drawn = render(hidden[:, part], *weights_of_each(scene, uniform[part]))
+        scores = scene.score(blend(scene.image, differences, drawn, out=room)).float()
+        kept = 1 - drawn.sum(0, keepdim=True)
+        total = total.to(scores.device) + weigh(scores, torch.cat([kept, drawn]))
         matched = matched.to(scores.device) + (scores > scene.match).float().sum(0)
-    count = hidden.shape[1]
-    return Block(block, count, _array(total / count), _array(matched / count))
+        yield
+    return _launched(block, masks, total / masks, matched / masks)
 
 
 def weights_of_each(scene: Scene, uniform: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -154,9 +196,14 @@ def weights_of_each(scene: Scene, uniform: NDArray[np.int64]) -> tuple[Tensor, T
 
 
 def _to(array: NDArray[np.generic], scene: Scene) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(scene.image.device, non_blocking=True)
+    """Send an array to the device; from pinned memory, because from any other the copy waits for the device."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    pinned = tensor.pin_memory() if scene.image.is_cuda else tensor
+    return pinned.to(scene.image.device, non_blocking=True)
 
 
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.float().cpu().numpy()
-    return array
+def _launched(block: int, masks: int, effects: Tensor, matched: Tensor) -> Launched:
+    """Send what a block says to this machine's memory; to pinned memory, which torch takes where nobody waits."""
+    sent, rates = (tensor.float().to("cpu", non_blocking=True) for tensor in (effects, matched))
+    arrival = torch.cuda.current_stream(effects.device).record_event() if effects.is_cuda else None
+    return Launched(block, masks, sent, rates, arrival)

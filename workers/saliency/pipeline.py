@@ -1,0 +1,100 @@
+"""Drives the masking loop block by block, at a batch that fits, so that a device never waits for its host.
+
+A GPU computes while this process goes on. While it is busy with one block the next one begins here, so that it has work
+when the caller looks at what came out; without that, explanations took 5 to 8 % longer on an H100. Only one batch runs
+ahead, and never more than two are under way: a worker that is asked to leave leaves soon, and each launch is a true
+sign of life. Where everything is there at once, as on a CPU, nothing runs ahead.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from workers.saliency.loop import Block, Launched, Scene, Steps, room_for
+
+Launch = Callable[[Scene, int, Tensor], Steps[Launched]]
+"""Scene, number of a block, room for one batch of masked images -> the steps that launch the block."""
+
+_BATCHES_UNDER_WAY = 2
+
+
+class Pipeline:
+    """Computes blocks by their numbers, in any order; going up one by one is fastest.
+
+    Args:
+        scene: what the loop looks at.
+        launch: how a block is launched.
+        blocks: number of blocks at most.
+        when_halved: called each time when a batch was halved because memory ran out.
+    """
+
+    def __init__(self, scene: Scene, launch: Launch, blocks: int, *, when_halved: Callable[[], None]) -> None:
+        self._scene = scene
+        self._launch = launch
+        self._blocks = blocks
+        self._when_halved = when_halved
+        self._room: Tensor | None = None
+        self._ahead: dict[int, Steps[Launched]] = {}  # at most one, begun before anybody has asked for it
+        self._under_way: deque[torch.cuda.Event] = deque()
+
+    def block(self, number: int) -> Block:
+        """Return a block; halves the batch where memory runs out.
+
+        Raises:
+            torch.OutOfMemoryError: if not even one masked image fits.
+        """
+        launched = self._launched(number)
+        if not launched.has_arrived and number + 1 < self._blocks:
+            self._begin(number + 1)
+        return launched.block()
+
+    def _launched(self, number: int) -> Launched:
+        steps = self._ahead.pop(number, None)
+        self._ahead.clear()
+        while True:
+            try:
+                return self._to_the_end(steps or self._steps(number))
+            except torch.OutOfMemoryError:
+                if self._scene.batch == 1:
+                    raise
+                steps = None
+                self._halve()
+
+    def _begin(self, number: int) -> None:
+        steps = self._steps(number)
+        try:
+            self._step(steps)
+        except torch.OutOfMemoryError:  # when its turn comes it will see for itself
+            return
+        self._ahead[number] = steps
+
+    def _steps(self, number: int) -> Steps[Launched]:
+        if self._room is None:
+            self._room = room_for(self._scene)
+        return self._launch(self._scene, number, self._room)
+
+    def _to_the_end(self, steps: Steps[Launched]) -> Launched:
+        while True:
+            try:
+                self._step(steps)
+            except StopIteration as end:
+                launched: Launched = end.value
+                return launched
+
+    def _step(self, steps: Steps[Launched]) -> None:
+        while len(self._under_way) >= _BATCHES_UNDER_WAY:
+            self._under_way.popleft().synchronize()
+        with torch.inference_mode():  # around each step, because the mode belongs to the thread
+            next(steps)
+        if self._scene.image.is_cuda:
+            self._under_way.append(torch.cuda.current_stream(self._scene.image.device).record_event())
+
+    def _halve(self) -> None:
+        self._when_halved()
+        self._room = None
+        self._scene = replace(
+            self._scene, batch=self._scene.batch // 2
+        )  # because a block is the same at any batch size
