@@ -8,7 +8,7 @@ import argparse
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,16 +30,24 @@ class Section:
     Attributes:
         title: its heading.
         measure: options of the command line -> its rows.
+        devices: kinds of devices on which it is measured unless sections are named.
     """
 
     title: str
-    measure: Callable[[argparse.Namespace], list[Row]]
+    measure: Callable[[argparse.Namespace], Iterable[Row]]
+    devices: tuple[str, ...] = ("cpu",)
 
 
-def loop_rows(options: argparse.Namespace) -> list[Row]:
+def loop_rows(options: argparse.Namespace) -> Iterable[Row]:
     from bench import loop  # noqa: PLC0415 - each section needs other packages
 
     return loop.rows(torch.device(options.device), options.rounds)
+
+
+def library_rows(options: argparse.Namespace) -> Iterable[Row]:
+    from bench import libraries  # noqa: PLC0415
+
+    return libraries.rows(torch.device(options.device))
 
 
 def peer_rows(options: argparse.Namespace) -> list[Row]:
@@ -110,11 +118,12 @@ def efficiency_rows(options: argparse.Namespace) -> list[Row]:
 
 
 SECTIONS = {
-    "loop": Section("The loop beside the model", loop_rows),
+    "loop": Section("The loop beside the model", loop_rows, ("cpu", "cuda")),
+    "libraries": Section("Models of libraries", library_rows, ("cuda",)),
     "peers": Section("The loop alone, and others", peer_rows),
     "runtimes": Section("Runtimes", runtime_rows),
     "memory": Section("Memory", memory_rows),
-    "service": Section("The service", service_rows),
+    "service": Section("The service", service_rows, ("cpu", "cuda")),
     "load": Section("Load", load_rows),
     "sharing": Section("Several workers", sharing_rows),
     "overload": Section("Overload", overload_rows),
@@ -125,7 +134,7 @@ SECTIONS = {
 
 def main() -> None:
     options = parsed()
-    names = options.only or (list(SECTIONS) if options.device == "cpu" else ["loop"])
+    names = options.only or [name for name, section in SECTIONS.items() if options.device in section.devices]
     for name in names:
         section = SECTIONS[name]
         sys.stdout.write(f"{section.title}\n")
@@ -143,7 +152,7 @@ def parsed() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to measure; the others stay as they are")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU only the loop's rows are measured")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, where fewer sections are measured")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--soak", type=int, default=2000, help="explanations of the soak rows")
     parser.add_argument("--images", type=int, default=20, help="pictures of the sample-efficiency rows")

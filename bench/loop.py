@@ -1,6 +1,7 @@
 """The loop beside the model: explaining must cost what the model's own forward passes cost."""
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -35,14 +36,19 @@ def masks_of(study: Study) -> int:
     return study.blocks * study.block_size
 
 
+def batch_of(study: Study) -> int:
+    """Return how many pictures the model gets at once: no more than a block has."""
+    return min(study.scene.batch, study.block_size)
+
+
 def explain(study: Study) -> None:
     for _ in study.run():
         pass
 
 
 def forward(study: Study, black_box: BlackBox) -> None:
-    """Ask the model about as many pictures as the study masks, and nothing else."""
-    batch = study.scene.image.expand(study.scene.batch, -1, -1, -1).contiguous()
+    """Ask the model about as many pictures as the study masks, at the same batch size, and nothing else."""
+    batch = study.scene.image.expand(batch_of(study), -1, -1, -1).contiguous()
     if study.scene.image.is_contiguous(memory_format=torch.contiguous_format) and batch.dim() == 4:
         batch = batch.to(memory_format=torch.channels_last)
     left = masks_of(study)
@@ -61,28 +67,27 @@ def forward_row(what: str, study: Study, measured: dict[str, list[float]], targe
     """Return the ratio of `explain` and `forward` of what was measured."""
     ratio, masks = median_ratio(measured, "explain", "forward"), masks_of(study)
     per_mask, rounds = statistics.median(measured["forward"]) / masks * 1000, len(measured["forward"])
-    value = f"{ratio:.3f} ({per_mask:.2f} ms forward, {masks:,} masks, batch {study.scene.batch}, {rounds} rounds)"
+    value = f"{ratio:.3f} ({per_mask:.2f} ms forward, {masks:,} masks, batch {batch_of(study)}, {rounds} rounds)"
     return Row(what, value, f"<= {target}", ratio <= target)
 
 
-def rows(device: torch.device, rounds: int) -> list[Row]:
-    """Return explain over forward for classifiers and detectors."""
+def rows(device: torch.device, rounds: int) -> Iterator[Row]:
+    """Yield explain over forward for classifiers and detectors."""
     gpu = device.type == "cuda"
     dtype, target = (torch.bfloat16, 1.05) if gpu else (torch.float32, 1.03)
     size = "ResNet-50, bfloat16" if gpu else "ResNet-18, float32"
     depths = (3, 4, 6, 3) if gpu else (2, 2, 2, 2)
     model = classifier(residual_network(depths, bottleneck=gpu), device=device, dtype=dtype)
     batch = best_batch(model)
-    masks = 8000 if gpu else 256
-    found = []
+    masks = 4000 if gpu else 256
     for asked, words in (("top:5", "5 targets"), ("top:999", "999 targets and the effects of all 1,000 classes")):
         study = study_of(model, "rise", batch, asked, masks=masks, grid=8)
-        found.append(ratio_row(f"RISE: explain / forward, {size}, 224 x 224, {words}", study, model, target, rounds))
-    return found + detector_rows(device, dtype, rounds)
+        yield ratio_row(f"RISE: explain / forward, {size}, 224 x 224, {words}", study, model, target, rounds)
+    yield from detector_rows(device, dtype, rounds)
 
 
-def detector_rows(device: torch.device, dtype: torch.dtype, rounds: int, masks: int = 5000) -> list[Row]:
-    """Return D-RISE at 16 x 16 cells: explain over forward, and twenty targets over one."""
+def detector_rows(device: torch.device, dtype: torch.dtype, rounds: int, masks: int = 5000) -> Iterator[Row]:
+    """Yield D-RISE at 16 x 16 cells: explain over forward, and twenty targets over one."""
     detector = one_stage_detector(device=device, dtype=dtype)
     batch = best_batch(detector)
     options = {"masks": masks, "grid": 16, "threshold": 0.0, "max_targets": 20, "rescue": False}
@@ -100,12 +105,10 @@ def detector_rows(device: torch.device, dtype: torch.dtype, rounds: int, masks: 
         warm_up=[partial(explain, replace(study, blocks=1)) for study in (twenty, one)],
     )
     what = "D-RISE: explain / forward, 16 x 16 cells, 20 targets, one-stage detector on a ResNet-18, 224 x 224, "
+    yield forward_row(what + "300 proposals, 80 classes", twenty, measured, 1.05)
     ratio = median_ratio(measured, "explain", "one")
     value = f"{ratio:.3f} ({masks_of(one):,} masks, {rounds} rounds)"
-    return [
-        forward_row(what + "300 proposals, 80 classes", twenty, measured, 1.05),
-        Row("D-RISE: 20 targets / 1 target", value, "<= 1.05", ratio <= 1.05),
-    ]
+    yield Row("D-RISE: 20 targets / 1 target", value, "<= 1.05", ratio <= 1.05)
 
 
 def null_study(masks: int) -> Study:
