@@ -81,6 +81,9 @@ async def _send(url: str, request: HostileRequest) -> bytes:
                 answer = await reader.read(-1)
     except ConnectionError:
         pass
+    except TimeoutError as error:
+        error.add_note(f"no answer to {request.kind}, {request.manner}: {request.content[:2000]!r}")
+        raise
     finally:
         writer.transport.abort()
     return answer.removeprefix(_GO_ON)
