@@ -62,6 +62,7 @@ from app.routes import (
     monitoring,
 )
 from app.shortcuts import Shortcut, Shortcuts
+from app.slow_bodies import SlowBodies
 from app.strays import Shepherd
 from app.submission import Submission
 from app.sweeper import Sweeper
@@ -99,6 +100,7 @@ def front_end(
     app.add_middleware(BodyLimit, max_body_size=limit, elsewhere=limits_of_many, refuse=refuse)
     if not traced:  # because it is FastAPI that names spans after routes
         app.add_middleware(Shortcuts, shortcuts=shortcuts)
+    app.add_middleware(SlowBodies, seconds=settings.body_seconds)
     if settings.keys == "on":
         app.add_middleware(RateLimitFields)
     app.add_middleware(Requests)

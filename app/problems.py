@@ -39,6 +39,7 @@ STATUS = {
     "url-not-allowed": 422,
     "image-not-fetched": 422,
     "malformed-request": 400,
+    "request-timeout": 408,
     "image-too-large": 413,
     "request-too-large": 413,
     "batch-too-large": 413,
@@ -67,6 +68,7 @@ _CODE_OF_STATUS = {
     404: "not-found",
     405: "method-not-allowed",
     406: "not-acceptable",
+    408: "request-timeout",
     413: "request-too-large",
     415: "unsupported-media-type",
 }

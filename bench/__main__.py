@@ -86,7 +86,8 @@ def load_rows(options: argparse.Namespace) -> list[Row]:
     from tests.conftest import start_service, stop_service  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
-        running = start_service(Path(folder) / "data", RISE_MAX_QUEUED="1000000", RISE_HEARTBEAT_SECONDS="30")
+        settings = {"RISE_MAX_QUEUED": "1000000", "RISE_HEARTBEAT_SECONDS": "30", "RISE_BODY_SECONDS": "5"}
+        running = start_service(Path(folder) / "data", **settings)
         try:
             return [*load.rows(running, options.rounds), *hostility.rows(running)]
         finally:

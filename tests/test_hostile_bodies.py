@@ -20,7 +20,7 @@ QUICK = {"model": "shapes", "masks": "64", "until": "1"}
 @pytest.fixture
 def attacked(tmp_path: Path) -> Iterator[Service]:
     """A service of its own that refuses nothing because its queue is full."""
-    running = start_service(tmp_path / "data", RISE_MAX_QUEUED="1000000")
+    running = start_service(tmp_path / "data", RISE_MAX_QUEUED="1000000", RISE_BODY_SECONDS="5")
     yield running
     stop_service(running)
 

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, width times height.")
     max_batch_bytes: int = Field(500_000_000, ge=1, description="Largest upload of many images, packed and unpacked.")
     max_batch_images: int = Field(1000, ge=1, description="Most images of one batch.")
+    body_seconds: float = Field(
+        60.0, gt=0, description="Longest time between two pieces of a request's body; then it is answered by 408."
+    )
     max_wait_seconds: float = Field(60.0, ge=0, description="Longest time that a request is held.")
     max_queued: int = Field(1000, ge=1, description="Explanations that may wait on one queue; more are refused.")
     max_queued_seconds: float = Field(
