@@ -84,6 +84,10 @@ def stop_service(service: Service) -> int:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service with one worker, shared by all tests that do not break it."""
     running = start_service(tmp_path_factory.mktemp("service") / "data")
+    for _ in range(300):  # because it is ready with its first model
+        if all(model["state"] != "loading" for model in httpx2.get(f"{running.url}/v1/models", timeout=60).json()):
+            break
+        time.sleep(0.1)
     yield running
     stop_service(running)
 
