@@ -1,10 +1,13 @@
 """Request bodies to plain fields: a form with a file, or JSON. Both mean the same request."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, NamedTuple, NoReturn
 
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.responses import Response
 
 from app.contract.errors import RiseError, wrong_field
 from app.contract.schemas import JsonObject
@@ -15,6 +18,9 @@ _PLAIN_TEXT = {"model", "method", "callback", "image_url", "image_id"}  # never 
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}  # what Python's own HTTP clients write into forms
 _IMAGE_FIELDS = ("image", "image_url", "image_id")
 _MAX_JSON_BYTES = 30_000_000
+_MUCH = 1_000_000  # bytes of JSON that are not read on the event loop
+_STEP = 65_536
+MOST_VALUES = 100_000  # of a JSON body
 
 
 class Body(NamedTuple):
@@ -34,7 +40,8 @@ async def read_body(request: Request) -> Body:
     if media_type == "multipart/form-data":
         return _from_form(await read_form(request))
     if media_type == "application/json":
-        return _from_json(await request.body())
+        content = await request.body()
+        return await run_in_threadpool(_from_json, content) if len(content) > _MUCH else _from_json(content)
     raise unsupported(media_type)
 
 
@@ -104,15 +111,16 @@ async def read_json(request: Request) -> JsonObject:
         content += part
         if len(content) > _MAX_JSON_BYTES:
             raise RiseError("request-too-large", f"a JSON body has at most {_MAX_JSON_BYTES} bytes here; send files")
-    return read_object(bytes(content))
+    return await run_in_threadpool(read_object, bytes(content))
 
 
-def read_object(content: bytes) -> JsonObject:
+def read_object(content: bytes, *, most_values: int = MOST_VALUES) -> JsonObject:
     """Return the fields of a JSON body.
 
     Raises:
-        RiseError: `malformed-request`.
+        RiseError: `malformed-request`, or `request-too-large` for more values.
     """
+    check_values(content, most_values)
     try:
         fields = _parsed(content.decode())
     except (ValueError, RecursionError) as cause:
@@ -120,6 +128,37 @@ def read_object(content: bytes) -> JsonObject:
     if not isinstance(fields, dict):
         raise RiseError("malformed-request", "the body is not a JSON object")
     return fields
+
+
+def check_values(content: bytes, most: int) -> None:
+    """Refuse JSON of more values than anybody needs, before it is parsed, which keeps the interpreter to itself.
+
+    Raises:
+        RiseError: `request-too-large`.
+    """
+    seen = 0
+    for place in range(0, len(content), _STEP):
+        seen += content.count(b",", place, place + _STEP)  # one between each two; lists in lists soon nest too deep
+        if seen > most:
+            raise RiseError(
+                "request-too-large", f"a JSON body holds at most {most:,} values here; send pictures as files"
+            )
+
+
+class JsonRoute(APIRoute):
+    """A route whose JSON body FastAPI parses, once its values are counted."""
+
+    most_values = MOST_VALUES
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers requests."""
+        handle = super().get_route_handler()
+
+        async def counted(request: Request) -> Response:
+            check_values(await request.body(), self.most_values)
+            return await handle(request)
+
+        return counted
 
 
 def _parsed(text: str) -> Any:

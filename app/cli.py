@@ -21,6 +21,7 @@ from app.commands.keys import keys_cli
 from app.commands.kserve import kserve
 from app.commands.models import models, predict
 from app.commands.openapi import openapi
+from app.connections import Connection
 from app.contract.announcements import announcements
 from app.contract.connection import connect
 from app.contract.errors import RiseError
@@ -104,6 +105,7 @@ def api() -> None:
         host=settings.host,
         port=settings.port,
         access_log=False,
+        http=Connection,
         timeout_graceful_shutdown=STREAMS_END_SECONDS,
     )
 

@@ -1,11 +1,10 @@
 """Where the image of a request comes from: its bytes, an address to fetch it from, or an earlier upload."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.base64_text import decoded
 from app.contract.errors import wrong_field
 
 
@@ -48,12 +47,12 @@ def read_source(given: Any, *, field: str = "/image") -> Source:
     if not isinstance(content, str) or kind not in {"base64", "url", "id"}:
         raise wrong_field(field, 'write it as {"base64": "..."}, {"url": "https://..."} or {"id": "..."}')
     if kind == "base64":
-        return _decoded(content, f"{field}/base64")
+        return _file(content, f"{field}/base64")
     return ByUrl(content, f"{field}/url") if kind == "url" else ById(content, f"{field}/id")
 
 
-def _decoded(text: str, field: str) -> bytes:
+def _file(text: str, field: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as cause:
+        return decoded(text)
+    except ValueError as cause:
         raise wrong_field(field, "this is not base64") from cause

@@ -60,6 +60,7 @@ _TEXTS += [
     "https://a:99999/",
     "file:///etc/passwd",
 ]
+_DENSE = "[" + "1," * 3_000_000 + "1]"
 _NUMBERS = [0, -1, -(2**63), 2**63, 2**64, 10**300, 1e308, -0.0, 0.1, 1e-320, 5, 64]
 
 
@@ -206,7 +207,7 @@ def _as_json(draw: Draw, fields: Any) -> tuple[str, str, bytes]:
     text = _dumped(draw, fields)
     if draw.random() < 0.1:
         text = draw.choice(
-            ["[" * 100_000, '{"a":' * 100_000, "", "null", "[]", '"x"', text * 2, text.replace("1", "NaN")]
+            ["[" * 100_000, '{"a":' * 100_000, "", "null", "[]", '"x"', _DENSE, text * 2, text.replace("1", "NaN")]
         )
     spoiled, content = _spoil(draw, text.encode("utf-8", "surrogatepass"))
     return f"json{spoiled}", "application/json", content

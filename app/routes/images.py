@@ -56,7 +56,7 @@ async def upload(request: Request, services: Service, caller: Explainer) -> Imag
                 raise wrong_field("/image", "send at least one file")
             return ImageList(images=[await _keep_file(services, caller, *named, len(files)) for named in files])
     if media_type == "application/json":
-        sources = _sources(await read_json(request))
+        sources = await run_in_threadpool(_sources, await read_json(request))
         return ImageList(images=[await _keep(services, caller, source, field) for field, source in sources.items()])
     raise unsupported(media_type)
 

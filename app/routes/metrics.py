@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 from fastapi.openapi.models import Example
 
+from app.bodies import JsonRoute
 from app.contract.errors import RiseError, wrong_field
 from app.contract.queue import MEASURE
 from app.contract.schemas import MetricResult, MetricsRequest, Status
 from app.dependencies import Explainer, Service, call_worker, existing_record
 from app.openapi import PROBLEMS
 
-router = APIRouter(prefix="/v1/explanations", tags=["metrics"], responses=PROBLEMS)
+router = APIRouter(prefix="/v1/explanations", tags=["metrics"], responses=PROBLEMS, route_class=JsonRoute)
 
 Asked = Annotated[
     MetricsRequest,

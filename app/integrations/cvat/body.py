@@ -1,11 +1,10 @@
 """The body of an invocation: an image in base64, a threshold, and what an annotator has drawn."""
 
-import base64
-import binascii
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from app.base64_text import decoded
 from app.bodies import read_object
 from app.contract.errors import FieldError, RiseError, wrong_field
 from app.contract.schemas import Box, ImageInfo
@@ -70,6 +69,6 @@ def _file(text: object) -> bytes:
     if not isinstance(text, str) or not text:
         raise wrong_field("/image", "send an image in base64")
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as cause:
+        return decoded(text)
+    except ValueError as cause:
         raise wrong_field("/image", "this is not base64") from cause

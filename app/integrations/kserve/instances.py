@@ -4,8 +4,6 @@ Numbers become a PNG, which loses nothing of eight bits, so that everything behi
 take more memory than anything else that a request may hold, and are counted before they are parsed.
 """
 
-import base64
-import binascii
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from app.base64_text import decoded
 from app.bodies import read_object
 from app.contract.errors import RiseError, wrong_field
 from app.contract.schemas import JsonObject
@@ -46,7 +45,7 @@ def read_instances(content: bytes) -> Asked:
     if sum(map(content.count, (b",", b"[", b"{"))) > MOST_NUMBERS:
         detail = f"a request holds at most {MOST_NUMBERS:,} numbers; send large pictures as files: {_FORMS}"
         raise RiseError("request-too-large", detail)
-    fields = read_object(content)
+    fields = read_object(content, most_values=MOST_NUMBERS)
     instances, parameters = fields.pop("instances", None), fields.pop("parameters", None)
     if fields:
         raise wrong_field(f"/{next(iter(fields))}", "a request has instances and parameters, and nothing else")
@@ -67,8 +66,8 @@ def _image(instance: Any, field: str) -> bytes:
     if not isinstance(inner, dict) or inner.keys() != {"b64"} or not isinstance(inner["b64"], str):
         raise wrong_field(field, _FORMS)
     try:
-        return base64.b64decode(inner["b64"], validate=True)
-    except (binascii.Error, ValueError) as cause:
+        return decoded(inner["b64"])
+    except ValueError as cause:
         raise wrong_field(field, "this is not base64") from cause
 
 

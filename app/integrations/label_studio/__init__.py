@@ -19,6 +19,7 @@ import httpx2
 from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.bodies import JsonRoute
 from app.caller import Caller
 from app.contract.connection import connect
 from app.contract.errors import RiseError, wrong_field
@@ -60,7 +61,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Backend]]:
     await studio.close()
 
 
-router = APIRouter(prefix="/integrations/label-studio", include_in_schema=False, lifespan=_lifespan)
+class _Route(JsonRoute):
+    """Brush strokes that are drawn already come along, as numbers."""
+
+    most_values = 2_000_000
+
+
+router = APIRouter(prefix="/integrations/label-studio", include_in_schema=False, lifespan=_lifespan, route_class=_Route)
 
 
 async def _backend(request: Request) -> Backend:

@@ -5,12 +5,12 @@ would open all others too; every other host goes through the guard of `app/outbo
 """
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 
 import httpx2
 
+from app.base64_text import decoded
 from app.contract.errors import FieldError, RiseError
 from app.integrations.label_studio.studio import Studio
 from app.outbound.hosts import Refused, name_of
@@ -60,7 +60,7 @@ def locate(address: object, task: int, studio: httpx2.URL) -> Inside | Outside |
     if not isinstance(address, str) or not address:
         raise Refused("the task has no address of an image here")
     if found := _INLINE.match(address):
-        return Inline(_decoded(address[found.end() :]))
+        return Inline(_file(address[found.end() :]))
     if address.startswith(_CLOUDS):
         name = base64.urlsafe_b64encode(address.encode()).decode()
         return Inside((f"/tasks/{task}/presign/?fileuri={name}",))
@@ -70,10 +70,10 @@ def locate(address: object, task: int, studio: httpx2.URL) -> Inside | Outside |
     return Inside(_paths(url, studio.path.rstrip("/")))
 
 
-def _decoded(text: str) -> bytes:
+def _file(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as cause:
+        return decoded(text)
+    except ValueError as cause:
         raise Refused("the image in the task's data is not base64") from cause
 
 
