@@ -4,13 +4,14 @@ import asyncio
 import base64
 import json
 import re
-import socket
-from contextlib import suppress
 
 import httpx2
 import pytest
+import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from app import base64_text
 from app.base64_text import decoded
@@ -56,31 +57,39 @@ def test_what_is_not_base64_is_refused_in_pieces_too(text: str, monkeypatch: pyt
             decoded(text)
 
 
-def test_the_server_reads_a_connection_a_little_at_a_time() -> None:
+@pytest.mark.parametrize(
+    ("length", "most"), [("Content-Length: 1000000", 65_536), ("Transfer-Encoding: chunked", 32_768)]
+)
+def test_the_server_reads_a_little_at_a_time_and_least_of_what_comes_in_chunks(length: str, most: int) -> None:
     sizes: list[int] = []
 
     class Noting(Connection):
-        def __init__(self) -> None:
-            pass
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            with suppress(AttributeError):  # because nothing else of the server is here
-                super().connection_made(transport)
-
         def data_received(self, data: bytes) -> None:
             sizes.append(len(data))
+            super().data_received(data)
 
-        def connection_lost(self, exc: Exception | None) -> None:
+    async def take(_: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body", False):
             pass
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": b""})
 
     async def run() -> None:
-        server = await asyncio.get_running_loop().create_server(Noting, "127.0.0.1", 0)
-        address = server.sockets[0].getsockname()
-        with socket.create_connection(address) as client:
-            await asyncio.to_thread(client.sendall, bytes(1_000_000))
-        while sum(sizes) < 1_000_000:
-            await asyncio.sleep(0.01)
+        config = uvicorn.Config(take, log_level="critical", lifespan="off")
+        config.load()
+        state = ServerState()
+
+        def connect() -> Noting:
+            return Noting(config, state, {})
+
+        server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        body = b"7\r\nseventy\r\n" * 80_000 + b"0\r\n\r\n" if "chunked" in length else bytes(1_000_000)
+        writer.write(f"POST / HTTP/1.1\r\nHost: here\r\n{length}\r\n\r\n".encode() + body)
+        assert b" 204 " in await reader.read(-1)
+        writer.close()
         server.close()
 
     asyncio.run(run())
-    assert max(sizes) <= 65_536
+    assert sizes[0] <= 32_768
+    assert max(sizes) == most
