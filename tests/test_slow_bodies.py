@@ -91,5 +91,10 @@ def test_who_has_sent_everything_may_be_held_for_longer(impatient: Service, star
         assert answer.status_code == 202
         assert time.monotonic() - started >= 2 * PATIENCE_SECONDS
         here = answer.headers["Location"]
-        assert http.get(here, params={"wait": 2 * PATIENCE_SECONDS}).status_code == 200
+        with http.stream("GET", f"{here}/events") as stream:
+            listening = time.monotonic()
+            for _ in stream.iter_lines():
+                if time.monotonic() - listening > 3 * PATIENCE_SECONDS:
+                    break
+        assert time.monotonic() - listening > 3 * PATIENCE_SECONDS, "the stream ended before"
         assert http.delete(here).is_success
