@@ -23,7 +23,7 @@ from redis import Redis
 
 from bench.rows import Row
 from tests.attack import resident_bytes
-from tests.conftest import SAMPLES, Service, start_service, stop_service
+from tests.conftest import SAMPLES, Service, start_service, stop_service, wait_for_models
 from tests.loaders.environments import free_port
 from tests.storage.redises import redis_server
 
@@ -49,6 +49,7 @@ def rows(count: int = COUNT) -> list[Row]:
     """Explain so many pictures and compare."""
     with tempfile.TemporaryDirectory() as folder, _forgetful(Path(folder)) as (service, redis):
         pictures = _pictures(count)
+        wait_for_models(service)
         _work(service, redis, pictures[:2])
         time.sleep(1)
         base = _used(redis)

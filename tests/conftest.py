@@ -70,6 +70,14 @@ def _read_greeting(process: subprocess.Popen[str]) -> str:
     return lines
 
 
+def wait_for_models(service: Service) -> None:
+    """Wait until nothing loads any more: a service is ready with its first model."""
+    for _ in range(300):
+        if all(model["state"] != "loading" for model in httpx2.get(f"{service.url}/v1/models", timeout=60).json()):
+            return
+        time.sleep(0.1)
+
+
 def stop_service(service: Service) -> int:
     """Stop it as Ctrl-C does and return its exit code."""
     service.process.send_signal(signal.SIGINT)
@@ -84,10 +92,7 @@ def stop_service(service: Service) -> int:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service with one worker, shared by all tests that do not break it."""
     running = start_service(tmp_path_factory.mktemp("service") / "data")
-    for _ in range(300):  # because it is ready with its first model
-        if all(model["state"] != "loading" for model in httpx2.get(f"{running.url}/v1/models", timeout=60).json()):
-            break
-        time.sleep(0.1)
+    wait_for_models(running)
     yield running
     stop_service(running)
 
