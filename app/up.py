@@ -161,16 +161,8 @@ def _start_server(children: list[Child], data: Path, unix_socket: Path, stopping
 
 def _uvicorn(settings: Settings, port: int, front_end: str) -> list[str]:
     command = [sys.executable, "-m", "uvicorn", front_end, "--factory", "--no-access-log"]
-    command += [
-        "--host",
-        settings.host,
-        "--port",
-        str(port),
-        "--log-level",
-        "warning",
-        "--http",
-        "app.connections:Connection",
-    ]
+    command += ["--host", settings.host, "--port", str(port), "--log-level", "warning"]
+    command += ["--http", "app.connections:Connection"]
     return [*command, "--timeout-graceful-shutdown", str(STREAMS_END_SECONDS)]
 
 

@@ -95,6 +95,5 @@ class Pipeline:
     def _halve(self) -> None:
         self._when_halved()
         self._room = None
-        self._scene = replace(
-            self._scene, batch=self._scene.batch // 2
-        )  # because a block is the same at any batch size
+        # A block is the same at any batch size.
+        self._scene = replace(self._scene, batch=self._scene.batch // 2)
