@@ -2,6 +2,10 @@
 
 import asyncio
 import io
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,6 +33,39 @@ def test_a_photograph_becomes_a_map_in_one_line(client: Client) -> None:
     assert explanation.view.status is Status.SUCCEEDED
     assert explanation.view.targets[0].name == "star"
     assert Image.open(io.BytesIO(explanation.overlay(max_side=100))).width == 100
+
+
+def test_one_line_is_enough_and_holds_what_it_needs(service: Service) -> None:
+    assert Client(service.url).explain(STAR, model="shapes", masks=256).wait().map.ndim == 2
+
+
+def test_a_client_that_nobody_closes_does_not_keep_the_program_from_ending(service: Service) -> None:
+    program = f"from app.client import Client\nclient = Client({service.url!r})\nprint(len(client.models()))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) > 0
+    assert done.stderr == ""
+
+
+def test_a_client_that_nobody_holds_any_more_ends_its_thread(service: Service) -> None:
+    before = threading.active_count()
+    client = Client(service.url)
+    explanation = client.explain(STAR, model="shapes", masks=256)
+    del client
+    assert explanation.wait().view.status is Status.SUCCEEDED
+    del explanation
+    for _ in range(100):
+        if threading.active_count() <= before:
+            break
+        time.sleep(0.05)
+    assert threading.active_count() <= before
+
+
+def test_a_client_that_is_closed_says_so(service: Service) -> None:
+    client = Client(service.url)
+    client.close()
+    client.close()
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        client.models()
 
 
 def test_paths_bytes_pictures_and_pixels_are_the_same_image(client: Client) -> None:

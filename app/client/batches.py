@@ -11,11 +11,11 @@ from typing import IO, Any, Literal, Protocol, Self
 
 import anyio
 import httpx2
-from anyio.from_thread import BlockingPortal
 
 from app.batches.views import BatchView, MemberView
 from app.client import calls
 from app.client.answers import values_in
+from app.client.background import Background
 from app.client.calls import Call
 from app.client.problems import refuse
 
@@ -124,8 +124,8 @@ class AsyncBatch:
 class Batch:
     """A batch on the service, for programs without an event loop; see `AsyncBatch`."""
 
-    def __init__(self, portal: BlockingPortal, batch: AsyncBatch) -> None:
-        self._portal = portal
+    def __init__(self, background: Background, batch: AsyncBatch) -> None:
+        self._background = background
         self._batch = batch
 
     @property
@@ -135,35 +135,35 @@ class Batch:
 
     def refresh(self) -> Self:
         """Read it again."""
-        self._portal.call(self._batch.refresh)
+        self._background.call(self._batch.refresh)
         return self
 
     def wait(self, seconds: float = float("inf")) -> Self:
         """Wait until all its images have ended, however they have; see `AsyncBatch.wait`."""
-        self._portal.call(self._batch.wait, seconds)
+        self._background.call(self._batch.wait, seconds)
         return self
 
     def members(self) -> Iterator[MemberView]:
         """Yield its images in the order in which they were sent, with their explanations or problems."""
         members = self._batch.members()
         try:
-            while (member := self._portal.call(partial(anext, members, None))) is not None:
+            while (member := self._background.call(partial(anext, members, None))) is not None:
                 yield member
         finally:
-            self._portal.call(members.aclose)
+            self._background.call(members.aclose)
 
     def download(self, path: str | Path, kind: BatchFile = "archive", **options: Any) -> Path:
         """Write what there is of it into a file, as it comes; see `AsyncBatch.download`."""
-        return self._portal.call(partial(self._batch.download, path, kind, **options))
+        return self._background.call(partial(self._batch.download, path, kind, **options))
 
     def cancel(self) -> Self:
         """Stop it; what has ended stays."""
-        self._portal.call(self._batch.cancel)
+        self._background.call(self._batch.cancel)
         return self
 
     def delete(self) -> None:
         """Remove it with the explanations that it made."""
-        self._portal.call(self._batch.delete)
+        self._background.call(self._batch.delete)
 
 
 async def written(response: httpx2.Response, file: IO[bytes]) -> None:

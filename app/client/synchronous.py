@@ -1,14 +1,12 @@
 """The client for programs without an event loop: the asynchronous one, run in a thread of its own."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
 from app.client.asynchronous import AsyncClient, AsyncExplanation, Map, Mask
+from app.client.background import Background
 from app.client.batches import Batch
 from app.client.calls import Picture
 from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
@@ -21,26 +19,24 @@ Result = TypeVar("Result")
 class Client:
     """Talks to a service; see `AsyncClient` for arguments and errors.
 
-    Use it as a context, or close it.
+    Use it as a context, or close it; it is closed at last when neither it nor anything that it gave is used any more.
     """
 
     def __init__(self, url: str, key: str | None = None, **options: Any) -> None:
-        self._open = ExitStack()
-        self._portal = self._open.enter_context(start_blocking_portal())
         self._client = AsyncClient(url, key, **options)
-        self._open.callback(self._portal.call, self._client.close)
+        self._background = Background(self._client.close)
 
     def explain(self, image: Picture, *, model: str, **fields: Any) -> "Explanation":
         """Ask for an explanation; returns at once. See `AsyncClient.explain`."""
-        return Explanation(self._portal, self._run(self._client.explain, image, model=model, **fields))
+        return Explanation(self._background, self._run(self._client.explain, image, model=model, **fields))
 
     def explanation(self, explanation_id: str) -> "Explanation":
         """Return an explanation that exists."""
-        return Explanation(self._portal, self._run(self._client.explanation, explanation_id))
+        return Explanation(self._background, self._run(self._client.explanation, explanation_id))
 
     def batch(self, paths: Iterable[str | Path], *, model: str, **fields: Any) -> Batch:
         """Ask one question about many image files; returns as soon as they are sent. See `AsyncClient.batch`."""
-        return Batch(self._portal, self._run(self._client.batch, paths, model=model, **fields))
+        return Batch(self._background, self._run(self._client.batch, paths, model=model, **fields))
 
     def predict(self, image: Picture, *, model: str, limit: int = 10) -> list[Prediction]:
         """Return what a model sees in an image, the strongest first."""
@@ -60,11 +56,11 @@ class Client:
         *arguments: Parameters.args,
         **options: Parameters.kwargs,
     ) -> Result:
-        return self._portal.call(partial(function, *arguments, **options))
+        return self._background.call(function, *arguments, **options)
 
     def close(self) -> None:
         """Close the connections and end the thread."""
-        self._open.close()
+        self._background.close()
 
     def __enter__(self) -> Self:
         return self
@@ -76,8 +72,8 @@ class Client:
 class Explanation:
     """An explanation on the service; see `AsyncExplanation`."""
 
-    def __init__(self, portal: BlockingPortal, explanation: AsyncExplanation) -> None:
-        self._portal = portal
+    def __init__(self, background: Background, explanation: AsyncExplanation) -> None:
+        self._background = background
         self._explanation = explanation
 
     @property
@@ -93,48 +89,48 @@ class Explanation:
     @property
     def standard_error(self) -> Map:
         """The standard error of the first target's map, of its shape."""
-        return self._portal.call(self._explanation.standard_error, 0)
+        return self._background.call(self._explanation.standard_error, 0)
 
     def map_of(self, target: int | str) -> Map:
         """Return the map of a target by its index, or of any class by its name."""
-        return self._portal.call(self._explanation.map, target)
+        return self._background.call(self._explanation.map, target)
 
     def archive(self, target: int | str = 0) -> bytes:
         """Return a map with its error bars and all that belongs to it, as the bytes of a `.npz` file."""
-        return self._portal.call(self._explanation.archive, target)
+        return self._background.call(self._explanation.archive, target)
 
     def overlay(self, index: int = 0, **style: Any) -> bytes:
         """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""
-        return self._portal.call(partial(self._explanation.overlay, index, **style))
+        return self._background.call(partial(self._explanation.overlay, index, **style))
 
     def region(self, index: int = 0, *, level: float = 0.5) -> Mask:
         """Return the smallest region that holds a share of the positive saliency, `[H, W]`, true inside."""
-        return self._portal.call(partial(self._explanation.region, index, level=level))
+        return self._background.call(partial(self._explanation.region, index, level=level))
 
     def wait(self, seconds: float = float("inf")) -> Self:
         """Wait until it has succeeded; see `AsyncExplanation.wait`."""
-        self._portal.call(self._explanation.wait, seconds)
+        self._background.call(self._explanation.wait, seconds)
         return self
 
     def progress(self) -> Iterator[Progress]:
         """Yield its progress as it comes, until it has ended."""
         reports = self._explanation.progress()
         try:
-            while (report := self._portal.call(partial(anext, reports, None))) is not None:
+            while (report := self._background.call(partial(anext, reports, None))) is not None:
                 yield report
         finally:
-            self._portal.call(reports.aclose)
+            self._background.call(reports.aclose)
 
     def refresh(self) -> Self:
         """Read it again."""
-        self._portal.call(self._explanation.refresh)
+        self._background.call(self._explanation.refresh)
         return self
 
     def cancel(self) -> Self:
         """Stop it."""
-        self._portal.call(self._explanation.cancel)
+        self._background.call(self._explanation.cancel)
         return self
 
     def delete(self) -> None:
         """Remove it with everything that belongs to it."""
-        self._portal.call(self._explanation.delete)
+        self._background.call(self._explanation.delete)
