@@ -2,6 +2,10 @@
 
 A URL is `redis://`, `rediss://` (TLS), `unix://`, or names Sentinels (`sentinel.py`). Its query holds redis-py's
 options, such as `ssl_ca_certs`.
+
+Connections are not asked whether they are well before they are used (redis-py's `health_check_interval`): a server
+that cannot write to its disk refuses that question too, and would not be read from any more. What broke is tried again,
+and a peer that is gone without a word is found by TCP's keep-alive, which redis-py switches on.
 """
 
 import threading
@@ -38,9 +42,9 @@ def connect_patiently(url: str, *, seconds: float, stopping: threading.Event) ->
 
 def _client(url: str, retry: Patience) -> "Redis":
     if is_sentinel_url(url):
-        pool: ConnectionPool = master_pool(read_sentinel_url(url), retry=retry, health_check_interval=30)
+        pool: ConnectionPool = master_pool(read_sentinel_url(url), retry=retry)
     else:
-        pool = ConnectionPool.from_url(url, retry=retry, health_check_interval=30)
+        pool = ConnectionPool.from_url(url, retry=retry)
     return Redis.from_pool(pool)
 
 
@@ -52,7 +56,6 @@ def connect_async(url: str) -> "AsyncRedis":
             read_sentinel_url(url),
             max_connections=_CONNECTIONS,
             timeout=_ANSWER_SECONDS,
-            health_check_interval=30,
             socket_timeout=_ANSWER_SECONDS,
             retry=retry,
         )
@@ -61,7 +64,6 @@ def connect_async(url: str) -> "AsyncRedis":
             url,
             max_connections=_CONNECTIONS,
             timeout=_ANSWER_SECONDS,
-            health_check_interval=30,
             socket_timeout=_ANSWER_SECONDS,
             retry=retry,
         )

@@ -1,6 +1,7 @@
 """A disk that is full, for real: nothing is accepted that cannot be kept, and nothing accepted is lost."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -32,6 +33,14 @@ def refused(service: Service, star: bytes) -> str:
         assert readiness.status_code == 503
         assert readiness.json()["storage"] == "failing"
     return f"{answer.json()['code']}: {answer.json()['detail']}"
+
+
+def everything_is_read(here: str) -> None:
+    """Read an explanation by many at once, so that connections are needed that are not there yet."""
+    readers = 24
+    ways = ["", "/maps/0.npy", "/maps/0.overlay.png", ""] * (readers // 4)
+    with httpx2.Client(timeout=60) as http, ThreadPoolExecutor(readers) as threads:
+        assert [answer.status_code for answer in threads.map(lambda way: http.get(here + way), ways)] == [200] * readers
 
 
 def test_while_the_storage_is_full_requests_are_refused_and_jobs_wait(disk: Path, tmp_path: Path, star: bytes) -> None:
@@ -86,6 +95,7 @@ def test_where_redis_and_blobs_share_a_full_disk_everything_waits_and_goes_on(di
                 if readiness["redis"] == "failing":
                     break
             assert "cannot write to its disk" in readiness["detail"][0], readiness
+            everything_is_read(here)
             refused(service, star)
         make_room(disk)
         assert ended(here)["status"] == "succeeded"

@@ -1,10 +1,12 @@
 """What a server's refusals mean, and who waits for them to pass."""
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,42 @@ def test_whoever_is_patient_is_let_in_when_the_server_takes_writes_again(
     administrator.config_set("maxmemory", "0")
     writer.join(60)
     assert administrator.get("a") == b"b"
+
+
+def test_a_server_that_cannot_write_to_its_disk_is_still_read_from(tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "redis"
+    url = f"redis://127.0.0.1:{port}"
+    with redis_server(folder, port), Redis(port=port) as administrator:
+        administrator.set("a", "b")
+        with disk_lost(administrator, folder):
+            with pytest.raises(RedisError) as refused:
+                connect(url).set("a", "c")
+            assert meaning_of(refused.value) == "Redis cannot write to its disk"
+            assert connect(url).get("a") == b"b"
+            assert connect_patiently(url, seconds=0, stopping=threading.Event()).get("a") == b"b"
+            assert asyncio.run(read_on_loop(url)) == b"b"
+
+
+@contextmanager
+def disk_lost(administrator: Redis, folder: Path) -> Iterator[None]:
+    """Let a server find that it cannot save."""
+    administrator.config_set("save", "3600 1")
+    shutil.rmtree(folder)
+    administrator.bgsave()
+    while administrator.info("persistence")["rdb_last_bgsave_status"] != "err":
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        administrator.config_set("save", "")  # because it would not end while it has something to save
+
+
+async def read_on_loop(url: str) -> Any:
+    redis = connect_async(url)
+    try:
+        return await redis.get("a")
+    finally:
+        await redis.aclose()
 
 
 def refusals(redis: Redis) -> int:
