@@ -14,6 +14,7 @@ from rq.serializers import JSONSerializer
 
 from app.contract.connection import connect
 from app.contract.queue import EXPLAIN, PREDICT, Jobs, job_class, open_queue
+from app.contract.turns import Turn
 
 
 def run_worker(redis: Redis, calls: list[object]) -> None:
@@ -160,3 +161,25 @@ def test_a_call_that_nobody_answers_times_out_and_leaves_nothing_behind(redis: R
     with pytest.raises(TimeoutError):
         Jobs(redis, timeout_seconds=60).call("q", PREDICT, "a", seconds=1)
     assert len(open_queue(redis, "q")) == 0
+
+
+def test_the_load_of_a_queue_tells_the_longest_wait_and_not_the_first_one_s(redis: Redis) -> None:
+    jobs = Jobs(redis, timeout_seconds=60)
+    jobs.enqueue_explanation("q", "patient", again=False, turn=Turn("public", priority="batch"))
+    time.sleep(0.3)
+    jobs.enqueue_explanation("q", "quick", again=False)
+    assert open_queue(redis, "q").job_ids == ["quick", "patient"]
+    load = jobs.load("q")
+    assert (load.waiting, load.running) == (2, 0)
+    assert 0.3 <= load.oldest_seconds < 30
+
+
+def test_whoever_looks_at_the_load_takes_no_job_from_a_lost_worker(redis: Redis) -> None:
+    jobs = Jobs(redis, timeout_seconds=60)
+    jobs.enqueue_explanation("q", "abc", again=False)
+    redis.lpop("rq:queue:q")
+    started = open_queue(redis, "q").started_job_registry.key
+    redis.zadd(started, {"abc:lost": time.time() - 1, "def:alive": time.time() + 60})
+    assert jobs.load("q") == (0, 1, 0.0)
+    assert redis.zcard(started) == 2
+    assert redis.llen("rq:queue:q") == 0

@@ -20,7 +20,7 @@ from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.results import Result
 from rq.serializers import JSONSerializer
-from rq.utils import utcformat
+from rq.utils import utcformat, utcparse
 
 from app.contract.schemas import JsonObject
 from app.contract.turns import TAKE_PLACE, Turn
@@ -62,6 +62,19 @@ end
 """
 )
 _ENQUEUE = ENQUEUE + "return enqueue(KEYS[1], {unpack(ARGV, 2)}, ARGV[1] == 'again')"
+
+# KEYS: queue, started jobs. ARGV: now. Returns how many wait, how many run, and when the one was enqueued that has
+# waited longest, which need not be the first. It only looks: RQ's own count of what runs takes jobs from lost workers,
+# and who does that has more to see to.
+_LOAD = """
+local oldest = ''
+local waiting = redis.call('LRANGE', KEYS[1], 0, -1)
+for _, id in ipairs(waiting) do
+  local since = redis.call('HGET', 'rq:job:' .. id, 'enqueued_at')
+  if since and (oldest == '' or since < oldest) then oldest = since end
+end
+return {#waiting, redis.call('ZCOUNT', KEYS[2], ARGV[1], '+inf'), oldest}
+"""
 
 
 class Executions(ExecutionRegistry):
@@ -120,7 +133,7 @@ def queue_key(name: str) -> str:
 
 
 class Load(NamedTuple):
-    """How much there is to do on a queue: jobs that wait, jobs that run, seconds that the first one has waited."""
+    """How much there is to do on a queue: jobs that wait, jobs that run, seconds that the oldest one has waited."""
 
     waiting: int
     running: int
@@ -134,6 +147,7 @@ class Jobs:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
         self._enqueue = redis.register_script(_ENQUEUE)
+        self._load = redis.register_script(_LOAD)
         self._forms: dict[str, JsonObject] = {}
 
     def enqueue_explanation(
@@ -199,10 +213,10 @@ class Jobs:
     def load(self, queue_name: str) -> Load:
         """Return how much waits and runs on a queue."""
         queue = open_queue(self._redis, queue_name)
-        oldest = queue.fetch_job(queue.job_ids[0]) if queue.job_ids else None
-        since = oldest.enqueued_at if oldest is not None else None
-        waited = (datetime.now(UTC) - since).total_seconds() if since is not None else 0.0
-        return Load(queue.count, queue.started_job_registry.count, waited)
+        found: Any = self._load(keys=[queue.key, queue.started_job_registry.key], args=[time.time()])
+        waiting, running, oldest = found
+        waited = (datetime.now(UTC) - utcparse(oldest.decode())).total_seconds() if oldest else 0.0
+        return Load(waiting, running, max(0.0, waited))
 
     def position(self, queue_name: str, explanation_id: str) -> int | None:
         """Return how many jobs stand before this one; None where it does not wait."""
