@@ -138,7 +138,8 @@ def check_values(content: bytes, most: int) -> None:
     """
     seen = 0
     for place in range(0, len(content), _STEP):
-        seen += content.count(b",", place, place + _STEP)  # one between each two; lists in lists soon nest too deep
+        # A comma between each two; and lists in lists, of which a hundred thousand may be a hundred deep each.
+        seen += sum(content.count(mark, place, place + _STEP) for mark in (b",", b"[", b"{"))
         if seen > most:
             raise RiseError(
                 "request-too-large", f"a JSON body holds at most {most:,} values here; send pictures as files"
@@ -146,16 +147,25 @@ def check_values(content: bytes, most: int) -> None:
 
 
 class JsonRoute(APIRoute):
-    """A route whose JSON body FastAPI parses, once its values are counted."""
+    """A route whose JSON body FastAPI parses, on the event loop, once its values and bytes are counted.
 
-    most_values = MOST_VALUES
+    Attributes:
+        most_values: as many as a question has; each that is wrong becomes an error of its own.
+        most_bytes: the same.
+    """
+
+    most_values = 1_000
+    most_bytes = 100_000
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers requests."""
         handle = super().get_route_handler()
 
         async def counted(request: Request) -> Response:
-            check_values(await request.body(), self.most_values)
+            content = await request.body()
+            if len(content) > self.most_bytes:
+                raise RiseError("request-too-large", f"a body has at most {self.most_bytes:,} bytes here")
+            check_values(content, self.most_values)
             return await handle(request)
 
         return counted

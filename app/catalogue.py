@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -14,6 +15,8 @@ from app.contract.errors import FieldError, RiseError, unknown_name, wrong_field
 from app.contract.schemas import Announcement, JsonObject, MethodCard, ModelCard, ModelRef, Question, TargetRequest
 
 _FRESH_SECONDS = 0.5
+_MOST_VALUES = 200  # in a parameter: each of them is looked at, and no method has any use for more
+_MOST_ERRORS = 20  # that are told
 _NUMBERS: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float)}
 _ABOUT = {"title", "description", "default", "examples"}
 _OF_PLAIN_NUMBERS = {"type", "minimum", "maximum", *_ABOUT}
@@ -125,6 +128,9 @@ def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
     unknown = [name for name in given if name not in properties]
     if unknown:
         raise unknown_name(f"/{unknown[0]}", unknown[0], ["image", "callback", *Question.model_fields, *properties])
+    for name, value in given.items():
+        if _holds_more(value, _MOST_VALUES):
+            raise wrong_field(f"/{name}", f"at most {_MOST_VALUES} values")
     parameters = {name: given.get(name, schema.get("default")) for name, schema in properties.items()}
     _check_parameters(method, given, parameters)
     return {name: _canonical(value, properties[name]) for name, value in parameters.items()}
@@ -140,9 +146,22 @@ def _check_parameters(method: MethodCard, given: JsonObject, parameters: JsonObj
     if not doubtful and method.parameters.keys() <= _OF_FIELDS_ALONE:
         return
     validator = Draft202012Validator({**method.parameters, "properties": doubtful, "additionalProperties": True})
-    errors = sorted(validator.iter_errors(parameters), key=lambda error: str(error.path))
+    errors = sorted(islice(validator.iter_errors(parameters), _MOST_ERRORS), key=lambda error: str(error.path))
     if errors:
         raise _rejection(errors)
+
+
+def _holds_more(value: Any, most: int) -> bool:
+    """Return whether there are more values in a value than so many, without looking at all of them."""
+    waiting, seen = [value], 0
+    while waiting:
+        parts = waiting.pop()
+        if isinstance(parts, list | dict):
+            seen += len(parts)
+            if seen > most:
+                return True
+            waiting += parts.values() if isinstance(parts, dict) else parts
+    return False
 
 
 def _is_plainly_right(value: Any, schema: JsonObject) -> bool:

@@ -18,13 +18,12 @@ from app.base64_text import decoded
 from app.bodies import MOST_VALUES, read_object
 from app.connections import Connection
 from app.contract.errors import RiseError
+from tests.asking import explain
 
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/explanations", "/v1/images", "/v1/batches", "/v1/models/shapes/predict", "/v1/explanations/x/metrics"]
-)
+@pytest.mark.parametrize("path", ["/v1/explanations", "/v1/images", "/v1/batches", "/v1/models/shapes/predict"])
 @pytest.mark.parametrize("items", ["1,", '{"a":1},', "[],"])
 def test_json_of_more_values_than_anybody_needs_is_refused(http: httpx2.Client, path: str, items: str) -> None:
     answer = http.post(path, content='{"metrics": [' + items * (MOST_VALUES + 1) + "1]}", headers=JSON)
@@ -32,9 +31,38 @@ def test_json_of_more_values_than_anybody_needs_is_refused(http: httpx2.Client, 
     assert "at most 100,000 values" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("path", ["/v1/explanations", "/v1/explanations/x/metrics"])
+def test_lists_in_lists_are_counted_too(http: httpx2.Client, path: str) -> None:
+    content = '{"metrics": [' + ",".join(["[" * 100 + "]" * 100] * 1500) + "]}"
+    answer = http.post(path, content=content, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "request-too-large"), answer.text
+
+
+@pytest.mark.parametrize("content", ['{"metrics": [' + "1," * 1000 + "1]}", '{"metrics": ["' + "x" * 100_000 + '"]}'])
+def test_a_question_about_a_map_is_short(http: httpx2.Client, content: str) -> None:
+    answer = http.post("/v1/explanations/x/metrics", content=content, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "request-too-large"), answer.text
+
+
+@pytest.mark.parametrize("colors", [[0] * 201, [[0] * 201], ["red", [[0] * 150, [0] * 150]]])
+def test_a_parameter_of_more_values_than_anybody_needs_is_refused_at_once(
+    http: httpx2.Client, star: bytes, colors: list[object]
+) -> None:
+    answer = explain(http, star, method="mc-rise", colors=json.dumps(colors))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-parameters"), answer.text
+    assert answer.json()["errors"] == [{"field": "/colors", "detail": "at most 200 values"}]
+
+
+def test_of_many_mistakes_a_few_are_told(http: httpx2.Client, star: bytes) -> None:
+    answer = explain(http, star, method="mc-rise", colors=json.dumps([0] * 150))
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 20
+    assert len(answer.content) < 10_000
+
+
 def test_as_many_values_as_are_allowed_are_read() -> None:
-    content = json.dumps({"a": list(range(MOST_VALUES)), "b": ""}, separators=(",", ":")).encode()
-    assert len(read_object(content)["a"]) == MOST_VALUES
+    content = json.dumps({"a": list(range(MOST_VALUES - 2)), "b": ""}, separators=(",", ":")).encode()
+    assert len(read_object(content)["a"]) == MOST_VALUES - 2
     with pytest.raises(RiseError):
         read_object(content.replace(b'"b"', b'"c":1,"b"'))
 

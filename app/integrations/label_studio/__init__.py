@@ -65,6 +65,7 @@ class _Route(JsonRoute):
     """Brush strokes that are drawn already come along, as numbers."""
 
     most_values = 2_000_000
+    most_bytes = 30_000_000
 
 
 router = APIRouter(prefix="/integrations/label-studio", include_in_schema=False, lifespan=_lifespan, route_class=_Route)
