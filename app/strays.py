@@ -1,4 +1,7 @@
-"""Brings back explanations that wait for a job that is not there. Every front end runs it; they take turns."""
+"""Looks after explanations that wait: those without a job get one, and none expires before it has had its turn.
+
+Every front end runs it; they take turns.
+"""
 
 import asyncio
 import logging
@@ -19,7 +22,7 @@ _SILENT_HEARTBEATS = 12.0
 
 @dataclass(frozen=True)
 class Shepherd:
-    """Enqueues strays again.
+    """Enqueues strays again, and renews what waits for long.
 
     Attributes:
         services: of this process.
@@ -29,12 +32,14 @@ class Shepherd:
 
     async def keep_looking(self) -> None:
         """Look in turns, until cancelled; what fails is tried again in the next round."""
-        every_seconds = self.services.settings.sweep_seconds
+        settings = self.services.settings
+        every_seconds = min(settings.sweep_seconds, settings.keep_seconds / 4)
         while True:
             await asyncio.sleep(every_seconds)
             try:
                 if await run_in_threadpool(self.services.expiry.take_turn, "strays", seconds=0.9 * every_seconds):
                     await run_in_threadpool(self.bring_back)
+                    await run_in_threadpool(self.renew)
             except RedisError as cause:
                 logger.warning("cannot look for strays now: %s", cause)
 
@@ -50,3 +55,7 @@ class Shepherd:
                 queue = catalogue.queue_of(record.request.model.id)
                 self.services.jobs.enqueue_explanation(queue, explanation_id, again=False, turn=Turn(record.tenant))
                 logger.warning("explanation %s had no job; it has a new one", explanation_id)
+
+    def renew(self) -> None:
+        """Put off the end of what still waits for its turn: whoever was promised an explanation gets it."""
+        self.services.store.renew(list(self.services.strays.patient()))

@@ -1,5 +1,6 @@
 """Batches: the whole service with a real worker, and what is kept of them on a real Valkey."""
 
+import asyncio
 import io
 import json
 import os
@@ -8,17 +9,20 @@ import time
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx2
 import numpy as np
 import pytest
 from redis import Redis
 
-from app.batches.filling import WINDOW
+from app.batches.filling import WINDOW, Filler, Pass
 from app.contract.batches import Batch, Batches, Member, batch_key
 from app.contract.schemas import Failure, ModelRef, Request, Status
+from app.contract.settings import Settings
 from app.contract.store import Store
+from app.dependencies import Services
 from tests.conftest import SAMPLES, Service, start_service, stop_service
 from tests.hostile import encoded, picture
 from tests.test_batch_intake import packed
@@ -162,6 +166,25 @@ def test_a_deleted_batch_is_gone_with_the_explanations_that_it_made(http: httpx2
     assert not list((service.data / "blobs" / "batches").rglob(f"{batch['id']}/*"))
 
 
+def test_a_batch_that_is_deleted_while_it_is_filled_leaves_nothing(http: httpx2.Client) -> None:
+    for tries in range(6):
+        uploads = http.post("/v1/images", files=[("image", file) for file in pictures(12)]).json()["images"]
+        images = [{"id": upload["id"]} for upload in uploads]
+        before = ids_of_all(http)
+        batch = http.post(
+            "/v1/batches",
+            json={"model": "shapes", "masks": 1_000_000, "until": 1, "seed": 740 + tries, "images": images},
+        ).json()
+        time.sleep(0.2 + 0.03 * tries)
+        assert http.delete(batch["links"]["self"]).status_code == 204
+        time.sleep(0.5)
+        assert ids_of_all(http) <= before
+
+
+def ids_of_all(http: httpx2.Client) -> set[str]:
+    return {item["id"] for item in http.get("/v1/explanations", params={"limit": 100}).json()}
+
+
 WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"model": "shapes", "images": []}, 422, "invalid-parameters"),
     ({"model": "shapes", "images": [{"base64": "aaaa"}]}, 422, "invalid-parameters"),
@@ -290,3 +313,35 @@ def test_what_waits_in_a_cancelled_batch_is_not_settled_any_more(redis: Redis) -
     assert batches.waiting("b", 3) == []
     batches.delete("b")
     assert redis.keys("rise:batch*") == []
+
+
+def test_an_image_that_nobody_was_prepared_for_is_refused_and_stands_before_no_other(redis: Redis) -> None:
+    batches = some_batches(redis)
+    batch, members = a_batch()
+    strange = members[0].model_copy(update={"kind": "entry", "source": "nobody has thought of this"})
+    services = cast(Services, SimpleNamespace(batches=batches, settings=Settings()))
+    settled = Filler(services)._settle(Pass(batch, zipfile.ZipFile(packed())), strange)
+    assert asyncio.run(settled) == 0
+    assert [member.index for member in batches.waiting("b", 5)] == [1, 2]
+    assert (error := batches.members("b", [0])[0].error) is not None
+    assert error.code == "internal"
+
+
+def test_a_batch_that_takes_longer_than_explanations_are_kept_loses_none_of_them(tmp_path: Path, star: bytes) -> None:
+    service = start_service(tmp_path / "data", RISE_KEEP_SECONDS="4", RISE_SWEEP_SECONDS="0.5")
+    try:
+        with httpx2.Client(base_url=service.url, timeout=60) as http:
+            first = send(http, packed(*pictures(3)))
+            wait_for(http, first, succeeded=3)
+            busy = http.post("/v1/explanations", files={"image": star}, data=ENDLESS).json()
+            batch = send(http, packed(*pictures(3), ("later.png", encoded(picture(99, 40), "PNG"))), seed="0")
+            counts = wait_for(http, batch, succeeded=3, queued=1)["counts"]
+            time.sleep(9)
+            assert http.get(batch["links"]["self"]).json()["counts"] == counts
+            assert http.get(first["links"]["self"]).status_code == 404
+            http.post(busy["links"]["cancel"])
+            assert wait_for(http, batch, succeeded=4)["status"] == "finished"
+            with zipfile.ZipFile(io.BytesIO(http.get(batch["links"]["archive"]).content)) as archive:
+                assert len(archive.namelist()) == 1 + 4 * 2
+    finally:
+        stop_service(service)

@@ -139,3 +139,22 @@ def test_metrics_count_explanations_masks_and_requests(observed: Service, explai
     assert samples["rise_redis_memory_bytes", "used"] > samples["rise_redis_memory_bytes", "limit"] == 0
     assert any(name == "rise_batch_size" and value >= 1 for (name, *_), value in samples.items())
     assert any(name == "rise_device_memory_bytes" and value > 0 for (name, *_), value in samples.items())
+
+
+def test_the_images_of_a_batch_can_be_followed_into_the_worker_as_well(observed: Service, explained: str) -> None:
+    assert explained
+    trace = TRACE[::-1]
+    uploads = httpx2.post(f"{observed.url}/v1/images", files={"image": (SAMPLES / "ring.jpg").read_bytes()}).json()
+    batch = httpx2.post(
+        f"{observed.url}/v1/batches",
+        json={"model": "shapes", "masks": 128, "until": 1, "images": [{"id": uploads["images"][0]["id"]}]},
+        headers={"X-Request-ID": "night-run-7", "traceparent": f"00-{trace}-b7ad6b7169203331-01"},
+    ).json()
+    lines: list[dict[str, str]] = []
+    for _ in range(300):
+        lines = [line for line in log_lines(observed) if line.get("batch") == batch["id"]]
+        if any(line["logger"] == "workers.tasks" and "succeeded" in line["message"] for line in lines):
+            break
+        time.sleep(0.1)
+    assert lines, batch
+    assert {(line["request_id"], line["trace_id"]) for line in lines} == {("night-run-7", trace)}

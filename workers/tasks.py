@@ -12,7 +12,7 @@ from app.contract.drawing import draw
 from app.contract.errors import RiseError
 from app.contract.geometry import frame_of_image
 from app.contract.images import decode
-from app.contract.logs import belonging
+from app.contract.logs import belonging, names_in
 from app.contract.schemas import Failure, JsonObject, MetricsRequest, Record
 from app.contract.tracing import span
 from workers.attempt import BrokenDeviceError, Stopped
@@ -41,7 +41,7 @@ def explain(context: Context, explanation_id: str) -> Retry | None:
     record = context.store.start(explanation_id, execution)
     if record is None:
         return None
-    names = {name: value for name, value in record.origin.items() if name in {"request_id", "trace_id"}}
+    names = names_in(record.origin)
     model, method = record.request.model.id, record.request.method
     with (
         belonging(explanation=explanation_id, **names),

@@ -20,9 +20,11 @@ from app.caller import Caller
 from app.contract.batches import Batch, Member
 from app.contract.blobs import archive_blob, batch_folder
 from app.contract.errors import RiseError, StorageError
+from app.contract.logs import belonging, names_in
 from app.contract.schemas import Failure
+from app.contract.tracing import span
 from app.dependencies import Services, chosen_image
-from app.removal import stop_explanation
+from app.removal import erase_explanation, stop_explanation
 from app.sources import ById, ByUrl
 from app.submission import Submitted
 
@@ -33,6 +35,8 @@ _AT_ONCE = 8  # images of one batch that are fetched and decoded together
 _BATCHES = 4
 _LOOK_SECONDS = 0.2
 _LEASE_SECONDS = 10.0
+_UNEXPECTED = Failure(code="internal", detail="something went wrong with this image; the service's log says what")
+_RENEWALS = 4  # of what has ended, in the time that an explanation is kept
 
 
 class Pass(NamedTuple):
@@ -73,6 +77,7 @@ class Filler:
             if pause is None:
                 await run_in_threadpool(self._finish, batch_id)
             else:
+                await run_in_threadpool(self._renew_at_times, batch_id)
                 await run_in_threadpool(batches.release, batch_id, seconds=max(pause, _LOOK_SECONDS))
         except (RedisError, StorageError) as error:  # the lease runs out, and the batch is looked at again
             logger.warning("batch %s cannot go on now: %s", batch_id, error)
@@ -99,12 +104,29 @@ class Filler:
         except FileNotFoundError:
             return None
 
+    def _renew_at_times(self, batch_id: str) -> None:
+        """Keep the first explanations of a long batch until its last one has ended."""
+        seconds = self.services.settings.keep_seconds / _RENEWALS
+        if self.services.expiry.take_turn(f"renew:{batch_id}", seconds=seconds):
+            self._renew(batch_id)
+
+    def _renew(self, batch_id: str) -> None:
+        batch = self.services.batches.read(batch_id)
+        members = self.services.batches.members(batch_id, range(batch.total)) if batch is not None else []
+        self.services.store.renew([member.explanation for member in members if member.explanation is not None])
+
     def _finish(self, batch_id: str) -> None:
+        self._renew(batch_id)
         self.services.batches.close(batch_id)
         self.services.blobs.discard(batch_folder(batch_id))
 
     async def _settle(self, now: Pass, member: Member) -> float:
         """Submit one member and record what became of it; return the seconds that it has to wait."""
+        origin = now.batch.origin
+        with belonging(**names_in(origin), batch=now.batch.id), span("submit", origin, image=str(member.index)):
+            return await self._try(now, member)
+
+    async def _try(self, now: Pass, member: Member) -> float:
         try:
             content = await self._content(now, member)
             catalogue = await run_in_threadpool(self.services.catalogue.now)
@@ -114,10 +136,17 @@ class Filler:
         except RiseError as error:
             if error.retry_after_seconds is not None:
                 return error.retry_after_seconds
-            failure = Failure(code=error.code, detail=error.detail)
-            failed = member.model_copy(update={"error": failure})
-            await run_in_threadpool(self.services.batches.settle, now.batch.id, failed)
+            await self._refuse(now.batch, member, Failure(code=error.code, detail=error.detail))
+        except RedisError:  # because that is not the member's fault
+            raise
+        except Exception:  # because a member that nobody expected must not stand before the others for ever
+            logger.exception("image %d of batch %s cannot be explained", member.index, now.batch.id)
+            await self._refuse(now.batch, member, _UNEXPECTED)
         return 0.0
+
+    async def _refuse(self, batch: Batch, member: Member, failure: Failure) -> None:
+        failed = member.model_copy(update={"error": failure})
+        await run_in_threadpool(self.services.batches.settle, batch.id, failed)
 
     async def _content(self, now: Pass, member: Member) -> bytes:
         caller, field = caller_of(now.batch), f"/images/{member.index}/{member.kind}"
@@ -135,7 +164,11 @@ class Filler:
             self.services.callbacks.register(submitted.record.id, batch.callback)
         found = {"explanation": submitted.record.id, "created": submitted.created}
         still_wanted = self.services.batches.settle(batch.id, member.model_copy(update=found))
-        if not still_wanted and submitted.created:
+        if still_wanted or not submitted.created:
+            return
+        if self.services.batches.read(batch.id) is None:
+            erase_explanation(self.services, submitted.record.id)
+        else:
             stop_explanation(self.services, submitted.record.id)
 
 

@@ -72,6 +72,7 @@ class Batch(Value):
     callback: str | None = None
     total: int = Field(description="How many images it has.")
     created_at: datetime
+    origin: dict[str, str] = Field(default_factory=dict, description="Request id and trace that it came from.")
     cancelled_at: datetime | None = None
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 LogFormat = Literal["text", "json"]
 
+_TRAVELLING = {"request_id", "trace_id", "batch"}
 _BELONGS_TO: ContextVar[Mapping[str, str]] = ContextVar("belongs_to", default={})  # noqa: B039 - never changed in place
 
 
@@ -31,6 +32,11 @@ def belonging(**names: str) -> Iterator[None]:
 def belongings() -> Mapping[str, str]:
     """Return the names that stand in log lines here."""
     return _BELONGS_TO.get()
+
+
+def names_in(origin: Mapping[str, str]) -> dict[str, str]:
+    """Return the names that stand in log lines, of all that travels with a request through a queue."""
+    return {name: value for name, value in origin.items() if name in _TRAVELLING}
 
 
 class JsonLines(logging.Formatter):

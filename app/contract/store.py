@@ -9,7 +9,7 @@ off its end (`expiry.py`). The end of an explanation is also an entry in the out
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,6 +69,17 @@ return 1
 """
 )
 
+# Keys: as of `change`. ARGV: the new end, seconds to live, seconds remembered, time due, id.
+_RENEW = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'expires_at', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('EXPIRE', KEYS[3], ARGV[3])
+redis.call('ZADD', KEYS[4], ARGV[4], ARGV[5])
+return 1
+"""
+
 
 class Store:
     """Reads and changes explanations.
@@ -84,6 +95,7 @@ class Store:
         self._keep_seconds = keep_seconds
         self._create = redis.register_script(_CREATE)
         self._change = redis.register_script(_CHANGE)
+        self._renew = redis.register_script(_RENEW)
 
     def ping(self) -> None:
         """Raise redis' own error if the server does not answer, or takes nothing in."""
@@ -117,6 +129,14 @@ class Store:
             for explanation_id in explanation_ids:
                 pipeline.hgetall(record_key(explanation_id))
             return [record_of(found) for found in pipeline.execute()]
+
+    def renew(self, explanation_ids: Iterable[str]) -> None:
+        """Put off the end of explanations as if they had changed just now; those that are gone stay so."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for explanation_id in explanation_ids:
+                said: list[Any] = [json.dumps(self.expiry().isoformat()), *self._lifetime(), explanation_id]
+                self._renew(keys=self._keys(explanation_id), args=said, client=pipeline)
+            pipeline.execute()
 
     def start(self, explanation_id: str, execution: str) -> Record | None:
         """Take an explanation over for an execution; None where nothing is left to do."""

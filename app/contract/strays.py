@@ -1,4 +1,7 @@
-"""Explanations that wait for a job that is not there: a failover may lose the last things that a server was told."""
+"""Explanations that wait for long: for a job that is not there, or for their turn.
+
+A failover may lose the last things that a server was told; and a queue may be longer than an explanation is kept.
+"""
 
 import json
 from collections.abc import Iterator
@@ -34,7 +37,15 @@ class Strays:
         Args:
             silent_seconds: how long; what is just being submitted has no job yet either.
         """
-        heard_before = datetime.now(UTC) - timedelta(seconds=silent_seconds)
+        return (explanation_id for explanation_id, has_job in self._silent(silent_seconds) if not has_job)
+
+    def patient(self) -> Iterator[str]:
+        """Yield the explanations that have a job, and of which half of the time has passed that they are kept."""
+        return (explanation_id for explanation_id, has_job in self._silent(self._keep_seconds / 2) if has_job)
+
+    def _silent(self, seconds: float) -> Iterator[tuple[str, bool]]:
+        """Yield what has not ended, and of which nothing was heard for so long, and whether it has a job."""
+        heard_before = datetime.now(UTC) - timedelta(seconds=seconds)
         first = 0
         while ids := self._known(first):
             first += len(ids)
@@ -44,8 +55,8 @@ class Strays:
                     is_job(pipeline, Job.key_for(explanation_id))
                 found = pipeline.execute()
             for explanation_id, (status, expires_at), has_job in zip(ids, found[::2], found[1::2], strict=True):
-                if status in _UNDER_WAY and not has_job and self._heard_at(expires_at) < heard_before:
-                    yield explanation_id
+                if status in _UNDER_WAY and self._heard_at(expires_at) < heard_before:
+                    yield explanation_id, bool(has_job)
 
     def _known(self, first: int) -> list[str]:
         found: Any = self._redis.zrange(DUE, first, first + _AT_ONCE - 1)
