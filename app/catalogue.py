@@ -12,7 +12,17 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from app.contract.errors import FieldError, RiseError, unknown_name, wrong_field
-from app.contract.schemas import Announcement, JsonObject, MethodCard, ModelCard, ModelRef, Question, TargetRequest
+from app.contract.schemas import (
+    Announcement,
+    ImageInfo,
+    JsonObject,
+    MethodCard,
+    ModelCard,
+    ModelRef,
+    Question,
+    Request,
+    TargetRequest,
+)
 
 _FRESH_SECONDS = 0.5
 _MOST_VALUES = 200  # in a parameter: each of them is looked at, and no method has any use for more
@@ -218,6 +228,19 @@ def _words(error: ValidationError) -> str:
     return error.message if len(error.message) < 200 else f"{error.message[:200]}..."
 
 
+def check_boxes(request: Request, image: ImageInfo) -> None:
+    """Check that every box of a request holds something of the upright image.
+
+    Raises:
+        RiseError: `invalid-parameters`.
+    """
+    targets = request.targets if isinstance(request.targets, list) else []
+    for place, box in enumerate(target.box for target in targets):
+        if box is not None and not (box[0] < image.width and box[1] < image.height and box[2] > 0 and box[3] > 0):
+            detail = f"it lies outside of the image, which is {image.width} x {image.height} pixels when upright"
+            raise wrong_field(f"/targets/{place}/box", detail)
+
+
 def check_labels(question: Question, model: ModelCard) -> None:
     """Check the labels and boxes of a request against a model.
 
@@ -235,6 +258,8 @@ def _check_target(where: str, target: TargetRequest, model: ModelCard) -> None:
         raise wrong_field(where, "say a label or a box")
     if target.box is not None and model.task == "classification":
         raise wrong_field(f"{where}/box", "this model is a classifier: it has no boxes")
+    if target.box is not None and (target.box[0] >= target.box[2] or target.box[1] >= target.box[3]):
+        raise wrong_field(f"{where}/box", "write x0, y0, x1, y1 with x0 < x1 and y0 < y1: corners, not a width")
     if target.label is None:
         return
     known = target.label < len(model.labels) if isinstance(target.label, int) else target.label in model.labels

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.admission import Admission, eta_of
 from app.caller import Caller
-from app.catalogue import Catalogue, check_labels, complete_parameters, within_limits
+from app.catalogue import Catalogue, check_boxes, check_labels, complete_parameters, within_limits
 from app.contract.arrivals import Arrival, Arrivals
 from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import FieldError, RiseError
@@ -167,6 +167,7 @@ class Submission:
             return Submitted(existing, created=False)
         async with self._admission.place(backlog, workers, caller, explanation_id):
             info = await self._info(seen, content)
+            check_boxes(request, info)
             await self._put(image_blob(explanation_id), content)
             record = self._record(explanation_id, request, info, caller)
             created, position = await self._arrivals.answer(Arrival(record, queue, turn))

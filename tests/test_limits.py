@@ -15,7 +15,7 @@ from app.contract.errors import RiseError
 from app.contract.keys import Limits
 from app.contract.limits import Pending, RequestRates
 from app.contract.names import record_key
-from app.contract.pace import Pace, SecondsPerMask
+from app.contract.pace import Pace, SecondsPerMask, work_of
 from app.contract.queue import Jobs
 from app.contract.schemas import Failure, ModelRef, Progress, Request
 from app.contract.settings import Settings
@@ -158,6 +158,32 @@ def test_the_end_is_estimated_from_what_runs_and_what_stands_before(redis: Redis
     assert backlog.seconds_until_end("second") == pytest.approx(21)
     assert backlog.seconds_until_end("running") is None
     assert len(backlog) == 2
+
+
+@pytest.mark.parametrize(
+    ("until", "eta", "left"),
+    [(0.95, None, 5), (0.95, 90.0, 5), (0.95, 2.0, 2), (1.0, None, 5), (1.0, 90.0, 90)],
+)
+def test_what_is_left_of_a_running_explanation_shrinks_with_its_masks_and_it_knows_best_where_it_uses_all(
+    redis: Redis, until: float, eta: float | None, left: float
+) -> None:
+    request = a_request().model_copy(update={"parameters": {**a_request().parameters, "until": until}})
+    Pace(redis).record(request, masks=1000, seconds=10)
+    turn = Turn("public", seconds=10, work=work_of(request), masks=1000)
+    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=False, turn=turn)
+    redis.lrem("rq:queue:q", 1, "one")
+    redis.zadd("rq:wip:q", {"one:execution": time.time() + 60})
+    store = Store(redis, keep_seconds=600)
+    store.create(a_record("one"))
+    store.start("one", "x")
+    store.advance("one", "x", progress=Progress(masks=500, total=1000, eta_seconds=eta))
+    assert Backlogs(redis, Pace(redis)).read("q").seconds == pytest.approx(left)
+
+
+def test_to_mask_the_image_itself_is_work_of_its_own_kind() -> None:
+    request = a_request()
+    on_image = request.model_copy(update={"parameters": {**request.parameters, "canvas": "image"}})
+    assert work_of(on_image) != work_of(request)
 
 
 def test_whoever_joins_is_counted_where_it_stands_and_once() -> None:

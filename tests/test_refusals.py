@@ -1,6 +1,7 @@
 """What the service does not accept, it refuses in words, and goes on."""
 
 import io
+import json
 from typing import Any
 
 import httpx2
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.asking import explain
+from tests.conftest import SAMPLES
 from tests.hostile import mutilated, refused, unusual
 
 WAIT = {"Prefer": "wait=60"}
@@ -39,6 +41,28 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"seed": -1}, "invalid-parameters", "/seed"),
     ({"seed": 2**63}, "invalid-parameters", "/seed"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ([10, 20, 5, 60], "corners"),
+        ([0, 0, 0, 0], "corners"),
+        ([1000, 10, 1100, 60], "480 x 360"),
+        ([-50, 10, -20, 60], "480 x 360"),
+    ],
+)
+def test_a_box_in_which_nothing_can_be_found_is_refused_before_anything_runs(
+    http: httpx2.Client, box: list[int], said: str
+) -> None:
+    several = (SAMPLES / "several.jpg").read_bytes()
+    answer = explain(
+        http, several, model="shapes-detector", targets=json.dumps([{"box": [9, 9, 500, 99]}, {"box": box}])
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-parameters"), answer.text
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "/targets/1/box"
+    assert said in error["detail"]
 
 
 @pytest.mark.parametrize(("fields", "code", "pointer"), WRONG)

@@ -133,3 +133,30 @@ def test_nothing_comes_into_being_by_changing_what_is_not_there(redis: Redis) ->
     assert store.start("nobody", "a") is None
     assert not store.cancel("nobody")
     assert not redis.exists(record_key("nobody"))
+
+
+def test_an_explanation_that_is_taken_over_has_started_once(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record("one"))
+    first, second = store.start("one", "a"), store.start("one", "b")
+    assert first is not None
+    assert second is not None
+    assert first.started_at is not None
+    assert second.started_at == first.started_at
+    store.cancel("one")
+    store.create(a_record("one"))
+    assert (again := store.read("one")) is not None
+    assert again.started_at is None
+
+
+def test_what_is_renewed_lives_as_if_it_had_changed_and_nothing_else_does(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record("one"))
+    keys = ["rise:explanation:one", "rise:events:one"]
+    for key in keys:
+        redis.expire(key, 5)
+    store.renew(["one", "gone"])
+    assert all(int(redis.ttl(key)) > 5 for key in keys)  # type: ignore[arg-type]
+    assert (record := store.read("one")) is not None
+    assert abs((record.expires_at - store.expiry()).total_seconds()) < 5
+    assert redis.exists("rise:explanation:gone") == redis.exists("rise:tombstone:gone") == 0

@@ -46,6 +46,17 @@ def test_a_preference_is_applied_as_far_as_the_operator_lets_it(
     assert answer.headers.get("preference-applied") == applied
 
 
+def test_an_answer_that_was_waited_for_says_by_its_status_whether_it_has_ended(
+    http: httpx2.Client, star: bytes
+) -> None:
+    here = endless(http, star, 904)
+    answers = [explain(http, star, headers={"Prefer": "wait=0"}, masks=1_000_000, until=1, seed=904) for _ in range(2)]
+    assert [answer.json()["links"]["self"] for answer in answers] == [here, here]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert all("retry-after" in answer.headers for answer in answers)
+    http.post(f"{here}/cancel")
+
+
 def test_a_hundred_waiting_requests_leave_room_for_others_and_all_hear_of_the_end(
     service: Service, http: httpx2.Client, star: bytes
 ) -> None:

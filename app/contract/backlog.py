@@ -9,7 +9,7 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.pace import Pace, SecondsPerMask
+from app.contract.pace import Pace, SecondsPerMask, uses_all
 
 # KEYS: queue, started jobs. ARGV: now. Returns job, work, masks of all that wait, and work, masks, progress of all that
 # run; calls have no work.
@@ -93,7 +93,10 @@ class Backlogs:
         waiting = {
             name.decode(): pace.of(work.decode()) * int(masks) for name, work, masks in _triples(found[0]) if work
         }
-        running = [_left(pace.of(work.decode()) * int(masks), progress) for work, masks, progress in _triples(found[1])]
+        running = [
+            _left(work.decode(), pace.of(work.decode()) * int(masks), progress)
+            for work, masks, progress in _triples(found[1])
+        ]
         return Backlog(waiting, sum(running), pace)
 
 
@@ -101,7 +104,15 @@ def _triples(flat: list[bytes]) -> list[tuple[bytes, ...]]:
     return [tuple(flat[place : place + 3]) for place in range(0, len(flat), 3)]
 
 
-def _left(expected: float, progress: bytes) -> float:
-    """Return the seconds that a running explanation still takes: as long as expected, or as it says if that is less."""
-    eta = (json.loads(progress) or {}).get("eta_seconds")
-    return expected if eta is None else min(expected, eta)
+def _left(work: str, expected: float, progress: bytes) -> float:
+    """Return the seconds that a running explanation still takes.
+
+    What is left of the masks, as long as they are expected to take; or as it says itself, which is right where no mask
+    is left out, and else too long.
+    """
+    said = json.loads(progress) or {}
+    total, eta = said.get("total"), said.get("eta_seconds")
+    left: float = expected * max(0.0, 1 - said.get("masks", 0) / total) if total else expected
+    if eta is None:
+        return left
+    return float(eta) if uses_all(work) else min(left, eta)

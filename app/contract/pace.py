@@ -13,6 +13,7 @@ from app.contract.schemas import Request
 
 _PACE = "rise:pace"  # one hash; per work: faded sums of seconds and of masks asked for
 _FADING = 0.9
+_ALL = "all"
 _GUESS_SECONDS = 0.001  # per mask, until anything has been measured
 
 _RECORD = """
@@ -25,9 +26,18 @@ end
 
 
 def work_of(request: Request) -> str:
-    """Return the name of what is measured together: model, method, and whether it may stop early."""
-    early = "early" if request.parameters.get("until", 1) < 1 else "all"
-    return f"{request.model.id}/{request.method}/{early}"
+    """Return the name of what is measured together: model, method, where it masks, and whether it may stop early.
+
+    To mask the image itself takes as long as the image is large, and not as the model is slow.
+    """
+    where = "/image" if request.parameters.get("canvas") == "image" else ""
+    early = "early" if request.parameters.get("until", 1) < 1 else _ALL
+    return f"{request.model.id}/{request.method}{where}/{early}"
+
+
+def uses_all(work: str) -> bool:
+    """Return whether the work of a name never stops early."""
+    return work.endswith(f"/{_ALL}")
 
 
 def masks_of(request: Request) -> int:

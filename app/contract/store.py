@@ -57,6 +57,7 @@ local status = redis.call('HGET', KEYS[1], 'status')
 if not status or not string.find(ARGV[3], status, 1, true) then return 0 end
 if ARGV[9] ~= '' and redis.call('HGET', KEYS[1], 'execution') ~= ARGV[9] then return 0 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 11))
+if ARGV[2] == 'running' then redis.call('HSETNX', KEYS[1], 'started_at', '"' .. ARGV[10] .. '"') end
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'event', ARGV[2], 'data', ARGV[8])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
@@ -139,8 +140,8 @@ class Store:
             pipeline.execute()
 
     def start(self, explanation_id: str, execution: str) -> Record | None:
-        """Take an explanation over for an execution; None where nothing is left to do."""
-        fields = {"status": Status.RUNNING, "execution": execution, "started_at": _now()}
+        """Take an explanation over for an execution; None where nothing is left to do. It has started once."""
+        fields = {"status": Status.RUNNING, "execution": execution}
         taken = self._write(explanation_id, (Status.QUEUED, Status.RUNNING), "running", fields)
         return self.read(explanation_id) if taken else None
 

@@ -75,7 +75,7 @@ async def _place(
     services: Service,
     caller: Reader,
     last_event_id: Annotated[
-        str | None, Header(pattern=r"^\d{1,20}(-\d{1,20})?$", description="Go on after this event.")
+        str | None, Header(pattern=r"^[0-9]{1,18}(-[0-9]{1,18})?$", description="Go on after this event.")
     ] = None,
 ) -> Place:
     """Find the explanation before the stream begins: afterwards there is no status left to say what is wrong."""

@@ -69,7 +69,7 @@ async def create(
     if seconds is None:
         return await _created(services, submitted)
     record = await _wait(services, caller, submitted.record, seconds)
-    answer = await _created(services, Submitted(record, submitted.created))
+    answer = await _created(services, Submitted(record, created=True))  # 200 says here that it has ended
     answer.headers["Preference-Applied"] = f"wait={seconds:g}"
     return answer
 
