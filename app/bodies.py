@@ -50,10 +50,9 @@ def media_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def unsupported(media_type: str) -> RiseError:
-    """Return the error for a body that is neither a form nor JSON."""
-    given = media_type or "nothing"
-    return RiseError("unsupported-media-type", f"send multipart/form-data or application/json, not {given!r}")
+def unsupported(media_type: str, supported: str = "multipart/form-data or application/json") -> RiseError:
+    """Return the error for a body of a type that is not read where it was sent."""
+    return RiseError("unsupported-media-type", f"send {supported}, not {media_type or 'nothing'!r}")
 
 
 def _from_form(parts: list[Part]) -> Body:
@@ -163,6 +162,8 @@ class JsonRoute(APIRoute):
 
         async def counted(request: Request) -> Response:
             content = await request.body()
+            if content and media_type_of(request) != "application/json":
+                raise unsupported(media_type_of(request), "application/json")
             if len(content) > self.most_bytes:
                 raise RiseError("request-too-large", f"a body has at most {self.most_bytes:,} bytes here")
             check_values(content, self.most_values)

@@ -183,9 +183,16 @@ async def _of_rise_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _of_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    fields = [FieldError("/" + "/".join(map(str, found["loc"])), found["msg"]) for found in error.errors()]
+    if any(found["type"] == "json_invalid" for found in error.errors()):
+        return problem(request, RiseError("malformed-request", "the body is not JSON"))
+    fields = [FieldError(_pointer(found["loc"]), found["msg"]) for found in error.errors()]
     detail = "; ".join(f"{field.field.lstrip('/')}: {field.detail}" for field in fields)
     return problem(request, RiseError("invalid-parameters", detail, errors=fields))
+
+
+def _pointer(place: tuple[int | str, ...]) -> str:
+    """Return a field as clients know it: not by whether it came in the body, the query or a header."""
+    return "/" + "/".join(map(str, place[1:] or place))
 
 
 async def _of_http_error(request: Request, error: Exception) -> JSONResponse:

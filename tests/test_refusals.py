@@ -126,3 +126,33 @@ def test_maps_are_asked_for_by_index_and_known_ending(http: httpx2.Client, star:
         assert http.get(f"{here}/maps/{name}").status_code == 404, name
     assert http.get(f"{here}/maps/0.png", params={"cmap": "no-such-map"}).status_code == 422
     assert http.get(f"{here}/maps/0.png", params={"max_side": 0}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "code", "field"),
+    [
+        ("POST", "/metrics", b'{"metrics": ["beauty"]}', 422, "invalid-parameters", "/metrics/0"),
+        ("POST", "/metrics", b'{"metrics": ', 400, "malformed-request", None),
+        ("GET", "?wait=-1", None, 422, "invalid-parameters", "/wait"),
+    ],
+)
+def test_every_route_names_a_field_in_the_same_way(
+    http: httpx2.Client, method: str, path: str, content: bytes | None, status: int, code: str, field: str | None
+) -> None:
+    headers = {"Content-Type": "application/json"} if content else {}
+    answer = http.request(method, f"/v1/explanations/x{path}", content=content, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == ([field] if field else [])
+
+
+def test_a_question_about_a_map_is_json_and_is_told_so(http: httpx2.Client) -> None:
+    answer = http.post("/v1/explanations/x/metrics", content=b"{}", headers={"Content-Type": "text/plain"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+    assert answer.json()["detail"] == "send application/json, not 'text/plain'"
+
+
+def test_of_several_files_the_one_at_fault_is_named(http: httpx2.Client, star: bytes) -> None:
+    files = [("image", ("a.jpg", star)), ("image", ("b.jpg", b"no picture"))]
+    answer = http.post("/v1/images", files=files)
+    assert answer.json()["errors"][0]["field"] == "/image/1"
+    assert "b.jpg" in answer.json()["detail"]

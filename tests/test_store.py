@@ -156,7 +156,7 @@ def test_what_is_renewed_lives_as_if_it_had_changed_and_nothing_else_does(redis:
     for key in keys:
         redis.expire(key, 5)
     store.renew(["one", "gone"])
-    assert all(int(redis.ttl(key)) > 5 for key in keys)  # type: ignore[arg-type]
+    assert all(int(redis.ttl(key)) > 5 for key in keys)
     assert (record := store.read("one")) is not None
     assert abs((record.expires_at - store.expiry()).total_seconds()) < 5
     assert redis.exists("rise:explanation:gone") == redis.exists("rise:tombstone:gone") == 0

@@ -54,7 +54,14 @@ async def upload(request: Request, services: Service, caller: Explainer) -> Imag
             files = form.multi_items()
             if not files:
                 raise wrong_field("/image", "send at least one file")
-            return ImageList(images=[await _keep_file(services, caller, *named, len(files)) for named in files])
+            contents = [_file(name, file) for name, file in files]
+            places = [f"/image/{place}" for place in range(len(files))] if len(files) > 1 else ["/image"]
+            return ImageList(
+                images=[
+                    await _keep(services, caller, await file.read(), place, file.filename)
+                    for place, file in zip(places, contents, strict=True)
+                ]
+            )
     if media_type == "application/json":
         sources = await run_in_threadpool(_sources, await read_json(request))
         return ImageList(images=[await _keep(services, caller, source, field) for field, source in sources.items()])
@@ -74,19 +81,21 @@ def _sources(fields: dict[str, Any]) -> dict[str, Source]:
     return {field: read_source(given, field=field) for field, given in named.items()}
 
 
-async def _keep_file(services: Services, caller: Caller, name: str, file: UploadFile | str, count: int) -> ImageView:
+def _file(name: str, file: UploadFile | str) -> UploadFile:
     if name != "image" or not isinstance(file, UploadFile):
         raise wrong_field(f"/{name}", "send files, each as image")
-    where = f"/image ({file.filename})" if count > 1 else "/image"
-    return await _keep(services, caller, await file.read(), where)
+    return file
 
 
-async def _keep(services: Services, caller: Caller, source: Source, field: str) -> ImageView:
+async def _keep(
+    services: Services, caller: Caller, source: Source, field: str, filename: str | None = None
+) -> ImageView:
     content = await chosen_image(services, caller, source)
     try:
         return view_of(await run_in_threadpool(services.uploads.keep, caller.tenant, content))
     except RiseError as error:
-        detail = f"{field.lstrip('/')}: {error.detail}"
+        named = f" ({filename})" if filename else ""
+        detail = f"{field.lstrip('/')}{named}: {error.detail}"
         raise RiseError(error.code, detail, errors=[FieldError(field, error.detail)]) from error
 
 
