@@ -78,6 +78,15 @@ def wait_for_models(service: Service) -> None:
         time.sleep(0.1)
 
 
+def wait_until_ready(service: Service) -> None:
+    """Wait until a worker serves a model, and everything else is there."""
+    for _ in range(600):
+        if httpx2.get(f"{service.url}/readyz", timeout=60).is_success:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the service is not ready")
+
+
 def stop_service(service: Service) -> int:
     """Stop it as Ctrl-C does and return its exit code."""
     service.process.send_signal(signal.SIGINT)

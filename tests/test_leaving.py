@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.asking import explain
-from tests.conftest import Service, start_service, stop_service
+from tests.conftest import Service, start_service, stop_service, wait_until_ready
 from tests.sse import opened
 from tests.test_events import endless
 
@@ -84,6 +84,7 @@ def test_a_request_that_takes_longer_than_a_front_end_stays_is_sent_elsewhere(
         answer = meanwhile(leaving, lambda: http.post("/v1/models/shapes/predict", files={"image": star}))
     finally:
         os.kill(worker, signal.SIGCONT)
+    wait_until_ready(leaving)  # because a worker that stood still for long counts as gone
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
     assert int(answer.headers["retry-after"]) > 0
 

@@ -42,7 +42,7 @@ def test_a_hangup_reloads_the_models_and_loses_no_explanation(tmp_path: Path, mo
         refused = ask(service.url, masks=30_000)
         assert refused.status_code == 422
         assert "at most 20000" in refused.json()["detail"]
-        waiting = [ask(service.url, seed=seed, masks=20_000, until=1).json()["id"] for seed in range(3)]
+        waiting = [ask(service.url, seed=seed, masks=8_000, until=1).json()["id"] for seed in range(3)]
         models_file.write_text(SHAPES.format("shapes", "outputs.activation = 'softmax'") + SHAPES.format("more", ""))
         os.kill(service.worker_ids()[0], signal.SIGHUP)
         wait_for(service.url, {"shapes", "more"})
