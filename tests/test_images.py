@@ -117,6 +117,15 @@ def test_several_files_come_back_in_their_order_and_can_be_explained_by_id(http:
     assert seen[0]["name"] == "ring"
 
 
+def test_the_photograph_of_a_phone_with_more_pictures_behind_it_is_kept_and_explained(http: httpx2.Client) -> None:
+    photograph = encoded(picture(), "MPO", save_all=True, append_images=[picture()])
+    (kept,) = http.post("/v1/images", files={"image": ("photograph.jpg", photograph)}).json()["images"]
+    assert kept["media_type"] == "image/jpeg"
+    explained = http.post("/v1/explanations", files={"image": photograph}, data={"model": "shapes", "masks": "128"})
+    assert explained.status_code == 202
+    assert http.get(explained.json()["links"]["image"]).headers["content-type"] == "image/jpeg"
+
+
 def test_images_come_as_json_too_one_or_many(http: httpx2.Client, star: bytes) -> None:
     image = {"base64": base64.b64encode(star).decode()}
     one = http.post("/v1/images", json={"image": image}).json()["images"]
@@ -138,7 +147,7 @@ def test_a_file_that_is_no_image_is_named(http: httpx2.Client, star: bytes) -> N
     answer = http.post("/v1/images", files=[("image", ("a.jpg", star)), ("image", ("b.txt", b"text"))])
     assert answer.status_code == 422
     assert answer.json()["code"] == "unreadable-image"
-    assert "b.txt" in answer.json()["errors"][0]["field"]
+    assert "b.txt" in answer.json()["detail"]
 
 
 def test_uploads_that_are_none_are_refused(http: httpx2.Client, star: bytes) -> None:

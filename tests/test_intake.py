@@ -1,9 +1,11 @@
+import io
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 
 from app.contract.errors import RiseError
-from app.contract.images import decode
+from app.contract.images import decode, open_image, upright_bytes
 from app.contract.settings import Settings
 from app.intake import Intake
 from tests.hostile import encoded, picture, png_that_claims, refused, unusual
@@ -69,6 +71,45 @@ def test_the_size_is_the_one_that_the_upright_image_has(orientation: int) -> Non
     content = encoded(picture(40, 24), "JPEG", exif=exif)
     info = Intake(Settings()).check(content).info
     assert (info.width, info.height) == decode(content).size
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_pixels_are_turned_as_pillow_turns_them(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(picture(40, 24), kind, exif=exif)
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert np.array_equal(np.asarray(decode(content)), np.asarray(turned))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photograph_with_more_pictures_behind_it_is_the_jpeg_that_it_begins_with(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(picture(40, 24), "MPO", save_all=True, append_images=[picture(80, 80)], exif=exif.tobytes())
+    first = content[: content.index(b"\xff\xd9") + 2]
+    assert Image.open(io.BytesIO(content)).format == "MPO"
+    info = Intake(Settings()).check(content).info
+    assert (info.media_type, info.width, info.height) == ("image/jpeg", *decode(first).size)
+    assert Intake(Settings()).glance(content).info == info
+    assert np.array_equal(np.asarray(decode(content)), np.asarray(decode(first)))
+    assert upright_bytes(content)[1] == ("image/jpeg" if orientation == 1 else "image/png")
+
+
+def test_a_progressive_photograph_with_more_pictures_behind_it_is_read_too() -> None:
+    content = encoded(picture(), "MPO", save_all=True, append_images=[picture()], progressive=True)
+    assert Intake(Settings()).check(content).info.media_type == "image/jpeg"
+
+
+def test_a_format_that_pillow_finds_inside_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "format", "APNG")
+    content = encoded(picture(), "PNG")
+    with pytest.raises(OSError, match="APNG is not one of JPEG"):
+        open_image(content)
+    with pytest.raises(RiseError) as refused:
+        Intake(Settings()).check(content)
+    assert refused.value.code == "unreadable-image"
 
 
 def test_a_jpeg_that_ends_early_is_refused_wherever_it_ends() -> None:

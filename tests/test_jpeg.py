@@ -73,6 +73,14 @@ def test_a_head_without_end_is_not_gone_through_at_a_glance() -> None:
         assert size_by(read_through, longer) == (64, 48)
 
 
+def test_a_long_head_is_not_gone_through_at_a_glance() -> None:
+    content = WHOLE["plain"]
+    for comments, is_hollow in ((3, True), (5, False)):
+        longer = content[:2] + comments * (b"\xff\xfe\xff\xff" + bytes(65_533)) + content[2:]
+        assert (without_pixels(longer) is not None) == is_hollow
+        assert size_by(read_through, longer) == (64, 48)
+
+
 @settings(max_examples=600, deadline=None)
 @given(
     st.sampled_from(sorted(WHOLE)),

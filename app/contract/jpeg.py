@@ -12,6 +12,7 @@ import numpy as np
 _START, _SCAN, _END = b"\xff\xd8", 0xDA, b"\xff\xd9"
 _MOST_SCANS = 64  # encoders write a dozen at most
 _MOST_SEGMENTS = 100  # before the pixels; cameras write some twenty
+_LONGEST_HEAD = 262_144  # bytes of them: Pillow goes through EXIF in Python, two tenths of a second for a megabyte
 _STUFFED, _RESTARTS = 0x00, range(0xD0, 0xD8)  # what may stand behind 0xFF within a scan
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are no frames
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})  # markers without a segment; none belongs before the first scan
@@ -38,11 +39,12 @@ def without_pixels(content: bytes) -> Hollow | None:
     """Return a file without its pixels.
 
     Returns:
-        None where nothing can be said: where something is missing or unusual, or there is more than one scan.
+        None where nothing can be said at once: where something is missing or unusual, there is much before the pixels,
+        or more than one scan.
     """
     place, frames = len(_START) if content.startswith(_START) else len(content), []
     for _ in range(_MOST_SEGMENTS):
-        if place + 4 > len(content):
+        if place + 4 > min(len(content), _LONGEST_HEAD):
             return None
         start, kind = content[place : place + 2]
         if start != _START[0] or kind in _ALONE or kind == _START[0]:
