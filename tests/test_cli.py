@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.conftest import SAMPLES, Service
+from tests.receivers import Answer, receiver
 
 COMMAND = str(Path(sys.executable).with_name("rise-serve"))
 STAR = str(SAMPLES / "star.jpg")
@@ -42,6 +44,24 @@ def test_what_a_service_refuses_is_said_in_a_sentence(service: Service) -> None:
     assert refused.returncode == 2
     assert refused.stderr.startswith("rise-serve: ")
     assert "shapes" in refused.stderr
+
+
+@pytest.mark.parametrize("address", ["localhost:8000", "127.0.0.1:8000", "::1", "ftp://127.0.0.1"])
+def test_what_is_no_address_of_a_service_is_said_in_a_sentence(address: str) -> None:
+    refused = run("explain", STAR, "--model", "shapes", "--server", address)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"rise-serve: {address} is not the address of a service")
+    assert "must begin with http:// or https://" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_address_of_something_else_is_said_in_a_sentence() -> None:
+    page = Answer(200, (b"<h1>Sign in</h1>",), {"Content-Type": "text/html"})
+    with receiver(lambda _: page) as other:
+        refused = run("explain", STAR, "--model", "shapes", "--server", other.url)
+    assert refused.returncode == 2
+    assert "text/html, not as rise-serve does: is the address right?" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_predict_says_what_can_be_explained() -> None:

@@ -7,7 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +68,66 @@ def test_a_client_that_is_closed_says_so(service: Service) -> None:
     client.close()
     with pytest.raises(RuntimeError, match="the client is closed"):
         client.models()
+
+
+def test_whoever_waits_when_a_client_is_closed_is_told_so(service: Service) -> None:
+    client = Client(service.url)
+    explanation = client.explain(STAR, model="shapes", masks=1_000_000, until=1, seed=8)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(explanation.wait)
+        following = threads.submit(list, explanation.progress())
+        time.sleep(1)
+        client.close()
+        assert [str(one.exception(20)) for one in (waiting, following)] == ["the client is closed"] * 2
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        explanation.refresh()
+    httpx2.delete(f"{service.url}/v1/explanations/{explanation.view.id}").raise_for_status()
+
+
+def test_a_client_that_is_closed_while_many_ask_leaves_nobody_waiting(service: Service) -> None:
+    def ask(client: Client) -> None:
+        while True:
+            client.models()
+
+    for _ in range(10):
+        client = Client(service.url)
+        with ThreadPoolExecutor(8) as threads:
+            asked = [threads.submit(ask, client) for _ in range(8)]
+            time.sleep(0.1)
+            client.close()
+            assert {str(one.exception(20)) for one in asked} == {"the client is closed"}
+
+
+def test_a_forked_child_is_told_to_make_its_own_client_and_does_not_disturb_its_parent(service: Service) -> None:
+    program = f"""
+import os, signal, sys
+from app.client import Client
+client = Client({service.url!r})
+explanation = client.explain({str(STAR)!r}, model="shapes", masks=256)
+reports = explanation.progress()
+next(reports, None)
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    for call in (lambda: client.explanation("1"), explanation.wait):
+        try:
+            call()
+        except RuntimeError as error:
+            print(error)
+    client.close()
+    with Client({service.url!r}) as own:
+        print(len(own.models()))
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(explanation.wait().view.status)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
+    said = done.stdout.splitlines()
+    assert said[0] == said[1]
+    assert "make a client in each process" in said[0]
+    assert int(said[2]) > 0
+    assert said[3:] == ["7", "succeeded"]
+    assert done.stderr == ""
 
 
 def test_paths_bytes_pictures_and_pixels_are_the_same_image(client: Client) -> None:

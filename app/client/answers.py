@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter
 
-from app.client.problems import ServiceError
+from app.client.problems import ServiceError, unexpected
 from app.contract.schemas import Progress, Status
 from app.views import Explanation as View
 
@@ -21,14 +21,26 @@ Arrays = dict[str, NDArray[Any]]
 ENDS = {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
 
 
+def value_in(response: httpx2.Response, kind: type[Value]) -> Value:
+    """Return the value in a response.
+
+    Raises:
+        ServiceError: if there is none of this kind, because it is not the service that answers.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(response.json(), extra="ignore")
+    except ValueError as error:
+        raise unexpected(response) from error
+
+
 def view_in(response: httpx2.Response) -> View:
     """Return the explanation in a response."""
-    return View.model_validate(response.json(), extra="ignore")
+    return value_in(response, View)
 
 
 def values_in(response: httpx2.Response, kind: type[Value]) -> list[Value]:
     """Return the list of values in a response."""
-    return TypeAdapter(list[kind]).validate_python(response.json(), extra="ignore")  # type: ignore[valid-type]
+    return value_in(response, list[kind])  # type: ignore[valid-type]
 
 
 def arrays_in(content: bytes) -> Arrays:

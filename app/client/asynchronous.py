@@ -1,8 +1,8 @@
 """The client for programs with an event loop; the other one is made of it."""
 
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -24,7 +24,8 @@ from app.client.answers import (
 )
 from app.client.batches import AsyncBatch
 from app.client.calls import HELD_SECONDS, Call, Picture, Target
-from app.client.problems import pause_before_retry, refuse
+from app.client.pace import Pace
+from app.client.problems import is_refusal, pause_before_retry, refuse
 from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
 from app.views import Explanation as View
 
@@ -103,43 +104,58 @@ class AsyncClient:
             ServiceError: what the service refuses.
             httpx2.TransportError: if it does not answer for longer than the client's patience.
         """
-        deadline, attempt = time.monotonic() + self._patience_seconds, 0
-        while True:
-            outcome = await self._attempt(call)
-            pause = pause_before_retry(outcome, attempt)
-            if pause is None or time.monotonic() + pause > deadline:
-                break
-            await anyio.sleep(pause)
-            attempt += 1
-        if isinstance(outcome, httpx2.TransportError):
-            raise outcome
-        refuse(outcome)
-        return outcome
-
-    async def _attempt(self, call: Call) -> httpx2.Response | httpx2.TransportError:
-        try:
-            return await self._http.request(call.method, call.path, **call.options)
-        except httpx2.TransportError as error:
-            return error
+        return await self._persist(call, self._read)
 
     async def download(self, call: Call, file: IO[bytes]) -> None:
-        """Write the answer to a request into a file, as it comes.
+        """Write the answer to a request into a file, as it comes; asks again as `send` does, until it begins to come.
 
         Raises:
             ServiceError: what the service refuses.
+            httpx2.TransportError: if it does not answer for longer than the client's patience, or not to the end.
         """
-        async with self._http.stream(call.method, call.path, **call.options) as response:
-            await batches.written(response, file)
+        async with aclosing(await self._persist(call, self._open)) as response:
+            async for part in response.aiter_bytes():
+                await anyio.to_thread.run_sync(file.write, part)
 
     async def events(self, explanation_id: str, after: str | None) -> AsyncGenerator[httpx2.ServerSentEvent]:
-        """Yield the events of an explanation while one connection lasts."""
+        """Yield the events of an explanation while one connection lasts; asks for it again as `send` does.
+
+        Raises:
+            ServiceError: what the service refuses.
+            httpx2.TransportError: if it does not answer for longer than the client's patience.
+        """
         call = calls.following(explanation_id, after)
-        async with self._http.sse(call.path, **call.options) as source:
-            if source.response.status_code >= 400:
-                await source.response.aread()
-            refuse(source.response)
-            async for event in source:
-                yield event
+        async with aclosing(await self._persist(call, self._open)) as response:
+            with suppress(httpx2.TransportError):  # because the next connection goes on where this one was lost
+                async for event in httpx2.EventSource(response):
+                    yield event
+
+    async def _persist(self, call: Call, attempt: Callable[[Call], Awaitable[httpx2.Response]]) -> httpx2.Response:
+        """Return what comes of a request, tried again while the service is busy or away."""
+        deadline, retries = time.monotonic() + self._patience_seconds, 0
+        while True:
+            outcome = await _outcome(attempt(call))
+            pause = pause_before_retry(outcome, retries, repeatable=call.repeatable)
+            if pause is None or time.monotonic() + pause > deadline:
+                break
+            await anyio.sleep(pause)
+            retries += 1
+        if isinstance(outcome, httpx2.TransportError):
+            raise outcome
+        if not (retries and call.is_done_by(outcome)):
+            refuse(outcome)
+        return outcome
+
+    async def _read(self, call: Call) -> httpx2.Response:
+        return await self._http.request(call.method, call.path, **call.options)
+
+    async def _open(self, call: Call) -> httpx2.Response:
+        """Return an answer whose content is still to come; a refusal is whole."""
+        request = self._http.build_request(call.method, call.path, **call.options)
+        response = await self._http.send(request, stream=True)
+        if is_refusal(response):
+            await response.aread()
+        return response
 
     async def close(self) -> None:
         """Close the connections."""
@@ -150,6 +166,13 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+async def _outcome(attempt: Awaitable[httpx2.Response]) -> httpx2.Response | httpx2.TransportError:
+    try:
+        return await attempt
+    except httpx2.TransportError as error:
+        return error
 
 
 class AsyncExplanation:
@@ -208,8 +231,9 @@ class AsyncExplanation:
             ServiceError: if it failed or was cancelled.
             TimeoutError: if it has not ended after so many seconds.
         """
-        deadline = time.monotonic() + seconds
+        deadline, pace = time.monotonic() + seconds, Pace()
         while not self.view.status.ended:
+            await pace.begin_round(deadline)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"explanation {self.view.id} has not ended after {seconds:g} seconds")
@@ -220,9 +244,10 @@ class AsyncExplanation:
 
     async def progress(self) -> AsyncGenerator[Progress]:
         """Yield its progress as it comes, until it has ended; goes on where a connection was lost."""
-        last: str | None = None
+        last, pace = None, Pace()
         while not self.view.status.ended:
-            try:
+            await pace.begin_round()
+            with suppress(httpx2.ReadTimeout):  # because a proxy in between may hold back a stream without news
                 async with aclosing(self._client.events(self.view.id, last)) as events:
                     async for event in events:
                         last = event.id or last
@@ -231,8 +256,6 @@ class AsyncExplanation:
                             yield told
                         if event.event in ENDS:
                             break
-            except httpx2.TransportError:
-                await anyio.sleep(1.0)
             await self.refresh()
 
     async def cancel(self) -> Self:

@@ -1,13 +1,18 @@
 """An event loop beside the program: lives for as long as anybody holds it, and never keeps the program from ending."""
 
 import asyncio
+import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from concurrent.futures import CancelledError
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+_CLOSED = "the client is closed"
 
 
 class Background:
@@ -18,11 +23,18 @@ class Background:
     """
 
     def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
+        self._process = os.getpid()
+        self._handing_over = threading.Lock()  # so that the loop gets nothing after its end
         self._loop = asyncio.new_event_loop()
         # A daemon, because Python waits for all others before a program may end.
         self._thread = threading.Thread(target=_run, args=(self._loop,), name="rise-serve client", daemon=True)
         self._thread.start()
-        self._end = weakref.finalize(self, _end, self._loop, close)
+        self._end = weakref.finalize(self, _end, self._loop, self._process, close)
+
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a copy in a forked child, where the thread is not."""
+        return os.getpid() != self._process
 
     def call(
         self,
@@ -33,23 +45,40 @@ class Background:
         """Run a function there and return its result.
 
         Raises:
-            RuntimeError: if this is closed.
+            RuntimeError: if this is closed, before or meanwhile, or belongs to another process.
         """
-        if not self._end.alive:
-            raise RuntimeError("the client is closed")
+        if self._is_forked:
+            raise RuntimeError("the client belongs to the process that forked this one: make a client in each process")
 
         async def run() -> Result:
             return await function(*arguments, **options)
 
-        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        with self._handing_over:
+            if not self._end.alive:
+                raise RuntimeError(_CLOSED)
+            future = asyncio.run_coroutine_threadsafe(run(), self._loop)
         try:
             return future.result()
+        except CancelledError as error:
+            raise RuntimeError(_CLOSED) from error
         finally:
             future.cancel()  # where the caller is interrupted
 
+    def iterate(self, values: AsyncGenerator[Result]) -> Iterator[Result]:
+        """Yield what a generator yields there; it may not yield None."""
+        try:
+            while (value := self.call(partial(anext, values, None))) is not None:
+                yield value
+        finally:
+            if self._end.alive and not self._is_forked:
+                self.call(values.aclose)
+
     def close(self) -> None:
-        """Close what is open and end the thread."""
-        self._end()
+        """Close what is open and end the thread; whoever waits for it gets an error. Does nothing in a forked child."""
+        if self._is_forked:
+            return
+        with self._handing_over:
+            self._end()
         self._thread.join()
 
 
@@ -61,11 +90,18 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-def _end(loop: asyncio.AbstractEventLoop, close: Callable[[], Awaitable[None]]) -> None:
-    async def end() -> None:
-        try:
-            await close()
-        finally:
-            loop.stop()
+def _end(loop: asyncio.AbstractEventLoop, process: int, close: Callable[[], Awaitable[None]]) -> None:
+    if os.getpid() == process:  # because a forked child has no such thread, and shares what wakes its parent's
+        asyncio.run_coroutine_threadsafe(_finish(loop, close), loop)
 
-    asyncio.run_coroutine_threadsafe(end(), loop)
+
+async def _finish(loop: asyncio.AbstractEventLoop, close: Callable[[], Awaitable[None]]) -> None:
+    """Cancel whatever still runs, then close and stop."""
+    try:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await close()
+    finally:
+        loop.stop()

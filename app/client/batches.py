@@ -1,10 +1,12 @@
 """Batches for programs: many images sent as one, waited for, read one by one, downloaded as files of other tools."""
 
 import os
+import secrets
 import tempfile
 import time
 import zipfile
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, Self
@@ -14,10 +16,9 @@ import httpx2
 
 from app.batches.views import BatchView, MemberView
 from app.client import calls
-from app.client.answers import values_in
+from app.client.answers import value_in, values_in
 from app.client.background import Background
 from app.client.calls import Call
-from app.client.problems import refuse
 
 BatchFile = Literal["archive", "coco", "label-studio", "label-config"]
 """What a batch is downloaded as; `archive` holds maps, and is told the formats as `formats="npz,png"`."""
@@ -100,14 +101,14 @@ class AsyncBatch:
             after = page[-1].index
 
     async def download(self, path: str | Path, kind: BatchFile = "archive", **options: Any) -> Path:
-        """Write what there is of it into a file, as it comes; return the file's path.
+        """Write what there is of it into a file, which is there when it is whole; return the file's path.
 
         Args:
             path: of the file.
             kind: of the file.
             options: of the kind: `formats`, `level`, `prefix`.
         """
-        with Path(path).open("wb") as file:
+        with _arriving(Path(path)) as file:
             await self._sender.download(Call("GET", self.view.links[kind], {"params": options}), file)
         return Path(path)
 
@@ -145,12 +146,7 @@ class Batch:
 
     def members(self) -> Iterator[MemberView]:
         """Yield its images in the order in which they were sent, with their explanations or problems."""
-        members = self._batch.members()
-        try:
-            while (member := self._background.call(partial(anext, members, None))) is not None:
-                yield member
-        finally:
-            self._background.call(members.aclose)
+        return self._background.iterate(self._batch.members())
 
     def download(self, path: str | Path, kind: BatchFile = "archive", **options: Any) -> Path:
         """Write what there is of it into a file, as it comes; see `AsyncBatch.download`."""
@@ -166,18 +162,23 @@ class Batch:
         self._background.call(self._batch.delete)
 
 
-async def written(response: httpx2.Response, file: IO[bytes]) -> None:
-    """Write the content of a streamed response into a file.
-
-    Raises:
-        ServiceError: what the service refuses.
-    """
-    if response.status_code >= 400:
-        await response.aread()
-    refuse(response)
-    async for part in response.aiter_bytes():
-        await anyio.to_thread.run_sync(file.write, part)
+@contextmanager
+def _arriving(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of another when the block ends well, and is removed when it does not."""
+    place = path.resolve()  # because a link stays one
+    if place.exists() and not place.is_file():
+        with place.open("wb") as pipe:  # because nothing can take the place of a pipe or a device
+            yield pipe
+        return
+    part = place.with_name(f"{place.name}.{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+        part.replace(place)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _view(response: httpx2.Response) -> BatchView:
-    return BatchView.model_validate(response.json(), extra="ignore")
+    return value_in(response, BatchView)

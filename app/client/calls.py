@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+import httpx2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,11 +26,21 @@ HELD_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Call:
-    """One request."""
+    """One request.
+
+    Attributes:
+        options: what `httpx2` is told of it.
+        repeatable: whether it may be carried out twice; an explanation may, because it is named by what was asked.
+    """
 
     method: str
     path: str
     options: dict[str, Any] = field(default_factory=dict)
+    repeatable: bool = True
+
+    def is_done_by(self, response: httpx2.Response) -> bool:
+        """Return whether an answer to a second try says that the first one worked: what is to be deleted is gone."""
+        return self.method == "DELETE" and response.status_code in {404, 410}
 
 
 def headers(key: str | None) -> dict[str, str]:
@@ -46,11 +57,15 @@ def creation(image: Picture, targets: str | Target | Sequence[Target] | None, fi
 
 
 def batch(archive: IO[bytes], fields: dict[str, Any]) -> Call:
-    """Return the request for a batch: a zip archive, and what is asked about each image in it."""
+    """Return the request for a batch: a zip archive, and what is asked about each image in it.
+
+    Carried out twice it makes two batches, of which the client would know one.
+    """
     given = {**fields, "targets": _targets(fields.get("targets"))}
     form = {name: _form_value(value) for name, value in given.items() if value is not None}
     file = ("images.zip", archive, "application/zip")
-    return Call("POST", "/v1/batches", {"files": {"archive": file}, "data": form, "timeout": None})
+    options = {"files": {"archive": file}, "data": form, "timeout": None}
+    return Call("POST", "/v1/batches", options, repeatable=False)
 
 
 def prediction(image: Picture, model: str, limit: int) -> Call:
@@ -74,7 +89,8 @@ def map_archive(explanation_id: str, target: int | str) -> Call:
 
 def following(explanation_id: str, after: str | None) -> Call:
     """Return the request for the events of an explanation, from the one after `after` on."""
-    named = {} if after is None else {"Last-Event-ID": after}
+    named = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    named |= {} if after is None else {"Last-Event-ID": after}
     return Call("GET", f"{here(explanation_id)}/events", {"headers": named, "timeout": HELD_SECONDS})
 
 

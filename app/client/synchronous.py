@@ -114,12 +114,7 @@ class Explanation:
 
     def progress(self) -> Iterator[Progress]:
         """Yield its progress as it comes, until it has ended."""
-        reports = self._explanation.progress()
-        try:
-            while (report := self._background.call(partial(anext, reports, None))) is not None:
-                yield report
-        finally:
-            self._background.call(reports.aclose)
+        return self._background.iterate(self._explanation.progress())
 
     def refresh(self) -> Self:
         """Read it again."""

@@ -27,7 +27,7 @@ class Answer:
     Attributes:
         targets: what was explained.
         summary: everything else that is worth printing, as JSON.
-        map_as: a target's index and a format's ending -> the bytes of its map.
+        map_as: the index of a target without an error and a format's ending -> the bytes of its map.
     """
 
     targets: list[TargetResult]
@@ -49,6 +49,7 @@ def explain_here(image: Path, fields: dict[str, Any]) -> Answer:
                 sheet_of(record, blobs, target.index, max_side=None), Style()
             )
             for target in record.targets
+            if target.error is None
             for ending in ("npz", "overlay.png")
         }
     summary = record.model_dump(mode="json", include={"request", "provenance", "progress", "image"})
@@ -65,8 +66,9 @@ def explain_there(server: str, key: str | None, image: Path, fields: dict[str, A
         explanation = client.explain(image, **fields)
         _show_progress(explanation)
         view = explanation.wait().view
-        maps = {(target.index, "npz"): explanation.archive(target.index) for target in view.targets}
-        maps |= {(target.index, "overlay.png"): explanation.overlay(target.index) for target in view.targets}
+        shown = [target.index for target in view.targets if target.error is None]
+        maps = {(index, "npz"): explanation.archive(index) for index in shown}
+        maps |= {(index, "overlay.png"): explanation.overlay(index) for index in shown}
     summary = view.model_dump(mode="json", include={"id", "method", "parameters", "provenance", "progress", "image"})
     return Answer(list(view.targets), summary, lambda index, ending: maps[index, ending])
 

@@ -44,9 +44,16 @@ def _ask(server: str, key: str | None, image: Path, fields: dict[str, Any]) -> A
     try:
         return explain_there(server, key, image, fields)
     except (ServiceError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        words = error.detail if isinstance(error, ServiceError) else f"{server} does not answer: {error}"
-        sys.stderr.write(f"rise-serve: {words}\n")
+        sys.stderr.write(f"rise-serve: {_reason(error, server)}\n")
         raise typer.Exit(2) from error
+
+
+def _reason(error: Exception, server: str) -> str:
+    if isinstance(error, ServiceError):
+        return error.detail
+    if not server.lower().startswith(("http://", "https://")):
+        return f"{server} is not the address of a service: it must begin with http:// or https://"
+    return f"{server} does not answer: {error}"
 
 
 def _targets(given: list[str] | None) -> Any:
@@ -65,11 +72,12 @@ def _value(text: str) -> Any:
 
 
 def _write_maps(answer: Answer, out: Path) -> list[dict[str, str]]:
-    """Write the archive and the overlay of every target; return their paths."""
+    """Write the archive and the overlay of every target that has a map; return their paths, none for another target."""
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for target in answer.targets:
-        paths = {ending: out / f"{target.index}.{ending}" for ending in ("npz", "overlay.png")}
+        endings = ("npz", "overlay.png") if target.error is None else ()
+        paths = {ending: out / f"{target.index}.{ending}" for ending in endings}
         for ending, path in paths.items():
             path.write_bytes(answer.map_as(target.index, ending))
         files.append({ending.partition(".")[0]: str(path) for ending, path in paths.items()})

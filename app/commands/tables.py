@@ -21,5 +21,6 @@ def print_answer(answer: Answer, files: list[dict[str, str]], *, as_json: bool) 
         peak = "-" if target.peak is None else "{:.0f}, {:.0f}".format(*target.peak)
         reliability = "-" if target.reliability is None else f"{target.reliability:.3f}"
         score = "-" if target.score is None else f"{target.score:.3f}"
-        table.add_row(target.name or "-", score, reliability, peak, paths["overlay"])
+        shown = paths["overlay"] if target.error is None else f"none: {target.error.detail}"
+        table.add_row(target.name or "-", score, reliability, peak, shown)
     Console().print(table)
