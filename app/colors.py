@@ -11,12 +11,16 @@ from app.contract.errors import wrong_field
 SEQUENTIAL = "matplotlib:inferno"
 DIVERGING = "crameri:vik"
 
+_AT_ONCE = 1_000_000  # values
+
 
 def shares(values: NDArray[np.float32], *, signed: bool) -> NDArray[np.float32]:
     """Scale values so that the strongest is 1: to 0..1, or with `signed` to -1..1 around 0; a flat map stays 0."""
-    shown: NDArray[np.float32] = values if signed else np.maximum(values, 0)
-    strongest = float(np.abs(shown).max())
-    return np.asarray(shown / strongest if strongest > 0 else np.zeros_like(shown), dtype=np.float32)
+    shown: NDArray[np.float32] = values.copy() if signed else np.maximum(values, 0)
+    strongest = max(float(shown.max()), -float(shown.min()))
+    if strongest > 0:
+        shown /= strongest
+    return shown
 
 
 def colored(share: NDArray[np.float32], *, name: str | None, signed: bool) -> NDArray[np.uint8]:
@@ -25,9 +29,14 @@ def colored(share: NDArray[np.float32], *, name: str | None, signed: bool) -> ND
     Raises:
         RiseError: `invalid-parameters` for a colour map that does not exist.
     """
-    position = (share + 1) / 2 if signed else share
     table = _table(name or (DIVERGING if signed else SEQUENTIAL))
-    return np.asarray(table[np.rint(position * 255).astype(np.uint8)])
+    colors = np.empty((*share.shape, 3), dtype=np.uint8)
+    flat, of_flat = share.reshape(-1), colors.reshape(-1, 3)
+    for start in range(0, len(flat), _AT_ONCE):  # because the numbers on the way take more room than the colours
+        part = flat[start : start + _AT_ONCE]
+        position = (part + 1) / 2 if signed else part
+        of_flat[start : start + _AT_ONCE] = table[np.rint(position * 255).astype(np.uint8)]
+    return colors
 
 
 @lru_cache(maxsize=32)

@@ -2,14 +2,17 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import cached_property
+from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from app.admission import Admission
 from app.caller import EVERYBODY, Caller, caller_of
+from app.calls import Calls
 from app.catalogue import CatalogueReader
 from app.contract.batches import Batches
 from app.contract.blobs import Blobs
@@ -35,8 +38,7 @@ from app.sources import ById, ByUrl, Source
 from app.submission import Submission
 from app.uploads import Uploads
 
-_CALL_SECONDS = 30.0
-_LOST_AGAIN_SECONDS = 5.0
+_DRAWN_AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,16 @@ class Services:
     callbacks: Callbacks
     uploads: Uploads
     batches: Batches
+
+    @cached_property
+    def calls(self) -> Calls:
+        """What asks workers while a client waits."""
+        return Calls(self.jobs)
+
+    @cached_property
+    def drawing(self) -> CapacityLimiter:
+        """Limits the maps that are drawn at once: of the largest pictures each takes most of a gigabyte."""
+        return CapacityLimiter(_DRAWN_AT_ONCE)
 
     @property
     def signs_callbacks(self) -> bool:
@@ -163,24 +175,6 @@ async def who_explains(request: Request) -> tuple[Services, Caller]:
 async def _who(request: Request, allowed: Callable[..., Awaitable[Caller]]) -> tuple[Services, Caller]:
     services = await _services(request)
     return services, await allowed(request, services, await _BEARER(request))
-
-
-def call_worker(services: Services, queue: str, function: str, *arguments: Any) -> Any:
-    """Run a short function on a worker and return what it found.
-
-    Raises:
-        RiseError: what went wrong there, `busy` if no worker answers in time, `unavailable` if one is lost.
-    """
-    try:
-        answer = services.jobs.call(queue, function, *arguments, seconds=_CALL_SECONDS)
-    except TimeoutError as cause:
-        raise RiseError("busy", "every worker is busy; try again", retry_after_seconds=_CALL_SECONDS) from cause
-    except ConnectionAbortedError as cause:
-        detail = "the worker that was asked was lost; try again"
-        raise RiseError("unavailable", detail, retry_after_seconds=_LOST_AGAIN_SECONDS) from cause
-    if "code" in answer:
-        raise RiseError(answer["code"], answer["detail"])
-    return answer["found"]
 
 
 def existing_record(services: Services, caller: Caller, explanation_id: str) -> Record:

@@ -26,7 +26,12 @@ def is_fresh(tag: str, if_none_match: str | None) -> bool:
     """Return whether a client that sent `If-None-Match` has the answer already."""
     if if_none_match is None:
         return False
-    return if_none_match.strip() == "*" or tag in re.findall(r'"[^"]*"', if_none_match)
+    return is_any(if_none_match) or tag in re.findall(r'"[^"]*"', if_none_match)
+
+
+def is_any(if_none_match: str | None) -> bool:
+    """Return whether a client claims to have any version there is: it need not have seen that there is one."""
+    return if_none_match is not None and if_none_match.strip() == "*"
 
 
 def until_expiry(record: Record) -> str:

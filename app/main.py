@@ -38,6 +38,7 @@ from app.contract.tracing import configure_tracing
 from app.contract.uploads import UploadRegister
 from app.dependencies import Services
 from app.gathering import Gathering
+from app.heads import Heads
 from app.intake import Intake
 from app.integrations import integrations
 from app.leaving import when_asked_to_leave
@@ -104,6 +105,7 @@ def front_end(
     app.add_middleware(SlowBodies, seconds=settings.body_seconds)
     if settings.keys == "on":
         app.add_middleware(RateLimitFields)
+    app.add_middleware(Heads)
     app.add_middleware(Requests)
     app.state.services = _services(settings)
     install(app)

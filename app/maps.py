@@ -1,7 +1,7 @@
 """One map of an explanation, drawn from its stored effects: what the maps route and the CLI do."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,6 +37,19 @@ def target_at(record: Record, index: int) -> Subject:
     if not 0 <= index < len(record.targets):
         raise RiseError("not-found", f"there is no target {index}; this explanation has {len(record.targets)}")
     return Subject(record.targets[index], state.target_rows[index])
+
+
+def check_map(record: Record, target: TargetResult) -> None:
+    """Check that the map of a target means anything: one that is 0 everywhere, for want of a match, helps nobody.
+
+    Raises:
+        RiseError: with the reason; `no-target`, or `not-ready` where more blocks may still find something.
+    """
+    if target.error is None:
+        return
+    if record.status.ended:
+        raise RiseError("no-target", f"target {target.index} has no map: {target.error.detail}")
+    raise RiseError("not-ready", f"target {target.index} has no map yet: {target.error.detail}", retry_after_seconds=1)
 
 
 def class_called(record: Record, label: str, names: Sequence[str]) -> Subject:
@@ -89,9 +102,11 @@ def sheet_of(record: Record, blobs: Blobs, index: int, *, max_side: int | None) 
     """Draw one target's map at the size of the uploaded image, or smaller.
 
     Raises:
-        RiseError: as `target_at`.
+        RiseError: as `target_at` and `check_map`.
     """
-    return draw_sheet(record, blobs, target_at(record, index), max_side=max_side)
+    subject = target_at(record, index)
+    check_map(record, subject.target)
+    return draw_sheet(record, blobs, subject, max_side=max_side)
 
 
 def draw_sheet(
@@ -99,33 +114,27 @@ def draw_sheet(
 ) -> Sheet:
     """Draw a map at the size of the uploaded image, or smaller; of all fills, or of one.
 
-    A class that was not asked for gets its reliability and its peak from the map that is drawn here.
+    A class that was not asked for, and one fill of several, get reliability and peak from the map that is drawn here.
 
     Raises:
         RiseError: `invalid-parameters` for a fill that the explanation does not have.
     """
     state = _ready(record)
     frame = frame_of_image(record.image.width, record.image.height, max_side=max_side)
-    arrays = (blobs.get_array(checkpoint.blob) for checkpoint in state.checkpoints)
+    places = slice(None) if fill is None else _place_of(fill, state.fills)
+    arrays = (blobs.get_array(checkpoint.blob)[:, :, places] for checkpoint in state.checkpoints)
     drawn = draw(state, arrays, subject.row, frame)
-    target = subject.target
-    if target.index < 0:
+    fills, target = state.fills[places], subject.target
+    if target.index < 0 or fills != state.fills:
         target = target.model_copy(update={"reliability": drawn.reliability, "peak": _peak(drawn, record)})
-    sheet = Sheet(drawn, state.fills, target, record, lambda: decode(blobs.get(image_blob(record.id))))
-    return sheet if fill is None else _of_fill(sheet, fill)
+    return Sheet(drawn, fills, target, record, lambda: decode(blobs.get(image_blob(record.id))))
 
 
-def _of_fill(sheet: Sheet, fill: str) -> Sheet:
-    if fill not in sheet.fills:
-        raise wrong_field("/fill", f"this explanation has {', '.join(sheet.fills)}")
-    place = sheet.fills.index(fill)
-    error = sheet.drawn.standard_error
-    drawn = replace(
-        sheet.drawn,
-        values=sheet.drawn.values[place : place + 1],
-        standard_error=None if error is None else error[place : place + 1],
-    )
-    return replace(sheet, drawn=drawn, fills=[fill])
+def _place_of(fill: str, fills: list[str]) -> slice:
+    if fill not in fills:
+        raise wrong_field("/fill", f"this explanation has {', '.join(fills)}")
+    place = fills.index(fill)
+    return slice(place, place + 1)
 
 
 def _peak(drawn: DrawnMap, record: Record) -> tuple[float, float]:

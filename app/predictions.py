@@ -3,28 +3,36 @@
 import uuid
 
 from pydantic import TypeAdapter
+from starlette.concurrency import run_in_threadpool
 
+from app.caller import Caller
+from app.calls import afterwards
 from app.contract.blobs import PREDICTIONS
 from app.contract.queue import PREDICT
 from app.contract.schemas import Prediction
-from app.dependencies import Services, call_worker
+from app.dependencies import Services
 
 _PREDICTIONS = TypeAdapter(list[Prediction])
 
 
-def predicted(services: Services, model_id: str, content: bytes, limit: int) -> list[Prediction]:
+async def predicted(services: Services, caller: Caller, model_id: str, content: bytes, limit: int) -> list[Prediction]:
     """Return the classes or detections in an image, the strongest first.
 
     Raises:
-        RiseError: what is wrong with the model or the image, or `busy` if no worker answers in time.
+        RiseError: what is wrong with the model or the image, or what `Calls.answer` raises.
     """
-    catalogue = services.catalogue.now()
-    model = catalogue.ready_model(model_id)
-    image = services.intake.check(content)
     folder = f"{PREDICTIONS}/{uuid.uuid4().hex}"
-    services.blobs.put(f"{folder}/image", image.content)
+    queue = await run_in_threadpool(_put, services, model_id, content, f"{folder}/image")
     try:
-        found = call_worker(services, catalogue.queue_of(model.id), PREDICT, model.id, f"{folder}/image", limit)
+        found = await services.calls.answer(caller, queue, PREDICT, model_id, f"{folder}/image", limit)
     finally:
-        services.blobs.discard(folder)
+        afterwards(services.blobs.discard, folder)
     return _PREDICTIONS.validate_python(found)
+
+
+def _put(services: Services, model_id: str, content: bytes, name: str) -> str:
+    """Put an image where a worker finds it, and return the queue of those that serve a model."""
+    catalogue = services.catalogue.now()
+    queue = catalogue.queue_of(catalogue.ready_model(model_id).id)
+    services.blobs.put(name, services.intake.check(content).content)
+    return queue

@@ -16,7 +16,7 @@ from app.contract.schemas import (
     TargetResult,
     Value,
 )
-from app.formats import format_names
+from app.formats import format_names_for
 
 
 class TargetView(TargetResult):
@@ -86,7 +86,7 @@ def view(record: Record, queue_position: int | None, eta_seconds: float | None =
         parameters=record.request.parameters,
         image=record.image,
         progress=record.progress,
-        targets=[_target(target, explanation_path(record.id)) for target in record.targets],
+        targets=_targets(record),
         created_at=record.created_at,
         started_at=record.started_at,
         finished_at=record.finished_at,
@@ -122,10 +122,11 @@ def _links(record: Record) -> dict[str, str]:
     return links if record.status.ended else {**links, "cancel": f"{here}/cancel"}
 
 
-def map_links(here: str, index: int) -> dict[str, str]:
-    """Return the addresses of one target's map, by format."""
-    return {name: f"{here}/maps/{index}.{ending}" for name, ending in format_names().items()}
+def map_links(here: str, index: int, fills: int = 1) -> dict[str, str]:
+    """Return the addresses of one target's map, by format; of several fills, without formats that show only one."""
+    return {name: f"{here}/maps/{index}.{ending}" for name, ending in format_names_for(fills).items()}
 
 
-def _target(target: TargetResult, here: str) -> TargetView:
-    return TargetView(**target.model_dump(), links=map_links(here, target.index))
+def _targets(record: Record) -> list[TargetView]:
+    here, fills = explanation_path(record.id), 1 if record.state is None else len(record.state.fills)
+    return [TargetView(**target.model_dump(), links=map_links(here, target.index, fills)) for target in record.targets]

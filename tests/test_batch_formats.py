@@ -88,6 +88,21 @@ def test_the_archive_of_a_batch_is_downloaded(classified: Batch, tmp_path: Path)
         assert next(name for name in archive.namelist() if name.endswith(".npz")) == "00000-star/0.npz"
 
 
+def test_a_target_in_whose_box_nothing_was_found_is_left_out_of_the_archive_with_the_reason(
+    client: Client, files: list[Path], tmp_path: Path
+) -> None:
+    boxes: list[Any] = [{"label": "star", "box": box} for box in ([400, 300, 470, 350], [47, 40, 153, 145])]
+    batch = client.batch([files[2]], model="shapes-detector", masks=512, until=1, targets=boxes).wait(60)
+    with ZipFile(batch.download(tmp_path / "maps.zip", formats="npz,png")) as archive:
+        (row,) = json.loads(archive.read("manifest.json"))["images"]
+        assert sorted(archive.namelist()) == sorted([*row["files"], "manifest.json"])
+    assert (row["status"], row["error"]) == ("succeeded", None)
+    assert row["files"] == ["00000-several/1.npz", "00000-several/1.png"]
+    assert row["targets"][0]["error"]["code"] == "no-target"
+    assert "in none of the masked images" in row["targets"][0]["error"]["detail"]
+    assert row["targets"][1]["error"] is None
+
+
 def test_the_annotations_of_a_batch_are_those_of_its_maps_and_are_read_by_cocos_own_tools(
     client: Client, classified: Batch, tmp_path: Path
 ) -> None:

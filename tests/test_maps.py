@@ -14,9 +14,9 @@ from pycocotools.coco import COCO
 
 from app.contract.drawing import DrawnMap
 from app.contract.errors import RiseError
-from app.contract.schemas import Checkpoint, TargetResult
+from app.contract.schemas import Checkpoint, Failure, Status, TargetResult
 from app.formats import Sheet, Style, coco, formats, mask, png
-from app.maps import class_called
+from app.maps import check_map, class_called
 from app.negotiation import split_name
 from tests.asking import explain
 from tests.conftest import SAMPLES, Service
@@ -126,19 +126,113 @@ def test_a_style_that_does_not_exist_is_refused(http: httpx2.Client, here: str, 
     assert http.get(f"{here}/maps/0.png?{query}").json()["code"] == "invalid-parameters"
 
 
-def test_of_several_fills_one_can_be_chosen_and_must_be_where_a_format_shows_one(
-    http: httpx2.Client, star: bytes
-) -> None:
+@pytest.fixture(scope="module")
+def of_two_fills(http: httpx2.Client) -> dict[str, Any]:
+    """A finished explanation of a star by two colours."""
     colors = '["#ff0000", "black"]'
-    body = explain(http, star, method="mc-rise", colors=colors, masks=512, until=1).json()
-    links = body["targets"][0]["links"]
-    both = array_of(http.get(links["npy"]))
-    assert (array_of(http.get(links["npy"], params={"fill": "black"})) == both[1]).all()
-    for name, query in (("mask", {}), ("coco", {}), ("png", {"bits": 16})):
-        refused = http.get(links[name], params=query).json()
-        assert refused["errors"][0]["field"] == "/fill", name
-        assert http.get(links[name], params={**query, "fill": "#ff0000"}).status_code == 200, name
-    assert http.get(links["npy"], params={"fill": "plaid"}).status_code == 422
+    star = (SAMPLES / "star.jpg").read_bytes()
+    body: dict[str, Any] = explain(http, star, method="mc-rise", colors=colors, masks=1024, until=1, seed=804).json()
+    assert body["status"] == "succeeded"
+    return body
+
+
+def test_of_several_fills_one_can_be_chosen_and_must_be_where_a_format_shows_one(
+    http: httpx2.Client, of_two_fills: dict[str, Any]
+) -> None:
+    link = of_two_fills["links"]["self"] + "/maps/0"
+    both = array_of(http.get(f"{link}.npy"))
+    assert (array_of(http.get(f"{link}.npy", params={"fill": "black"})) == both[1]).all()
+    for ending, query in (("mask.png", {}), ("coco.json", {}), ("png", {"bits": 16})):
+        refused = http.get(f"{link}.{ending}", params=query).json()
+        assert refused["errors"][0]["field"] == "/fill", ending
+        assert http.get(f"{link}.{ending}", params={**query, "fill": "#ff0000"}).status_code == 200, ending
+    assert http.get(f"{link}.npy", params={"fill": "plaid"}).status_code == 422
+
+
+def test_all_addresses_of_a_map_of_several_fills_answer(http: httpx2.Client, of_two_fills: dict[str, Any]) -> None:
+    links = of_two_fills["targets"][0]["links"]
+    assert set(links) == {"json", "npy", "npz", "overlay", "png"}
+    assert {name: http.get(link).status_code for name, link in links.items()} == dict.fromkeys(links, 200)
+
+
+@pytest.mark.parametrize("fill", ["#ff0000", "black"])
+def test_what_is_said_of_one_fill_is_true_of_its_own_map(
+    http: httpx2.Client, of_two_fills: dict[str, Any], fill: str
+) -> None:
+    links = of_two_fills["targets"][0]["links"]
+    answer = http.get(links["npz"], params={"fill": fill})
+    arrays = np.load(io.BytesIO(answer.content))
+    row, column = np.unravel_index(arrays["map"].argmax(), arrays["map"].shape)
+    assert answer.headers["saliency-peak"] == f"{column + 0.5},{row + 0.5}"
+    reliability = np.sqrt(1 - np.mean(arrays["standard_error"] ** 2) / arrays["map"].var())
+    assert float(answer.headers["saliency-reliability"]) == pytest.approx(reliability, abs=0.01)
+    assert float(arrays["reliability"]) == pytest.approx(reliability, abs=0.01)
+    target = json.loads(str(arrays["target"]))
+    assert target["peak"] == [column + 0.5, row + 0.5]
+    assert f"{target['reliability']:.4f}" == answer.headers["saliency-reliability"]
+
+
+def test_the_only_fill_has_the_peak_of_its_target(http: httpx2.Client, finished: dict[str, Any]) -> None:
+    link = finished["targets"][0]["links"]["npy"]
+    every, one = http.get(link), http.get(link, params={"fill": "black"})
+    assert one.content == every.content
+    for name in ("saliency-peak", "saliency-reliability"):
+        assert one.headers[name] == every.headers[name]
+
+
+SEVERAL = (SAMPLES / "several.jpg").read_bytes()
+THERE, NOWHERE = ({"box": box, "label": "star"} for box in ([47, 40, 153, 145], [400, 300, 470, 350]))
+BOXES: dict[str, Any] = {"model": "shapes-detector", "masks": 512, "until": 1}
+
+
+def test_a_box_in_which_nothing_was_ever_found_has_a_reason_and_no_map(http: httpx2.Client) -> None:
+    body = explain(http, SEVERAL, targets=json.dumps([THERE, NOWHERE]), **BOXES).json()
+    here, (found, missed) = body["links"]["self"], body["targets"]
+    assert (body["status"], found["error"], missed["error"]["code"]) == ("succeeded", None, "no-target")
+    for ending in formats():
+        refused = http.get(f"{here}/maps/1.{ending}", headers={"If-None-Match": "*"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "no-target"), ending
+        assert missed["error"]["detail"] in refused.json()["detail"]
+        assert "etag" not in refused.headers
+        assert http.get(f"{here}/maps/0.{ending}").status_code == 200, ending
+    assert http.get(f"{here}/maps/1", headers={"Accept": "image/png"}).json()["code"] == "no-target"
+    refused = http.post(f"{here}/metrics", json={"target": 1, "metrics": ["energy-in-box"]}).json()
+    assert refused["code"] == "no-target"
+    assert missed["error"]["detail"] in refused["detail"]
+
+
+def test_an_explanation_of_nothing_but_such_a_box_has_no_map_either(http: httpx2.Client) -> None:
+    body = explain(http, SEVERAL, targets=json.dumps([NOWHERE]), **BOXES).json()
+    assert (body["status"], body["error"]["code"]) == ("failed", "no-target")
+    refused = http.get(f"{body['links']['self']}/maps/0.npy")
+    assert (refused.status_code, refused.json()["code"]) == (422, "no-target")
+    assert body["error"]["detail"] in refused.json()["detail"]
+
+
+def test_a_map_in_which_nothing_was_found_yet_may_still_come() -> None:
+    failure = Failure(code="no-target", detail="nothing matched")
+    record, target = a_record(), STAR.model_copy(update={"error": failure})
+    for status, code, seconds in ((Status.RUNNING, "not-ready", 1), (Status.SUCCEEDED, "no-target", None)):
+        with pytest.raises(RiseError, match="nothing matched") as refused:
+            check_map(record.model_copy(update={"status": status}), target)
+        assert (refused.value.code, refused.value.retry_after_seconds) == (code, seconds)
+    check_map(record, STAR)
+
+
+@pytest.mark.parametrize("style", ["cmap=nope", "fill=plaid"])
+def test_whoever_claims_to_have_any_copy_has_none_of_what_there_cannot_be(
+    http: httpx2.Client, here: str, style: str
+) -> None:
+    refused = http.get(f"{here}/maps/0.png?{style}", headers={"If-None-Match": "*"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid-parameters")
+
+
+def test_copies_may_be_named_in_several_lines(http: httpx2.Client, finished: dict[str, Any]) -> None:
+    for link in (finished["targets"][0]["links"]["npy"], finished["links"]["image"]):
+        tag = http.get(link).headers["etag"]
+        lines = [("If-None-Match", '"other"'), ("If-None-Match", tag)]
+        assert http.get(link, headers=lines).status_code == 304, link
+        assert http.get(link, headers=[*lines[:1], *lines[:1]]).status_code == 200, link
 
 
 def test_a_copy_of_anything_is_right_as_long_as_its_tag_is(http: httpx2.Client, finished: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 import json
 import time
 import zlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ from rq.executions import Execution
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
+from app.contract.answers import listen
 from app.contract.connection import connect
 from app.contract.queue import EXPLAIN, PREDICT, Jobs, job_class, open_queue
 from app.contract.turns import Turn
 
 
 def run_worker(redis: Redis, calls: list[object]) -> None:
-    jobs = job_class({EXPLAIN: calls.append, PREDICT: lambda *given: list(given)})
+    jobs = job_class({EXPLAIN: calls.append, PREDICT: lambda *given: dict(zip(given[::2], given[1::2], strict=True))})
     queue = open_queue(redis, "q", jobs)
     SimpleWorker([queue], connection=redis, job_class=jobs, serializer=JSONSerializer).work(burst=True)
 
@@ -152,15 +154,55 @@ def test_the_last_heartbeat_of_a_worker_that_comes_too_late_is_not_taken_for_a_j
     assert calls == ["abc"]
 
 
-def test_a_call_may_wait_for_longer_than_a_silent_server_is_trusted(valkey: str) -> None:
-    with connect(valkey) as redis, pytest.raises(TimeoutError, match="within 11 seconds"):
-        Jobs(redis, timeout_seconds=60).call("nobody", PREDICT, "a", seconds=11)
+def test_what_is_asked_in_turn_is_a_job_as_rq_itself_writes_it_and_forgotten_as_soon(redis: Redis) -> None:
+    jobs = Jobs(redis, timeout_seconds=60)
+    asked = [jobs.ask("q", PREDICT, "a", seconds=30, turn=turn) for turn in (None, Turn("a"))]
+    theirs, ours = (redis.hgetall(job.key) for job in asked)
+    assert ours.keys() == theirs.keys() | {b"lane", b"tenant", b"start", b"finish", b"work", b"masks"}
+    changing = {b"created_at", b"enqueued_at"}
+    assert all(ours[name] == theirs[name] for name in theirs.keys() - changing)
+    assert all(50 < redis.ttl(job.key) <= 60 for job in asked)
+    assert redis.smembers("rq:queues") == {b"rq:queue:q"}
 
 
-def test_a_call_that_nobody_answers_times_out_and_leaves_nothing_behind(redis: Redis) -> None:
-    with pytest.raises(TimeoutError):
-        Jobs(redis, timeout_seconds=60).call("q", PREDICT, "a", seconds=1)
-    assert len(open_queue(redis, "q")) == 0
+@pytest.mark.parametrize("turn", [None, Turn("a")])
+def test_what_was_asked_is_answered_once_a_worker_has_done_it(redis: Redis, turn: Turn | None) -> None:
+    asked = Jobs(redis, timeout_seconds=60).ask("q", PREDICT, "found", 1, seconds=30, turn=turn)
+    assert listen(asked) is None
+    run_worker(redis, [])
+    assert listen(asked) == {"found": 1}
+
+
+@pytest.mark.parametrize("turn", [None, Turn("a")])
+def test_what_nobody_waits_for_any_more_does_not_run(redis: Redis, turn: Turn | None) -> None:
+    jobs, calls = Jobs(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
+    removed, forgotten = (jobs.ask("q", EXPLAIN, name, seconds=30, turn=turn) for name in ("removed", "forgotten"))
+    jobs.remove(removed.id)
+    assert redis.lrange("rq:queue:q", 0, -1) == [forgotten.id.encode()]
+    redis.delete(forgotten.key)  # as it is after a minute, if whoever asked could not remove it
+    run_worker(redis, calls)
+    assert calls == []
+    assert redis.keys("rq:job:*") == []
+
+
+def test_what_is_removed_while_it_runs_ends_and_leaves_nothing_for_good(redis: Redis) -> None:
+    jobs = Jobs(redis, timeout_seconds=60)
+    asked = jobs.ask("q", EXPLAIN, "a", seconds=30)
+    run_worker(redis, Removing(jobs, asked.id))
+    left = [key for key in redis.scan_iter("rq:*") if asked.id.encode() in key]
+    assert all(0 < redis.ttl(key) <= 60 for key in left), left
+    assert redis.zcard("rq:wip:q") == redis.llen("rq:queue:q") == 0
+
+
+class Removing(list[object]):
+    """Stands for a job that is removed while it runs."""
+
+    def __init__(self, jobs: Jobs, job_id: str) -> None:
+        super().__init__()
+        self._remove = partial(jobs.remove, job_id)
+
+    def append(self, _: object) -> None:
+        self._remove()
 
 
 def test_the_load_of_a_queue_tells_the_longest_wait_and_not_the_first_one_s(redis: Redis) -> None:

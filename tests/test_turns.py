@@ -11,8 +11,11 @@ from rq import SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from app.caller import Caller
 from app.contract.queue import EXPLAIN, PREDICT, Jobs, job_class, open_queue
+from app.contract.schemas import MetricsRequest
 from app.contract.turns import Priority, Turn
+from app.routes.metrics import turn_of
 
 
 def enqueue(redis: Redis, job_id: str, tenant: str, priority: Priority = "interactive", seconds: float = 1) -> None:
@@ -103,9 +106,30 @@ def test_who_takes_work_back_is_not_made_to_wait_for_it(redis: Redis) -> None:
 
 def test_a_short_call_goes_before_everything_that_waits(redis: Redis) -> None:
     enqueue(redis, "a", "a")
-    open_queue(redis, "q").enqueue_call(PREDICT, args=("call",), at_front=True)
+    Jobs(redis, timeout_seconds=60).ask("q", PREDICT, "call", seconds=30)
     enqueue(redis, "b", "b")
     assert run(redis) == ["call", "a", "b"]
+
+
+def measure(redis: Redis, name: str, tenant: str) -> None:
+    turn = turn_of(Caller(tenant, frozenset()), MetricsRequest(steps=1000))
+    Jobs(redis, timeout_seconds=60).ask("q", PREDICT, name, seconds=30, turn=turn)
+
+
+def test_an_explanation_waits_for_one_of_a_tenant_s_measurements_however_many_those_are(redis: Redis) -> None:
+    for number in range(20):
+        measure(redis, f"measure-a{number}", "a")
+    enqueue(redis, "b", "b")
+    enqueue(redis, "a", "a")
+    assert set(run(redis, most=3)) == {"measure-a0", "a", "b"}
+
+
+def test_a_measurement_waits_for_one_explanation_of_each_tenant_its_own_among_them(redis: Redis) -> None:
+    for number in range(20):
+        enqueue(redis, f"a{number}", "a")
+        enqueue(redis, f"b{number}", "b")
+    measure(redis, "measure-a", "a")
+    assert set(run(redis, most=3)) == {"a0", "b0", "measure-a"}
 
 
 def test_a_job_of_a_lost_worker_comes_back_to_the_front_and_the_order_behind_it_stays(redis: Redis) -> None:

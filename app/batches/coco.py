@@ -71,8 +71,10 @@ def _left_out(batch: Batch, member: Member, record: Record | None) -> JsonObject
 
 def _annotation(record: Record, blobs: Blobs, target: TargetResult, level: float) -> JsonObject | None:
     """Return an annotation without ids; None for a target without a region."""
+    if target.error is not None:
+        return None
     inside = region(drawn_values(record, blobs, target_at(record, target.index)), level)
-    if target.error is not None or not inside.any():
+    if not inside.any():
         return None
     return {
         "category_id": target.label if target.label is not None else 0,

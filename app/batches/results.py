@@ -55,7 +55,8 @@ def trouble(error: RiseError | StorageError | FileNotFoundError) -> JsonObject:
 def archive_of(batch: Batch, batches: Batches, store: Store, blobs: Blobs, endings: list[str]) -> Iterator[bytes]:
     """Yield a zip archive: a folder of maps for each image that has them, and `manifest.json` last.
 
-    A map that cannot be drawn is an error in the manifest; the rest goes on.
+    A map that cannot be drawn is an error in the manifest, and one that would mean nothing is one of its target there;
+    the rest goes on.
 
     Args:
         endings: of the formats of maps, e.g. `npz`.
@@ -94,7 +95,7 @@ def _files(
         return
     folder = f"{member.index:05d}-{_safe(member.name)}"
     try:
-        for target in record.targets:
+        for target in (target for target in record.targets if target.error is None):
             sheet = sheet_of(record, blobs, target.index, max_side=None)
             for ending in endings:
                 name = f"{folder}/{target.index}.{ending}"

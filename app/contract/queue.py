@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 from rq import Queue, Retry, Worker
-from rq.exceptions import AbandonedJobError, InvalidJobOperation, NoSuchJobError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
-from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import utcformat, utcparse
 
@@ -32,7 +31,7 @@ ASSIST = "assist"
 RETRIES = 2  # after the first attempt
 _FAILED_KEPT_SECONDS = 600
 _LOOKED_AT = 100  # jobs at most, of which few can be calls for assistance
-_LISTEN_SECONDS = 1  # at once: a client takes a server that says nothing for five seconds for lost
+_CALL_KEPT_SECONDS = 60  # longer than one is waited for and runs
 _SOMEBODYS_TURN = Turn("public")
 _CALLS: Any = JSONSerializer  # because RQ has not typed it
 _STAYS, _LEFT_OVER = -1, -2  # in the place of how many jobs stand before one
@@ -62,6 +61,7 @@ end
 """
 )
 _ENQUEUE = ENQUEUE + "return enqueue(KEYS[1], {unpack(ARGV, 2)}, ARGV[1] == 'again')"
+_ASK = ENQUEUE + "enqueue(KEYS[1], {unpack(ARGV, 2)}) redis.call('EXPIRE', 'rq:job:' .. ARGV[2], ARGV[1])"
 
 # KEYS: queue, started jobs. ARGV: now. Returns how many wait, how many run, and when the one was enqueued that has
 # waited longest, which need not be the first. It only looks: RQ's own count of what runs takes jobs from lost workers,
@@ -147,6 +147,7 @@ class Jobs:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
         self._enqueue = redis.register_script(_ENQUEUE)
+        self._ask = redis.register_script(_ASK)
         self._load = redis.register_script(_LOAD)
         self._forms: dict[str, JsonObject] = {}
 
@@ -203,10 +204,10 @@ class Jobs:
             self._forms[queue_name] = {name: value for name, value in job.to_dict().items() if name != "data"}
         return self._forms[queue_name]
 
-    def remove(self, explanation_id: str) -> None:
-        """Take an explanation off its queue, or forget its ended job."""
+    def remove(self, job_id: str) -> None:
+        """Take an explanation, or what was asked, off its queue, or forget its ended job; what runs runs on."""
         try:
-            AllowedJob.fetch(explanation_id, connection=self._redis, serializer=JSONSerializer).delete()
+            AllowedJob.fetch(job_id, connection=self._redis, serializer=JSONSerializer).delete()
         except (NoSuchJobError, InvalidJobOperation):  # because a worker may end it between the two steps
             return
 
@@ -253,36 +254,45 @@ class Jobs:
                 pipeline.hget(f"{Worker.redis_worker_namespace_prefix}{name}", "state")
             return [name for name, state in zip(names, pipeline.execute(), strict=True) if state == b"idle"]
 
-    def call(self, queue_name: str, function: str, *arguments: Any, seconds: float) -> Any:
-        """Run a short function on a worker, before what waits, and return its result.
+    def ask(
+        self,
+        queue_name: str,
+        function: str,
+        *arguments: Any,
+        seconds: float,
+        turn: Turn | None = None,
+        name: str | None = None,
+    ) -> Job:
+        """Have a worker run a function for somebody who waits for its answer.
 
-        It is interrupted a little before the time is up, so that whoever waits is told what it was that hung.
+        It is interrupted a little before the time is up, so that whoever waits is told what it was that hung. Whoever
+        waits no longer removes it; should they be gone too, it is forgotten after a minute.
 
-        Raises:
-            TimeoutError: if no worker has answered in time.
-            ConnectionAbortedError: if the worker was lost meanwhile.
-            RuntimeError: if it failed there.
+        Args:
+            queue_name: of the workers that can.
+            function: its name.
+            arguments: which JSON can hold.
+            seconds: for which somebody waits.
+            turn: decides where it waits; None for what takes next to no time, and goes before everything.
+            name: by which it can be removed, also by whoever is interrupted here; else it gets one.
         """
-        job = open_queue(self._redis, queue_name).enqueue_call(
+        queue = open_queue(self._redis, queue_name)
+        job = queue.create_job(
             function,
             args=arguments,
+            job_id=name,
             timeout=max(1, math.floor(0.9 * seconds)),
-            result_ttl=60,
-            ttl=60,
-            failure_ttl=60,
-            at_front=True,
+            result_ttl=_CALL_KEPT_SECONDS,
+            ttl=_CALL_KEPT_SECONDS,
+            failure_ttl=_CALL_KEPT_SECONDS,
         )
-        result, given_up_at = None, time.monotonic() + seconds
-        while result is None and time.monotonic() < given_up_at:
-            result = job.latest_result(timeout=_LISTEN_SECONDS)
-        if result is None:
-            job.delete()
-            raise TimeoutError(f"no worker answered within {seconds:g} seconds")
-        if AbandonedJobError.__name__ in (result.exc_string or ""):
-            raise ConnectionAbortedError(f"the worker was lost that ran {function}")
-        if result.type != Result.Type.SUCCESSFUL:
-            raise RuntimeError(f"{function} failed on the worker")
-        return result.return_value
+        if turn is None:
+            queue.enqueue_job(job, at_front=True)
+        else:
+            job.enqueued_at = datetime.now(UTC)
+            fields = (part for field in job.to_dict().items() for part in field)
+            self._ask(keys=[queue.key], args=[_CALL_KEPT_SECONDS, job.id, *turn.arguments(), *fields])
+        return job
 
 
 def is_job(redis: Redis, key: str) -> Any:

@@ -258,10 +258,12 @@ def _flat(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _event_data(explanation_id: str, fields: Mapping[str, Any]) -> str:
-    """Return what an event says: what changed, and where a map has changed, of how many targets."""
+    """Return what an event says: what changed, and where a map has changed, of how many targets and fills."""
     said = {name: fields[name] for name in ("status", "progress", "error") if name in fields}
     if "targets" in fields:
         said["targets"] = len(fields["targets"])
+    if "state" in fields:
+        said["fills"] = len(fields["state"]["fills"])
     return json.dumps({"id": explanation_id, **said})
 
 

@@ -5,6 +5,7 @@ To add one, write `app/formats/NAME.py` with
     ENDING = "npy"                    what stands behind the index in the map's address
     MEDIA_TYPE = "application/x-npy"  what a client names in `Accept`; the first in the alphabet of files wins a tie
     MAX_SIDE = 512                    only where larger maps make no sense in this format
+    ONE_FILL = True                   only where it shows one fill: of several, a client must choose one
     def encode(sheet: Sheet, style: Style) -> bytes
 
 Nothing else has to be registered: the address, the links and the tests find it.
@@ -96,3 +97,10 @@ def format_names() -> dict[str, str]:
     """Return the ending of each format by the format's name."""
     package = sys.modules[__name__]
     return {name: plugin(package, name).ENDING for name in plugin_names(package)}
+
+
+@cache  # because folders do not change while a process lives, and every status read asks
+def format_names_for(fills: int) -> dict[str, str]:
+    """Return the ending of each format that shows a map of so many fills as it is, by the format's name."""
+    names, modules = format_names(), formats()
+    return {name: end for name, end in names.items() if fills == 1 or not getattr(modules[end], "ONE_FILL", False)}

@@ -11,6 +11,7 @@ from app.segmentation import segmentation
 
 ENDING = "coco.json"
 MEDIA_TYPE = "application/json; coco=1"
+ONE_FILL = True
 
 
 def encode(sheet: Sheet, style: Style) -> bytes:

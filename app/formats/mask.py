@@ -9,6 +9,7 @@ from app.regions import region
 
 ENDING = "mask.png"
 MEDIA_TYPE = "image/png; mask=1"
+ONE_FILL = True
 
 
 def encode(sheet: Sheet, style: Style) -> bytes:

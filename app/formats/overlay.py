@@ -13,6 +13,7 @@ from app.panels import side_by_side
 ENDING = "overlay.png"
 MEDIA_TYPE = "image/png; overlay=1"
 
+_ROWS = 64
 _FULL_AT = 0.5  # share of the strongest effect from which colours have their full opacity
 
 
@@ -20,7 +21,7 @@ def encode(sheet: Sheet, style: Style) -> bytes:
     """Return the bytes of a PNG; K > 1 fills stand side by side on one scale."""
     signed = style.signed or len(sheet.fills) > 1
     height, width = sheet.drawn.values.shape[1:]
-    picture = _dimmed(np.asarray(sheet.image().resize((width, height), Image.Resampling.BILINEAR)))
+    picture = np.asarray(sheet.image().resize((width, height), Image.Resampling.BILINEAR))
     share = shares(sheet.drawn.values, signed=signed)
     panels = [_framed(_over(picture, part, style, signed=signed), sheet) for part in share]
     buffer = io.BytesIO()
@@ -49,7 +50,12 @@ def _dimmed(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     return 0.35 * values + 0.65 * grey[..., None]
 
 
-def _over(picture: NDArray[np.float32], share: NDArray[np.float32], style: Style, *, signed: bool) -> NDArray[np.uint8]:
-    opacity = style.alpha * np.clip(np.abs(share) / _FULL_AT, 0, 1)[..., None]
-    colors = colored(share, name=style.cmap, signed=signed).astype(np.float32)
-    return np.rint(picture * (1 - opacity) + colors * opacity).astype(np.uint8)
+def _over(picture: NDArray[np.uint8], share: NDArray[np.float32], style: Style, *, signed: bool) -> NDArray[np.uint8]:
+    """Return a panel, made a few rows at a time: all of a large photograph in numbers would take gigabytes."""
+    panel = np.empty_like(picture)
+    for top in range(0, len(picture), _ROWS):
+        rows = slice(top, top + _ROWS)
+        opacity = style.alpha * np.clip(np.abs(share[rows]) / _FULL_AT, 0, 1)[..., None]
+        colors = colored(share[rows], name=style.cmap, signed=signed).astype(np.float32)
+        panel[rows] = np.rint(_dimmed(picture[rows]) * (1 - opacity) + colors * opacity)
+    return panel

@@ -32,8 +32,9 @@ def encode(sheet: Sheet, style: Style) -> bytes:
 
 def _grey(values: NDArray[np.float32], bits: int) -> bytes:
     low, high = float(values.min()), float(values.max())
-    share = (values.astype(np.float64) - low) / (high - low) if high > low else np.zeros(values.shape)
-    pixels = np.rint(share * (2**bits - 1)).astype(np.uint16 if bits == 16 else np.uint8)
+    pixels = np.zeros(values.shape, dtype=np.uint16 if bits == 16 else np.uint8)
+    for row, of_row in zip(values, pixels, strict=True) if high > low else ():
+        of_row[:] = np.rint((row.astype(np.float64) - low) / (high - low) * (2**bits - 1))
     text = PngInfo()
     text.add_text("Saliency-Low", repr(low))
     text.add_text("Saliency-High", repr(high))

@@ -77,13 +77,13 @@ def prediction_inside(record: Record, blobs: Blobs, wording: Wording, subject: S
 
 
 def overlay_of(record: Record, blobs: Blobs) -> str:
-    """Return the overlay of an explanation's first target, as an address that holds the picture.
+    """Return the overlay of the first target that an explanation has a map of, as an address that holds the picture.
 
     The browser of an annotator has no key for this service, and explanations expire: so the picture itself is the
     address, as a small JPEG.
     """
-    ending = "overlay.png"
-    sheet = draw_sheet(record, blobs, target_at(record, 0), max_side=_OVERLAY_SIDE)
+    ending, first = "overlay.png", next(target.index for target in record.targets if target.error is None)
+    sheet = draw_sheet(record, blobs, target_at(record, first), max_side=_OVERLAY_SIDE)
     picture = Image.open(io.BytesIO(formats()[ending].encode(sheet, Style())))
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)

@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
 
 from app.bodies import read_body
+from app.calls import while_connected
 from app.contract.errors import unknown_name
 from app.contract.schemas import MethodCard, ModelCard, Prediction
 from app.dependencies import Explainer, Reader, Service, chosen_image
@@ -46,4 +46,4 @@ async def predict(
     if body.fields:
         raise unknown_name(f"/{next(iter(body.fields))}", next(iter(body.fields)), ["image"])
     content = await chosen_image(services, caller, body.image)
-    return await run_in_threadpool(predicted, services, model_id, content, limit)
+    return await while_connected(request, predicted(services, caller, model_id, content, limit))

@@ -119,11 +119,13 @@ def _newest_reports(changes: Sequence[Change]) -> Iterator[Change]:
 
 
 def _said(change: Change) -> ExplanationEvent:
-    here = explanation_path(change.data["id"])
+    here, fills = explanation_path(change.data["id"]), change.data.get("fills", 1)
     return ExplanationEvent(
         id=change.data["id"],
         status=Status(change.data.get("status", Status.RUNNING)),
         progress=change.data.get("progress"),
-        targets=[MapLinks(index=index, links=map_links(here, index)) for index in range(change.data.get("targets", 0))],
+        targets=[
+            MapLinks(index=index, links=map_links(here, index, fills)) for index in range(change.data.get("targets", 0))
+        ],
         error=change.data.get("error"),
     )

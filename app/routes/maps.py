@@ -1,10 +1,12 @@
 """Fetch what an explanation shows: its maps in any format, and its image."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
 from app.contract.blobs import image_blob
 from app.contract.errors import RiseError
@@ -12,14 +14,31 @@ from app.contract.images import FORMATS, upright_bytes
 from app.contract.schemas import Record
 from app.dependencies import Reader, Service, Services, existing_record
 from app.formats import Sheet, Style, formats
-from app.freshness import etag, is_fresh, of_map, until_expiry
-from app.maps import Subject, class_called, draw_sheet, target_at
+from app.freshness import etag, is_any, is_fresh, of_map, until_expiry
+from app.maps import Subject, check_map, class_called, draw_sheet, target_at
 from app.negotiation import accepted, media_types, split_name
 from app.openapi import FRESHNESS, NOT_MODIFIED, PROBLEMS, header
 
 router = APIRouter(prefix="/v1/explanations", tags=["maps"], responses=PROBLEMS)
 
-IfNoneMatch = Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")]
+_Tags = Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")]
+
+
+async def _copies(request: Request, if_none_match: _Tags = None) -> str | None:
+    return if_none_match and _joined(request, "if-none-match")
+
+
+async def _accept(request: Request, accept: Annotated[str | None, Header()] = None) -> str | None:
+    return accept and _joined(request, "accept")
+
+
+def _joined(request: Request, name: str) -> str:
+    """Return a field whose lines are one list (RFC 9110 section 5.3), of which FastAPI sees the first alone."""
+    return ", ".join(request.headers.getlist(name))
+
+
+IfNoneMatch = Annotated[str | None, Depends(_copies)]
+Accept = Annotated[str | None, Depends(_accept)]
 
 _MAPS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -58,7 +77,7 @@ ClassName = Annotated[str, Path(description="Name or index of the class, and end
         **NOT_MODIFIED,
     },
 )
-def image(explanation_id: str, services: Service, caller: Reader, if_none_match: IfNoneMatch = None) -> Response:
+def image(explanation_id: str, services: Service, caller: Reader, if_none_match: IfNoneMatch) -> Response:
     """Return the uploaded image, upright: as it came, or where its EXIF says that it lies, rotated as a PNG."""
     record = existing_record(services, caller, explanation_id)
     headers = {"ETag": etag("image", record.image.sha256), "Cache-Control": until_expiry(record)}
@@ -69,14 +88,14 @@ def image(explanation_id: str, services: Service, caller: Reader, if_none_match:
 
 
 @router.get("/{explanation_id}/maps/{name}", operation_id="getMap", response_class=Response, responses=_MAPS)
-def saliency_map(
+async def saliency_map(
     explanation_id: str,
     name: MapName,
     services: Service,
     caller: Reader,
     style: Drawn,
-    accept: Annotated[str | None, Header()] = None,
-    if_none_match: IfNoneMatch = None,
+    accept: Accept,
+    if_none_match: IfNoneMatch,
 ) -> Response:
     """Return the map of one target: `0.npy`, `0.npz`, `0.json`, `0.png`, `0.overlay.png`, `0.mask.png`, `0.coco.json`.
 
@@ -84,24 +103,27 @@ def saliency_map(
     score changes when a pixel becomes visible. While the explanation runs, this is the running map.
     """
     index, ending = split_name(name)
-    if re.fullmatch(r"\d{1,6}", index) is None:
+    if re.fullmatch(r"[0-9]{1,6}", index) is None:
         raise RiseError("not-found", f"a map is called INDEX.ENDING, with an ending of {', '.join(formats())}")
-    record = existing_record(services, caller, explanation_id)
-    subject = target_at(record, int(index))
-    return _answer(services, record, subject, ending or accepted(accept), style, if_none_match)
+
+    def find() -> Asked:
+        record = existing_record(services, caller, explanation_id)
+        return Asked(record, target_at(record, int(index)), ending or accepted(accept), style)
+
+    return await _answer(services, await run_in_threadpool(find), if_none_match)
 
 
 @router.get(
     "/{explanation_id}/maps/label/{name:path}", operation_id="getMapOfClass", response_class=Response, responses=_MAPS
 )
-def map_of_class(
+async def map_of_class(
     explanation_id: str,
     name: ClassName,
     services: Service,
     caller: Reader,
     style: Drawn,
-    accept: Annotated[str | None, Header()] = None,
-    if_none_match: IfNoneMatch = None,
+    accept: Accept,
+    if_none_match: IfNoneMatch,
 ) -> Response:
     """Return the map of any class of a classifier, by name or index and with the endings of a target's map: `ring.png`.
 
@@ -110,17 +132,36 @@ def map_of_class(
     `not-kept`.
     """
     label, ending = split_name(name)
-    record = existing_record(services, caller, explanation_id)
-    subject = class_called(record, label, services.catalogue.now().labels_of(record.request.model))
-    return _answer(services, record, subject, ending or accepted(accept), style, if_none_match)
+
+    def find() -> Asked:
+        record = existing_record(services, caller, explanation_id)
+        subject = class_called(record, label, services.catalogue.now().labels_of(record.request.model))
+        return Asked(record, subject, ending or accepted(accept), style)
+
+    return await _answer(services, await run_in_threadpool(find), if_none_match)
 
 
-def _answer(
-    services: Services, record: Record, subject: Subject, ending: str, style: MapStyle, if_none_match: str | None
-) -> Response:
-    headers = {"ETag": _map_etag(record, subject, ending, style), "Cache-Control": of_map(record), "Vary": "Accept"}
-    if is_fresh(headers["ETag"], if_none_match):
+class Asked(NamedTuple):
+    """What is to be shown, and how."""
+
+    record: Record
+    subject: Subject
+    ending: str
+    style: MapStyle
+
+
+async def _answer(services: Services, asked: Asked, if_none_match: str | None) -> Response:
+    check_map(asked.record, asked.subject.target)
+    headers = {"ETag": _map_etag(asked), "Cache-Control": of_map(asked.record), "Vary": "Accept"}
+    fresh = is_fresh(headers["ETag"], if_none_match)
+    if fresh and not is_any(if_none_match):  # because who has the tag has had the map; `*` is right if there is one
         return Response(status_code=304, headers=headers)
+    answer = await to_thread.run_sync(_drawn, services, asked, headers, limiter=services.drawing)
+    return Response(status_code=304, headers=headers) if fresh else answer
+
+
+def _drawn(services: Services, asked: Asked, headers: dict[str, str]) -> Response:
+    record, subject, ending, style = asked
     module = formats()[ending]
     sides = [side for side in (style.max_side, getattr(module, "MAX_SIDE", None)) if side is not None]
     sheet = draw_sheet(record, services.blobs, subject, max_side=min(sides, default=None), fill=style.fill)
@@ -128,8 +169,9 @@ def _answer(
     return Response(content, media_type=module.MEDIA_TYPE.partition(";")[0], headers=headers | _said(sheet))
 
 
-def _map_etag(record: Record, subject: Subject, ending: str, style: MapStyle) -> str:
+def _map_etag(asked: Asked) -> str:
     """Return the tag of a map's bytes: whose, how far it was, of what, and how it is shown."""
+    record, subject, ending, style = asked
     blocks = 0 if record.state is None else record.state.blocks
     target = subject.target.model_dump(mode="json")
     born = record.created_at.isoformat()

@@ -19,6 +19,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
+from app.calls import while_connected
 from app.contract.errors import RiseError
 from app.contract.schemas import JsonObject
 from app.contract.settings import Settings
@@ -76,18 +77,19 @@ async def invoke(
     visit = Visit(services, caller, deadline_of(x_nuclio_invoke_timeout, services.settings.max_wait_seconds))
     content = await request.body()
     try:
-        answer = await _answer(visit, x_nuclio_function_name, content, request.state.cvat_turns)
+        answer = await _answer(request, visit, x_nuclio_function_name, content)
     except RiseError as problem:
         logger.warning("CVAT's call of %r: %s", x_nuclio_function_name, problem)  # because CVAT shows the status alone
         raise
     return Response(answer, media_type="application/json")
 
 
-async def _answer(visit: Visit, name: str, content: bytes, turns: CapacityLimiter) -> bytes:
+async def _answer(request: Request, visit: Visit, name: str, content: bytes) -> bytes:
+    turns: CapacityLimiter = request.state.cvat_turns
     called = await run_in_threadpool(_known, visit.services, name)
     asked = await to_thread.run_sync(read_asked, content, limiter=turns)
     if called.kind == "seen":
-        return await _seen(visit, called, asked)
+        return await _seen(request, visit, called, asked)
     if called.kind == "inside":
         return await _inside(visit, called, asked, turns)
     record = await visit.explained(called.model.id, asked.image)
@@ -116,13 +118,12 @@ def _known(services: Services, name: str) -> Function:
     return found
 
 
-async def _seen(visit: Visit, called: Function, asked: Asked) -> bytes:
+async def _seen(request: Request, visit: Visit, called: Function, asked: Asked) -> bytes:
     """Return what a model sees, without a map."""
     image = await run_in_threadpool(visit.services.intake.check, asked.image)
     most = _MOST_SEEN if called.label_type == "rectangle" else 1
-    found = await visit.patient(
-        partial(run_in_threadpool, predicted, visit.services, called.model.id, asked.image, most)
-    )
+    asking = partial(predicted, visit.services, visit.caller, called.model.id, asked.image, most)
+    found = await while_connected(request, visit.patient(asking))
     least = _THRESHOLD if called.label_type == "rectangle" else 0.0
     return seen(found, image.info, least if asked.threshold is None else asked.threshold)
 

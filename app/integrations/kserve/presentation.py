@@ -151,7 +151,9 @@ def _explained(record: Record, blobs: Blobs, shown: Presentation, *, side: int, 
 
 
 def _drawn(record: Record, blobs: Blobs, target: TargetView, shown: Presentation, side: int) -> JsonObject:
-    """Return the map of a target, and its standard error if it was asked for."""
+    """Return the map of a target, null where it has none, and its standard error if it was asked for."""
+    if target.error is not None:
+        return {"map": None}
     sheet = sheet_of(record, blobs, target.index, max_side=side)
     values: Any = None
     if shown.map == _LIST:
