@@ -21,6 +21,12 @@ def header(description: str, example: str) -> _JsonObject:
     return {"description": description, "schema": {"type": "string"}, "example": example}
 
 
+_AGAIN = header("Seconds after which it is worth asking again, where it is.", "5")
+ACCEPTED = {
+    "Location": header("Where it is from now on.", "/v1/explanations/5f1c"),
+    "Retry-After": header("Seconds after which it may have ended.", "2"),
+}
+PREFERRED = {"Preference-Applied": header("What was done of `Prefer`.", "wait=30")}
 FRESHNESS = {
     "ETag": header("Names exactly these bytes; send it back as `If-None-Match`.", '"0f343b0931126a20f133d67c2b018a3b"'),
     "Cache-Control": header("How long the answer stays right.", "private, max-age=86000, immutable"),
@@ -35,7 +41,8 @@ def _problems(description: str, *errors: RiseError) -> _JsonObject:
         error.code: {"value": described(error, "/v1/explanations").model_dump(exclude_defaults=True)}
         for error in errors
     }
-    return {"description": description, "content": {MEDIA_TYPE: {"schema": reference("Problem"), "examples": examples}}}
+    content = {MEDIA_TYPE: {"schema": reference("Problem"), "examples": examples}}
+    return {"description": description, "content": content, "headers": {"Retry-After": _AGAIN}}
 
 
 PROBLEMS: dict[int | str, _JsonObject] = {

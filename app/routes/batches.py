@@ -25,7 +25,7 @@ from app.contract.schemas import JsonObject
 from app.contract.tracing import carried
 from app.dependencies import Explainer, Reader, Service, Services
 from app.formats import formats
-from app.openapi import BATCH_BODY, PROBLEMS
+from app.openapi import ACCEPTED, BATCH_BODY, PROBLEMS
 from app.outbound.callbacks import take_callback
 from app.removal import erase_explanation, stop_explanation
 from app.submission import build_request, read_question
@@ -38,7 +38,13 @@ _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
 
 
-@router.post("", status_code=202, operation_id="createBatch", openapi_extra=BATCH_BODY)
+@router.post(
+    "",
+    status_code=202,
+    operation_id="createBatch",
+    openapi_extra=BATCH_BODY,
+    responses={202: {"headers": ACCEPTED}},
+)
 async def create(request: Request, response: Response, services: Service, caller: Explainer) -> BatchView:
     """Ask one question about many images: a zip archive, or a list of addresses or ids.
 

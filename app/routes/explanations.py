@@ -26,7 +26,7 @@ from app.dependencies import (
 )
 from app.forms import is_short
 from app.idempotency import Claim, submit_once
-from app.openapi import CREATE_BODY, FRESHNESS, NOT_MODIFIED, PROBLEMS
+from app.openapi import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
 from app.outbound.callbacks import take_callback
 from app.polls import Shown
 from app.removal import erase_explanation, stop_explanation
@@ -46,7 +46,14 @@ Wait = Annotated[float | None, Query(ge=0, description="Seconds to hold the requ
     status_code=202,
     response_model=Explanation,
     operation_id="createExplanation",
-    responses={200: {"model": Explanation, "description": "The same explanation exists already, or it has ended."}},
+    responses={
+        200: {
+            "model": Explanation,
+            "description": "The same explanation exists already, or it has ended.",
+            "headers": {"Location": ACCEPTED["Location"], **PREFERRED},
+        },
+        202: {"description": "It waits for its turn, or runs.", "headers": {**ACCEPTED, **PREFERRED}},
+    },
     openapi_extra=CREATE_BODY,
 )
 async def create(
