@@ -16,8 +16,17 @@ _AT_ONCE = 1_000_000  # values
 
 def shares(values: NDArray[np.float32], *, signed: bool) -> NDArray[np.float32]:
     """Scale values so that the strongest is 1: to 0..1, or with `signed` to -1..1 around 0; a flat map stays 0."""
+    return scaled(values, strongest_of(values, signed=signed), signed=signed)
+
+
+def strongest_of(values: NDArray[np.float32], *, signed: bool) -> float:
+    """Return the largest value, or with `signed` that of the largest size; 0 where there is none above 0."""
+    return max(float(values.max()), -float(values.min()) if signed else 0.0)
+
+
+def scaled(values: NDArray[np.float32], strongest: float, *, signed: bool) -> NDArray[np.float32]:
+    """Return shares of the strongest value, of all values or of a part of them."""
     shown: NDArray[np.float32] = values.copy() if signed else np.maximum(values, 0)
-    strongest = max(float(shown.max()), -float(shown.min()))
     if strongest > 0:
         shown /= strongest
     return shown

@@ -25,7 +25,7 @@ from app.contract.keys import Keys, Scope
 from app.contract.limits import RequestRates
 from app.contract.listing import Listing
 from app.contract.queue import Jobs
-from app.contract.schemas import Record
+from app.contract.schemas import ImageInfo, Record
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
@@ -38,7 +38,8 @@ from app.sources import ById, ByUrl, Source
 from app.submission import Submission
 from app.uploads import Uploads
 
-_DRAWN_AT_ONCE = 3
+_DRAWN_AT_ONCE = 4
+_LARGE_PIXELS = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,17 @@ class Services:
         """What asks workers while a client waits."""
         return Calls(self.jobs)
 
+    def turn_to_draw(self, image: ImageInfo) -> CapacityLimiter:
+        """Return what limits the maps that are drawn at once: of the largest pictures each takes most of a gigabyte."""
+        return self._large_drawings if image.width * image.height > _LARGE_PIXELS else self._drawings
+
     @cached_property
-    def drawing(self) -> CapacityLimiter:
-        """Limits the maps that are drawn at once: of the largest pictures each takes most of a gigabyte."""
+    def _drawings(self) -> CapacityLimiter:
         return CapacityLimiter(_DRAWN_AT_ONCE)
+
+    @cached_property
+    def _large_drawings(self) -> CapacityLimiter:
+        return CapacityLimiter(1)
 
     @property
     def signs_callbacks(self) -> bool:

@@ -1,6 +1,7 @@
 """One request can be followed from its client through the queue into the worker, in logs, metrics and traces."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -158,3 +159,13 @@ def test_the_images_of_a_batch_can_be_followed_into_the_worker_as_well(observed:
         time.sleep(0.1)
     assert lines, batch
     assert {(line["request_id"], line["trace_id"]) for line in lines} == {("night-run-7", trace)}
+
+
+def test_every_line_of_the_log_is_json_also_what_the_server_says_of_nonsense(observed: Service) -> None:
+    address = httpx2.URL(observed.url)
+    with socket.create_connection((address.host, address.port or 80), timeout=10) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert b" 400 " in connection.recv(1000)
+    lines = (observed.data.parent / f"{observed.data.name}.log").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("{")] == []
+    assert any(json.loads(line)["logger"] == "uvicorn.error" for line in lines)

@@ -1,4 +1,5 @@
 import json
+import logging
 import time
 import zlib
 from functools import partial
@@ -225,3 +226,17 @@ def test_whoever_looks_at_the_load_takes_no_job_from_a_lost_worker(redis: Redis)
     assert jobs.load("q") == (0, 1, 0.0)
     assert redis.zcard(started) == 2
     assert redis.llen("rq:queue:q") == 0
+
+
+def test_a_job_that_is_removed_while_it_runs_ends_without_a_word(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = Jobs(redis, timeout_seconds=60)
+    runs = job_class({EXPLAIN: jobs.remove})
+    jobs.enqueue_explanation("q", "abc", again=False)
+    queue = open_queue(redis, "q", runs)
+    assert SimpleWorker([queue], connection=redis, job_class=runs, serializer=JSONSerializer).work(burst=True)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not redis.exists("rq:job:abc")
+    assert queue.started_job_registry.get_job_count(cleanup=False) == 0
+    assert queue.failed_job_registry.get_job_count(cleanup=False) == 0

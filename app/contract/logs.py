@@ -15,6 +15,7 @@ from typing import Literal
 
 LogFormat = Literal["text", "json"]
 
+_SERVER_LOGGERS = ("uvicorn", "uvicorn.error")
 _TRAVELLING = {"request_id", "trace_id", "batch"}
 _BELONGS_TO: ContextVar[Mapping[str, str]] = ContextVar("belongs_to", default={})  # noqa: B039 - never changed in place
 
@@ -72,3 +73,6 @@ def configure_logs(log_format: LogFormat) -> None:
     plain = TextLines("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(JsonLines() if log_format == "json" else plain)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in _SERVER_LOGGERS:  # which have a format of their own
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True

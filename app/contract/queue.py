@@ -10,6 +10,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -110,6 +111,11 @@ class AllowedJob(Job):
     def execution_registry(self) -> ExecutionRegistry:
         """Its executions."""
         return Executions(self.id, connection=self.connection)
+
+    def _remove_from_registries(self, *arguments: Any, **options: Any) -> None:
+        """Do as RQ does, or nothing where the job is gone: it was removed while it ran, because it was cancelled."""
+        with suppress(InvalidJobOperation):
+            super()._remove_from_registries(*arguments, **options)
 
     success_callback = failure_callback = stopped_callback = None
 

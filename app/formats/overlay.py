@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from app.colors import colored, shares
+from app.colors import colored, scaled, strongest_of
 from app.formats import Sheet, Style
 from app.panels import side_by_side
 
@@ -21,12 +21,16 @@ def encode(sheet: Sheet, style: Style) -> bytes:
     """Return the bytes of a PNG; K > 1 fills stand side by side on one scale."""
     signed = style.signed or len(sheet.fills) > 1
     height, width = sheet.drawn.values.shape[1:]
-    picture = np.asarray(sheet.image().resize((width, height), Image.Resampling.BILINEAR))
-    share = shares(sheet.drawn.values, signed=signed)
-    panels = [_framed(_over(picture, part, style, signed=signed), sheet) for part in share]
+    picture = np.asarray(_resized(sheet.image(), (width, height)))
+    strongest = strongest_of(sheet.drawn.values, signed=signed)
+    panels = [_framed(_over(picture, part, strongest, style, signed=signed), sheet) for part in sheet.drawn.values]
     buffer = io.BytesIO()
     side_by_side(panels, sheet.fills).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR)
 
 
 def _framed(panel: NDArray[np.uint8], sheet: Sheet) -> NDArray[np.uint8]:
@@ -50,12 +54,15 @@ def _dimmed(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     return 0.35 * values + 0.65 * grey[..., None]
 
 
-def _over(picture: NDArray[np.uint8], share: NDArray[np.float32], style: Style, *, signed: bool) -> NDArray[np.uint8]:
+def _over(
+    picture: NDArray[np.uint8], values: NDArray[np.float32], strongest: float, style: Style, *, signed: bool
+) -> NDArray[np.uint8]:
     """Return a panel, made a few rows at a time: all of a large photograph in numbers would take gigabytes."""
     panel = np.empty_like(picture)
     for top in range(0, len(picture), _ROWS):
         rows = slice(top, top + _ROWS)
-        opacity = style.alpha * np.clip(np.abs(share[rows]) / _FULL_AT, 0, 1)[..., None]
-        colors = colored(share[rows], name=style.cmap, signed=signed).astype(np.float32)
+        share = scaled(values[rows], strongest, signed=signed)
+        opacity = style.alpha * np.clip(np.abs(share) / _FULL_AT, 0, 1)[..., None]
+        colors = colored(share, name=style.cmap, signed=signed).astype(np.float32)
         panel[rows] = np.rint(_dimmed(picture[rows]) * (1 - opacity) + colors * opacity)
     return panel

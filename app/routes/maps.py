@@ -156,7 +156,8 @@ async def _answer(services: Services, asked: Asked, if_none_match: str | None) -
     fresh = is_fresh(headers["ETag"], if_none_match)
     if fresh and not is_any(if_none_match):  # because who has the tag has had the map; `*` is right if there is one
         return Response(status_code=304, headers=headers)
-    answer = await to_thread.run_sync(_drawn, services, asked, headers, limiter=services.drawing)
+    turn = services.turn_to_draw(asked.record.image)
+    answer = await to_thread.run_sync(_drawn, services, asked, headers, limiter=turn)
     return Response(status_code=304, headers=headers) if fresh else answer
 
 
