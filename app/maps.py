@@ -84,7 +84,7 @@ def _class_index(record: Record, label: str, names: Sequence[str]) -> int:
     }
     if label in known:
         return known[label]
-    if label.isdecimal() and len(label) < 10 and (not names or int(label) < len(names)):
+    if label.isascii() and label.isdecimal() and len(label) < 10 and (not names or int(label) < len(names)):
         return int(label)
     choices = list(names or known)
     more = f" and {len(choices) - 20} more" if len(choices) > 20 else ""

@@ -68,6 +68,13 @@ def explanation_path(explanation_id: str) -> str:
     return f"/v1/explanations/{explanation_id}"
 
 
+def _progress(record: Record) -> Progress | None:
+    """Return how far it is or was; what has ended takes no more time."""
+    if record.progress is None or not record.status.ended:
+        return record.progress
+    return record.progress.model_copy(update={"eta_seconds": None})
+
+
 def view(record: Record, queue_position: int | None, eta_seconds: float | None = None) -> Explanation:
     """Return what a client sees of an explanation.
 
@@ -85,7 +92,7 @@ def view(record: Record, queue_position: int | None, eta_seconds: float | None =
         method=record.request.method,
         parameters=record.request.parameters,
         image=record.image,
-        progress=record.progress,
+        progress=_progress(record),
         targets=_targets(record),
         created_at=record.created_at,
         started_at=record.started_at,

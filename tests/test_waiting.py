@@ -32,6 +32,7 @@ def test_any_time_may_be_asked_for_and_what_has_ended_is_not_waited_for(
         ("wait=60", "wait=60"),
         ("respond-async, wait=999999999", "wait=60"),
         ('wait="7"', "wait=7"),
+        ("Wait=7", "wait=7"),
         ("wait=0", "wait=0"),
         ("wait=-1", None),
         ("wait=soon", None),

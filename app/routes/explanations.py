@@ -110,7 +110,7 @@ async def _submit(services: Services, caller: Caller, body: Body) -> Submitted:
 
 
 def _preferred_wait(prefer: str | None, *, longest: float) -> float | None:
-    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", prefer or "")
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", prefer or "", re.IGNORECASE)
     return min(float(found[1]), longest) if found else None
 
 
