@@ -96,7 +96,6 @@ class Store:
         self._keep_seconds = keep_seconds
         self._create = redis.register_script(_CREATE)
         self._change = redis.register_script(_CHANGE)
-        self._renew = redis.register_script(_RENEW)
 
     def ping(self) -> None:
         """Raise redis' own error if the server does not answer, or takes nothing in."""
@@ -135,8 +134,9 @@ class Store:
         """Put off the end of explanations as if they had changed just now; those that are gone stay so."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for explanation_id in explanation_ids:
+                keys = self._keys(explanation_id)
                 said: list[Any] = [json.dumps(self.expiry().isoformat()), *self._lifetime(), explanation_id]
-                self._renew(keys=self._keys(explanation_id), args=said, client=pipeline)
+                pipeline.eval(_RENEW, len(keys), *keys, *said)
             pipeline.execute()
 
     def start(self, explanation_id: str, execution: str) -> Record | None:

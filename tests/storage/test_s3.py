@@ -96,7 +96,7 @@ def test_predictions_uploads_and_batches_go_through_s3_and_leave_nothing_open(
 ) -> None:
     seen = http.post("/v1/models/shapes/predict", files={"image": star})
     assert seen.json()[0]["name"] == "star", seen.text
-    assert blobs.names(PREDICTIONS) == []
+    until(lambda: blobs.names(PREDICTIONS) == [])
     upload = http.post("/v1/images", files={"image": star}).json()["images"][0]
     asked = {"image": {"id": upload["id"]}, "model": "shapes", "masks": 128}
     assert http.post("/v1/explanations", json=asked, headers=WAIT).json()["status"] == "succeeded"
