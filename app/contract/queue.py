@@ -6,13 +6,12 @@ might carry are ignored for the same reason.
 """
 
 import math
-import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis import Redis
 from rq import Queue, Retry, Worker
@@ -20,8 +19,9 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.utils import utcformat, utcparse
+from rq.utils import utcformat
 
+from app.contract.load import Load, load_of
 from app.contract.schemas import JsonObject
 from app.contract.turns import TAKE_PLACE, Turn
 
@@ -63,19 +63,6 @@ end
 )
 _ENQUEUE = ENQUEUE + "return enqueue(KEYS[1], {unpack(ARGV, 2)}, ARGV[1] == 'again')"
 _ASK = ENQUEUE + "enqueue(KEYS[1], {unpack(ARGV, 2)}) redis.call('EXPIRE', 'rq:job:' .. ARGV[2], ARGV[1])"
-
-# KEYS: queue, started jobs. ARGV: now. Returns how many wait, how many run, and when the one was enqueued that has
-# waited longest, which need not be the first. It only looks: RQ's own count of what runs takes jobs from lost workers,
-# and who does that has more to see to.
-_LOAD = """
-local oldest = ''
-local waiting = redis.call('LRANGE', KEYS[1], 0, -1)
-for _, id in ipairs(waiting) do
-  local since = redis.call('HGET', 'rq:job:' .. id, 'enqueued_at')
-  if since and (oldest == '' or since < oldest) then oldest = since end
-end
-return {#waiting, redis.call('ZCOUNT', KEYS[2], ARGV[1], '+inf'), oldest}
-"""
 
 
 class Executions(ExecutionRegistry):
@@ -138,14 +125,6 @@ def queue_key(name: str) -> str:
     return f"rq:queue:{name}"
 
 
-class Load(NamedTuple):
-    """How much there is to do on a queue: jobs that wait, jobs that run, seconds that the oldest one has waited."""
-
-    waiting: int
-    running: int
-    oldest_seconds: float
-
-
 class Jobs:
     """What the front end does with the queues."""
 
@@ -154,7 +133,6 @@ class Jobs:
         self._timeout_seconds = timeout_seconds
         self._enqueue = redis.register_script(_ENQUEUE)
         self._ask = redis.register_script(_ASK)
-        self._load = redis.register_script(_LOAD)
         self._forms: dict[str, JsonObject] = {}
 
     def enqueue_explanation(
@@ -220,10 +198,7 @@ class Jobs:
     def load(self, queue_name: str) -> Load:
         """Return how much waits and runs on a queue."""
         queue = open_queue(self._redis, queue_name)
-        found: Any = self._load(keys=[queue.key, queue.started_job_registry.key], args=[time.time()])
-        waiting, running, oldest = found
-        waited = (datetime.now(UTC) - utcparse(oldest.decode())).total_seconds() if oldest else 0.0
-        return Load(waiting, running, max(0.0, waited))
+        return load_of(self._redis, queue.key, queue.started_job_registry.key)
 
     def position(self, queue_name: str, explanation_id: str) -> int | None:
         """Return how many jobs stand before this one; None where it does not wait."""
