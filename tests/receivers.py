@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """What a server says: a status, a body in parts, headers; and what it waits for before."""
+    """What a server says: a status (0: it hangs up), a body in parts, headers; and what it waits for before."""
 
     status: int = 200
     parts: tuple[bytes, ...] = (b"",)
@@ -52,8 +52,10 @@ class Receiver:
 
 
 @contextmanager
-def receiver(answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    """Serve on a free port of loopback until the block ends."""
+def receiver(
+    answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None = None, *, port: int = 0
+) -> Iterator[Receiver]:
+    """Serve on a port of loopback until the block ends; 0 takes a free one."""
     asked: list[Asked] = []
     arrived = threading.Condition()
 
@@ -67,6 +69,8 @@ def receiver(answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None = Non
             said = answer(came)
             if said.wait_for is not None:
                 said.wait_for.wait(60)
+            if not said.status:
+                return
             try:
                 self._say(said)
             except OSError:
@@ -80,7 +84,7 @@ def receiver(answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None = Non
             for part in said.parts:
                 self.wfile.write(part)
 
-        do_GET = do_POST = do_PATCH = _serve  # noqa: N815 - the names that http.server looks for
+        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names that http.server looks for
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -88,7 +92,7 @@ def receiver(answer: Callable[[Asked], Answer], tls: ssl.SSLContext | None = Non
     class Server(ThreadingHTTPServer):
         request_queue_size = 128  # because with the usual 5, connections that come together are dropped
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", port), Handler) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
