@@ -22,12 +22,11 @@ from app.catalogue import Catalogue, check_boxes, check_labels, complete_paramet
 from app.contract.arrivals import Arrival, Arrivals
 from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import FieldError, RiseError
-from app.contract.logs import belongings
 from app.contract.queue import Jobs
 from app.contract.schemas import ImageInfo, JsonObject, ModelRef, Question, Record, Request, Status
 from app.contract.store import record_of
 from app.contract.stored import Stored
-from app.contract.tracing import carried
+from app.contract.tracing import origin
 from app.contract.turns import Priority
 from app.gathering import Gathering, in_thread
 from app.intake import Glance, Intake
@@ -208,6 +207,6 @@ class Submission:
             image=info,
             status=Status.QUEUED,
             created_at=now,
-            origin={**belongings(), **carried()},
+            origin=origin(),
             expires_at=now + timedelta(seconds=self._keep_seconds),
         )

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
 
+from app.contract.logs import belongings
+
 logger = logging.getLogger(__name__)
 
 
@@ -37,6 +39,11 @@ def carried() -> dict[str, str]:
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier
+
+
+def origin() -> dict[str, str]:
+    """Return what travels with work through queues: the names in its log lines, and its trace."""
+    return {**belongings(), **carried()}
 
 
 @contextmanager

@@ -20,9 +20,8 @@ from app.caller import Caller
 from app.contract.batches import Batch, Member
 from app.contract.blobs import archive_blob, batch_folder
 from app.contract.errors import RiseError, unknown_name, wrong_field
-from app.contract.logs import belongings
 from app.contract.schemas import JsonObject
-from app.contract.tracing import carried
+from app.contract.tracing import origin
 from app.dependencies import Explainer, Reader, Service, Services
 from app.formats import formats
 from app.openapi import ACCEPTED, BATCH_BODY, PROBLEMS
@@ -88,7 +87,7 @@ def _create(services: Services, caller: Caller, fields: JsonObject, archive: Upl
         callback=callback,
         total=0,
         created_at=datetime.now(UTC),
-        origin={**belongings(), **carried()},
+        origin=origin(),
     )
     if archive is None:
         return _store(services, batch, listed_members(given, services.settings))
