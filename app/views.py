@@ -114,7 +114,7 @@ def summary(record: Record) -> ExplanationSummary:
         model=record.request.model,
         method=record.request.method,
         image=record.image,
-        progress=record.progress,
+        progress=_progress(record),
         created_at=record.created_at,
         finished_at=record.finished_at,
         expires_at=record.expires_at,
