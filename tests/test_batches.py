@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -314,8 +315,21 @@ def test_what_waits_in_a_cancelled_batch_is_not_settled_any_more(redis: Redis) -
     assert batches.cancel(batch).cancelled_at is not None
     assert not batches.settle("b", waiting[1].model_copy(update={"explanation": "late"}))
     assert batches.waiting("b", 3) == []
-    batches.delete("b")
+    assert batches.delete("b")[0].error == failure
     assert redis.keys("rise:batch*") == []
+
+
+def test_a_member_is_settled_before_its_batch_is_deleted_or_finds_it_gone(redis: Redis) -> None:
+    for _ in range(20):
+        batches = some_batches(redis)
+        settled = [member.model_copy(update={"explanation": f"e{member.index}"}) for member in batches.waiting("b", 3)]
+        with ThreadPoolExecutor(2) as threads:
+            deleting = threads.submit(batches.delete, "b")
+            late = [member.explanation for member in settled if not batches.settle("b", member)]
+        known = [member.explanation for member in deleting.result() if member.explanation is not None]
+        assert len(known) + len(late) == 3
+        assert {*known, *late} == {"e0", "e1", "e2"}
+        assert batches.read("b") is None
 
 
 def test_an_image_that_nobody_was_prepared_for_is_refused_and_stands_before_no_other(redis: Redis) -> None:

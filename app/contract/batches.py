@@ -185,12 +185,17 @@ class Batches:
             pipeline.execute()
         return cancelled
 
-    def delete(self, batch_id: str) -> None:
-        """Forget a batch."""
+    def delete(self, batch_id: str) -> list[Member]:
+        """Forget a batch, and return its members as they were.
+
+        In one step: a member is settled before and is among them, or it finds that there is no batch any more.
+        """
         with self._redis.pipeline() as pipeline:
+            pipeline.hvals(_members(batch_id))
             pipeline.zrem(_OPEN, batch_id)
             pipeline.delete(batch_key(batch_id), _members(batch_id), _waiting(batch_id), _under_way(batch_id))
-            pipeline.execute()
+            found, *_ = pipeline.execute()
+        return [Member.model_validate_json(text) for text in found]
 
     def _expire(self, pipeline: Any, batch_id: str) -> None:
         for key in (batch_key(batch_id), _members(batch_id), _waiting(batch_id), _under_way(batch_id)):

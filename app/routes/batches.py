@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -247,22 +248,20 @@ def cancel(batch_id: str, services: Service, caller: Explainer) -> BatchView:
     Explanations that were there before the batch asked for them are not the batch's to cancel.
     """
     batch = services.batches.cancel(_existing(services, caller, batch_id))
-    for member in _own(services, batch):
-        stop_explanation(services, member.explanation or "")
+    for explanation_id in _made(services.batches.members(batch.id, range(batch.total))):
+        stop_explanation(services, explanation_id)
     return view_of_batch(batch, services.batches)
 
 
 @router.delete("/{batch_id}", status_code=204, operation_id="deleteBatch")
 def delete(batch_id: str, services: Service, caller: Explainer) -> None:
     """Remove a batch with the explanations that it made, now."""
-    batch = services.batches.cancel(_existing(services, caller, batch_id))
-    own = _own(services, batch)
-    services.batches.delete(batch.id)
-    for member in own:
-        erase_explanation(services, member.explanation or "")
+    batch = _existing(services, caller, batch_id)
+    for explanation_id in _made(services.batches.delete(batch.id)):
+        erase_explanation(services, explanation_id)
     services.blobs.discard(batch_folder(batch.id))
 
 
-def _own(services: Services, batch: Batch) -> list[Member]:
-    members = services.batches.members(batch.id, range(batch.total))
-    return [member for member in members if member.explanation and member.created]
+def _made(members: Iterable[Member]) -> list[str]:
+    """Return the explanations that a batch made, of those of its members."""
+    return [member.explanation for member in members if member.explanation and member.created]
