@@ -1,11 +1,15 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from redis import Redis
 
+from app.contract.kin import Kin
 from app.contract.names import events_key, record_key, tombstone_key
+from app.contract.pace import Pace, work_of
 from app.contract.schemas import (
     CanvasInfo,
+    Checkpoint,
     Failure,
     ImageInfo,
     ModelRef,
@@ -16,6 +20,7 @@ from app.contract.schemas import (
     State,
     Status,
 )
+from app.contract.statistics import Statistics
 from app.contract.store import REMEMBERED_SECONDS, Store
 
 PROGRESS = Progress(masks=128, total=1024)
@@ -45,11 +50,26 @@ def a_store(redis: Redis) -> Store:
     return Store(redis, keep_seconds=600)
 
 
-def publish(store: Store, execution: str) -> bool:
+def publish(store: Store, execution: str, *, record: Record | None = None, **options: Any) -> bool:
     provenance = Provenance(
         version="0", device="cpu", precision="float32", seed=0, masks_used=128, blocks=1, stopped="all-masks"
     )
-    return store.succeed("one", execution, progress=PROGRESS, targets=[], state=STATE, provenance=provenance)
+    said: dict[str, Any] = {"progress": PROGRESS, "targets": [], "state": STATE, "provenance": provenance} | options
+    return store.succeed(record or a_record(), execution, **said)
+
+
+class DyingRedis(Redis):
+    """A client whose process dies as soon as the server has carried out a script."""
+
+    def evalsha(self, *arguments: Any, **options: Any) -> Any:
+        super().evalsha(*arguments, **options)
+        raise SystemExit
+
+
+def counted(redis: Redis) -> dict[str, float]:
+    """Return what was counted, without the buckets of durations."""
+    found = Statistics(redis).read()
+    return {"|".join((one.metric, *one.labels)): one.value for one in found if not one.metric.endswith("_bucket")}
 
 
 def test_a_record_comes_back_as_it_was_stored(redis: Redis) -> None:
@@ -160,3 +180,59 @@ def test_what_is_renewed_lives_as_if_it_had_changed_and_nothing_else_does(redis:
     assert (record := store.read("one")) is not None
     assert abs((record.expires_at - store.expiry()).total_seconds()) < 5
     assert redis.exists("rise:explanation:gone") == redis.exists("rise:tombstone:gone") == 0
+
+
+def test_a_worker_that_dies_right_after_the_end_loses_nothing_of_what_is_kept_of_it(valkey: str, redis: Redis) -> None:
+    store, record = a_store(redis), a_record()
+    store.create(record)
+    store.start("one", "a")
+    state = STATE.model_copy(update={"checkpoints": [Checkpoint(blob="b", first=0, count=8)]})
+    with DyingRedis.from_url(valkey) as dying, pytest.raises(SystemExit):
+        publish(a_store(dying), "a", state=state, seconds=2.5)
+    found = counted(redis)
+    assert found["explanations|succeeded|m|rise"] == 1
+    assert found["masks|m|rise"] == PROGRESS.masks
+    assert 0 <= found["queued_seconds_sum|m"] < 60
+    assert 0 <= found["running_seconds_sum|m|rise"] < 60
+    assert Kin(redis).find(record) == "one"
+    assert Pace(redis).seconds_per_mask().of(work_of(record.request)) == 2.5 / PROGRESS.total
+
+
+def test_durations_are_counted_in_cumulative_buckets(redis: Redis) -> None:
+    store = a_store(redis)
+    record = a_record().model_copy(update={"created_at": datetime.now(UTC) - timedelta(seconds=20)})
+    store.create(record)
+    store.start("one", "a")
+    publish(store, "a")
+    found = {"|".join((one.metric, *one.labels)): one.value for one in Statistics(redis).read()}
+    bounds = [
+        bound for bound in ("0.1", "10.0", "30.0", "3000.0", "+Inf") if f"queued_seconds_bucket|m|{bound}" in found
+    ]
+    assert bounds == ["30.0", "3000.0", "+Inf"]
+    assert found["queued_seconds_sum|m"] == pytest.approx(20, abs=5)
+    assert found["running_seconds_bucket|m|rise|10.0"] == 1
+
+
+def test_an_end_is_counted_once_and_one_that_is_refused_not_at_all(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record())
+    store.start("one", "late")
+    store.start("one", "new")
+    assert not publish(store, "late", seconds=1)
+    assert counted(redis) == {}
+    assert Pace(redis).seconds_per_mask().of("x") == Pace(redis).seconds_per_mask().of("y")
+    assert store.cancel("one")
+    assert not store.cancel("one")
+    assert counted(redis)["explanations|cancelled|m|rise"] == 1
+    assert Kin(redis).find(a_record()) is None
+    store.create(a_record("waiting"))
+    store.fail("waiting", Failure(code="model-failed", detail="no"))
+    assert counted(redis)["explanations|failed|m|rise"] == 1
+
+
+def test_what_cannot_be_read_any_more_can_still_be_ended(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record())
+    redis.hset(record_key("one"), "request", '{"model": {"id": "m"}, "method": "rise"}')
+    assert store.fail("one", Failure(code="internal", detail="no"))
+    assert redis.hget(record_key("one"), "status") == b'"failed"'

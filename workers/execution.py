@@ -14,7 +14,6 @@ from rq import Retry
 from app.contract.blobs import Blobs, image_blob
 from app.contract.images import decode
 from app.contract.kin import Kin
-from app.contract.pace import Pace
 from app.contract.schemas import Progress, Record, State, TargetResult
 from app.contract.statistics import Statistics
 from app.contract.store import Store
@@ -49,7 +48,6 @@ class Context:
     models: Collection
     statistics: Statistics
     checkpoint_seconds: float
-    pace: Pace
     team: Team
     kin: Kin
     outage_seconds: float = 600.0
@@ -183,21 +181,18 @@ class Execution:
         study, convergence = self._study, self._convergence
         state, targets = self._outlast(self._checkpoint), self._targets()
         refuse_empty(targets)
+        alone = self._resumed_blocks == 0 and not assistants  # else this worker knows only a part of the time
         published = self._context.store.succeed(
-            self._record.id,
+            self._record,
             self._execution,
             progress=self._progress(),
             targets=targets,
             state=state,
             provenance=provenance(self._model.black_box, study, convergence, workers=1 + len(assistants)),
+            seconds=time.monotonic() - self._began if alone else None,
         )
         if not published:
             raise Superseded
-        if state.kind == "effects":
-            self._context.kin.remember(self._record, blocks=convergence.blocks)
-        if self._resumed_blocks == 0 and not assistants:  # because of others this worker knows only a part
-            masks, seconds = study.blocks * study.block_size, time.monotonic() - self._began
-            self._context.pace.record(self._record.request, masks=masks, seconds=seconds)
 
     def _checkpoint(self) -> State:
         return scaled(self._recorder.checkpoint(), self._study, self._convergence)

@@ -19,7 +19,6 @@ from app.contract.connection import connect_patiently
 from app.contract.endings import BROKEN_DEVICE
 from app.contract.kin import Kin
 from app.contract.logs import configure_logs
-from app.contract.pace import Pace
 from app.contract.queue import ASSIST, EXPLAIN, MEASURE, PREDICT, Jobs, job_class, open_queue
 from app.contract.schemas import Status
 from app.contract.settings import Settings
@@ -90,9 +89,8 @@ def _context(settings: Settings, redis: Redis, models: Collection, stopping: Eve
         models=models,
         statistics=Statistics(redis),
         checkpoint_seconds=settings.checkpoint_seconds,
-        pace=Pace(redis),
         team=_team(settings, redis),
-        kin=Kin(redis, keep_seconds=settings.keep_seconds),
+        kin=Kin(redis),
         outage_seconds=settings.outage_seconds,
         stopping=stopping,
     )

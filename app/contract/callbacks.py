@@ -16,6 +16,7 @@ from redis import Redis
 from app.contract.errors import wrong_field
 from app.contract.names import record_key
 from app.contract.schemas import Failure, Value
+from app.contract.scripts import lua
 
 OUTBOX = "rise:outbox"
 GIVE_UP_SECONDS = 86_400  # after the end of the explanation
@@ -39,57 +40,6 @@ class Delivery(Value):
     tried_at: datetime | None = Field(None, description="When the last attempt was over.")
 
 
-_MAKE_DUE = """
-local function make_due(callbacks, outbox, delivery, event, ended, error, seconds)
-  delivery.state, delivery.event, delivery.ended_at = 'due', event, ended
-  if error then delivery.error = cjson.decode(error) end
-  redis.call('HSET', callbacks, delivery.id, cjson.encode(delivery))
-  redis.call('ZADD', outbox, redis.call('TIME')[1], delivery.explanation .. '/' .. delivery.id)
-  redis.call('EXPIRE', callbacks, seconds)
-end
-"""
-
-# For the script that changes an explanation: its callbacks live as long as it does, and are due when it ends.
-NOTIFY = (
-    _MAKE_DUE
-    + f"""
-local function notify(record, callbacks, outbox, event, now, seconds)
-  if redis.call('TTL', callbacks) < tonumber(seconds) then redis.call('EXPIRE', callbacks, seconds) end
-  if event ~= 'succeeded' and event ~= 'failed' and event ~= 'cancelled' then return end
-  for _, text in ipairs(redis.call('HVALS', callbacks)) do
-    local delivery = cjson.decode(text)
-    if delivery.state == 'waiting' then
-      local error = redis.call('HGET', record, 'error')
-      make_due(callbacks, outbox, delivery, event, now, error, seconds + {GIVE_UP_SECONDS})
-    end
-  end
-end
-"""
-)
-
-# KEYS: record, callbacks, outbox. ARGV: delivery, seconds to live, most callbacks.
-_REGISTER = (
-    _MAKE_DUE
-    + f"""
-local status, delivery = redis.call('HGET', KEYS[1], 'status'), cjson.decode(ARGV[1])
-if not status then return 'gone' end
-for _, text in ipairs(redis.call('HVALS', KEYS[2])) do
-  local other = cjson.decode(text)
-  if other.state == 'waiting' and other.url == delivery.url then return 'known' end
-end
-if redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[3]) then return 'full' end
-if status == '"queued"' or status == '"running"' then
-  redis.call('HSET', KEYS[2], delivery.id, ARGV[1])
-  if redis.call('TTL', KEYS[2]) < tonumber(ARGV[2]) then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
-else
-  local ended, error = cjson.decode(redis.call('HGET', KEYS[1], 'finished_at')), redis.call('HGET', KEYS[1], 'error')
-  make_due(KEYS[2], KEYS[3], delivery, cjson.decode(status), ended, error, ARGV[2] + {GIVE_UP_SECONDS})
-end
-return 'new'
-"""
-)
-
-
 def callbacks_key(explanation_id: str) -> str:
     """Return the key of an explanation's callbacks."""
     return f"rise:callbacks:{explanation_id}"
@@ -106,7 +56,7 @@ class Callbacks:
     def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
         self._redis = redis
         self._keep_seconds = keep_seconds
-        self._register = redis.register_script(_REGISTER)
+        self._register = redis.register_script(lua("register_callback"))
 
     def register(self, explanation_id: str, url: str) -> None:
         """Tell a URL when an explanation ends, or now where it has ended; once for the same URL while it waits.
@@ -117,7 +67,7 @@ class Callbacks:
         delivery = Delivery(id=f"msg_{uuid.uuid4().hex}", explanation=explanation_id, url=url)
         keys = [record_key(explanation_id), callbacks_key(explanation_id), OUTBOX]
         text = delivery.model_dump_json(exclude_none=True)
-        if self._register(keys=keys, args=[text, self._keep_seconds, _MOST]) == b"full":
+        if self._register(keys=keys, args=[text, self._keep_seconds, _MOST, GIVE_UP_SECONDS]) == b"full":
             raise wrong_field("/callback", f"this explanation has {_MOST} callbacks already")
 
     def waiting(self) -> tuple[int, float]:

@@ -11,46 +11,29 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.names import record_key
 from app.contract.schemas import Record
 
 _HOW_FAR = frozenset({"masks", "until", "shrink"})  # parameters that leave every block as it is
 
-# KEYS: the kin. ARGV: blocks, explanation, seconds to live, what the keys of explanations begin with.
-_REMEMBER = """
-local known = redis.call('HMGET', KEYS[1], 'blocks', 'explanation')
-local more = known[1] and tonumber(known[1]) > tonumber(ARGV[1])
-if more and redis.call('EXISTS', ARGV[4] .. known[2]) == 1 then return end
-redis.call('HSET', KEYS[1], 'blocks', ARGV[1], 'explanation', ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-"""
-
 
 class Kin:
-    """Remembers which explanation has the most blocks of its kin.
+    """Knows which explanation has the most blocks of its kin; the script that ends one takes note of it (`store.py`).
 
     Args:
         redis: client with byte replies.
-        keep_seconds: how long an explanation lives after its last change.
     """
 
-    def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._remember = redis.register_script(_REMEMBER)
-        self._keep_seconds = keep_seconds
-
-    def remember(self, record: Record, *, blocks: int) -> None:
-        """Take note of an explanation that has ended with so many blocks."""
-        self._remember(keys=[_key(record)], args=[blocks, record.id, self._keep_seconds, record_key("")])
 
     def find(self, record: Record) -> str | None:
         """Return the explanation whose blocks are those of this one; None where nobody knows any."""
-        found: Any = self._redis.hget(_key(record), "explanation")
+        found: Any = self._redis.hget(kin_key(record), "explanation")
         return None if found is None else found.decode()
 
 
-def _key(record: Record) -> str:
-    """Return the name of a kin; the tenant is part of it, as it is of an explanation's id."""
+def kin_key(record: Record) -> str:
+    """Return the key of a kin; the tenant is part of it, as it is of an explanation's id."""
     request = record.request.model_dump(mode="json")
     request["parameters"] = {name: value for name, value in request["parameters"].items() if name not in _HOW_FAR}
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))

@@ -11,18 +11,14 @@ from redis import Redis
 
 from app.contract.schemas import Request
 
-_PACE = "rise:pace"  # one hash; per work: faded sums of seconds and of masks asked for
-_FADING = 0.9
+PACE = "rise:pace"
+"""Hash: for each work, faded sums of seconds and of masks asked for."""
+
+FADING = 0.9
+"""Factor of what was known before, with every explanation."""
+
 _ALL = "all"
 _GUESS_SECONDS = 0.001  # per mask, until anything has been measured
-
-_RECORD = """
-for place, what in ipairs({'seconds', 'masks'}) do
-  local name = ARGV[1] .. ' ' .. what
-  local faded = (redis.call('HGET', KEYS[1], name) or 0) * ARGV[4] + ARGV[1 + place]
-  redis.call('HSET', KEYS[1], name, string.format('%.17g', faded))
-end
-"""
 
 
 def work_of(request: Request) -> str:
@@ -46,19 +42,14 @@ def masks_of(request: Request) -> int:
 
 
 class Pace:
-    """Gathers and gives the seconds per mask of each work."""
+    """Gives the seconds per mask of each work; the script that ends an explanation measures them (`store.py`)."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._record = redis.register_script(_RECORD)
-
-    def record(self, request: Request, *, masks: int, seconds: float) -> None:
-        """Take in one explanation that has come to its end: how many masks it might have used, and what it took."""
-        self._record(keys=[_PACE], args=[work_of(request), seconds, masks, _FADING])
 
     def seconds_per_mask(self) -> "SecondsPerMask":
         """Return what has been measured."""
-        found: Any = self._redis.hgetall(_PACE)
+        found: Any = self._redis.hgetall(PACE)
         sums = {name.decode(): float(value) for name, value in found.items()}
         works = {name.removesuffix(" masks") for name in sums if name.endswith(" masks")}
         return SecondsPerMask({work: sums[f"{work} seconds"] / sums[f"{work} masks"] for work in works})

@@ -1,18 +1,16 @@
 """What the whole service has done, counted in Redis: survives restarts, and any front end can show all of it.
 
 One hash. A field is a metric's name and the values of its labels, separated by `|`; histograms have a field for each
-bucket, counted upwards as Prometheus wants them, and one for their sum.
+bucket, counted upwards as Prometheus wants them, and one for their sum. The script that ends an explanation counts it
+(`lua/statistics.lua`).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 
-from app.contract.schemas import Record
-
-_KEY = "rise:statistics"
+STATISTICS = "rise:statistics"
 BUCKETS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Upper bounds of the buckets of durations, in seconds."""
 
@@ -39,30 +37,17 @@ class Statistics:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def count_ended(self, record: Record) -> None:
-        """Count an explanation that has just ended."""
-        model, method = record.request.model.id, record.request.method
-        found = [Counted(ENDED, (record.status.value, model, method), 1)]
-        if record.progress is not None:
-            found.append(Counted(MASKS, (model, method), record.progress.masks))
-        if record.started_at is not None:
-            found += _duration(QUEUED_SECONDS, (model,), (record.started_at - record.created_at).total_seconds())
-        if record.started_at is not None and record.finished_at is not None:
-            running = (record.finished_at - record.started_at).total_seconds()
-            found += _duration(RUNNING_SECONDS, (model, method), running)
-        self._add(found)
-
     def count_memory_retry(self, model: str) -> None:
         """Count a batch that was halved because memory ran out."""
-        self._add([Counted(MEMORY_RETRIES, (model,), 1)])
+        self._count(MEMORY_RETRIES, model)
 
     def count_lost_attempt(self, model: str, reason: str) -> None:
         """Count an attempt at a job that took its worker with it: `stalled`, `device-broken`, or just `worker-lost`."""
-        self._add([Counted(LOST_ATTEMPTS, (model, reason), 1)])
+        self._count(LOST_ATTEMPTS, model, reason)
 
     def read(self) -> list[Counted]:
         """Return everything counted so far."""
-        found: Any = self._redis.hgetall(_KEY)
+        found: Any = self._redis.hgetall(STATISTICS)
         return [_parse(name.decode(), float(value)) for name, value in sorted(found.items())]
 
     def server_memory(self) -> dict[str, int]:
@@ -70,17 +55,8 @@ class Statistics:
         found: Any = self._redis.info("memory")
         return {"used": int(found["used_memory"]), "limit": int(found["maxmemory"])}
 
-    def _add(self, found: Iterable[Counted]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for one in found:
-            pipeline.hincrbyfloat(_KEY, "|".join((one.metric, *one.labels)), one.value)
-        pipeline.execute()
-
-
-def _duration(metric: str, labels: tuple[str, ...], seconds: float) -> list[Counted]:
-    bounds = [str(bound) for bound in BUCKETS if seconds <= bound]
-    buckets = [Counted(f"{metric}_bucket", (*labels, bound), 1) for bound in (*bounds, "+Inf")]
-    return [*buckets, Counted(f"{metric}_sum", labels, seconds)]
+    def _count(self, metric: str, *labels: str) -> None:
+        self._redis.hincrby(STATISTICS, "|".join((metric, *labels)), 1)
 
 
 def _parse(name: str, value: float) -> Counted:

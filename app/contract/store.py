@@ -4,7 +4,8 @@ A running explanation belongs to one execution. A worker that was cut off and wa
 its old execution, and its writes are refused; so are writes to an explanation that was cancelled meanwhile. Every
 change is also an entry in the explanation's event stream, which is what waiting clients read (`events.py`), and puts
 off its end (`expiry.py`). The end of an explanation is also an entry in the outbox for each of its callbacks
-(`callbacks.py`).
+(`callbacks.py`); what is kept beyond its own life (`statistics.py`, `kin.py`, `pace.py`) is written
+by the same script, so that a crash loses none of it.
 """
 
 import json
@@ -15,16 +16,21 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.callbacks import NOTIFY, OUTBOX, callbacks_key
+from app.contract.callbacks import GIVE_UP_SECONDS, OUTBOX, callbacks_key
+from app.contract.kin import kin_key
 from app.contract.names import DUE, PING, events_key, index_key, record_key, tombstone_key
+from app.contract.pace import FADING, PACE, work_of
 from app.contract.schemas import Checkpoint, Failure, Progress, Provenance, Record, State, Status, TargetResult
-from app.contract.statistics import Statistics
+from app.contract.scripts import lua
+from app.contract.statistics import BUCKETS, STATISTICS
 
 REMEMBERED_SECONDS = 7 * 86_400  # how long it is known of an expired explanation that it was there
 SLACK_SECONDS = 1.0  # between the end of a record and the sweeping of its blobs
 
 _EVENTS_KEPT = 1000
 _PING_SECONDS = 60
+_UNDER_WAY = (Status.QUEUED, Status.RUNNING)
+_BOUNDS = json.dumps([*map(str, BUCKETS), "+Inf"])
 
 # Stores a new explanation unless the same one is there. Keys: record, events, tombstone, due, index; said: id, tenant,
 # microsecond of creation, then as below; fields and values last.
@@ -48,28 +54,6 @@ end
 """
 _CREATE = CREATE + "return create(KEYS, ARGV)"
 
-# ARGV: id, event, allowed statuses, seconds to live, seconds remembered, time due, events kept, data, execution or '',
-# now, then fields and values.
-_CHANGE = (
-    NOTIFY
-    + """
-local status = redis.call('HGET', KEYS[1], 'status')
-if not status or not string.find(ARGV[3], status, 1, true) then return 0 end
-if ARGV[9] ~= '' and redis.call('HGET', KEYS[1], 'execution') ~= ARGV[9] then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 11))
-if ARGV[2] == 'running' then redis.call('HSETNX', KEYS[1], 'started_at', '"' .. ARGV[10] .. '"') end
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'event', ARGV[2], 'data', ARGV[8])
-redis.call('EXPIRE', KEYS[2], ARGV[4])
-redis.call('EXPIRE', KEYS[3], ARGV[5])
-redis.call('ZADD', KEYS[4], ARGV[6], ARGV[1])
-redis.call('EXPIRE', KEYS[4], ARGV[5])
-redis.call('PUBLISH', KEYS[2], ARGV[2])
-notify(KEYS[1], KEYS[5], KEYS[6], ARGV[2], ARGV[10], ARGV[4])
-return 1
-"""
-)
-
 # Keys: as of `change`. ARGV: the new end, seconds to live, seconds remembered, time due, id.
 _RENEW = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -92,10 +76,10 @@ class Store:
 
     def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
         self._redis = redis
-        self._statistics = Statistics(redis)
         self._keep_seconds = keep_seconds
         self._create = redis.register_script(_CREATE)
-        self._change = redis.register_script(_CHANGE)
+        self._change_explanation = redis.register_script(lua("change_explanation"))
+        self._end_explanation = redis.register_script(lua("end_explanation"))
 
     def ping(self) -> None:
         """Raise redis' own error if the server does not answer, or takes nothing in."""
@@ -142,7 +126,7 @@ class Store:
     def start(self, explanation_id: str, execution: str) -> Record | None:
         """Take an explanation over for an execution; None where nothing is left to do. It has started once."""
         fields = {"status": Status.RUNNING, "execution": execution}
-        taken = self._write(explanation_id, (Status.QUEUED, Status.RUNNING), "running", fields)
+        taken = self._write(explanation_id, _UNDER_WAY, "running", fields)
         return self.read(explanation_id) if taken else None
 
     def is_running(self, explanation_id: str, execution: str) -> bool:
@@ -170,15 +154,29 @@ class Store:
 
     def succeed(
         self,
-        explanation_id: str,
+        record: Record,
         execution: str,
         *,
         progress: Progress,
         targets: list[TargetResult],
         state: State,
         provenance: Provenance,
+        seconds: float | None = None,
     ) -> bool:
-        """Publish a result in one step; return False where the execution no longer owns the explanation."""
+        """Publish a result in one step.
+
+        Args:
+            record: what is explained.
+            execution: of it.
+            progress: with the masks that it might have used at most.
+            targets: of the result.
+            state: where its effects are, of which others may make use.
+            provenance: of the result.
+            seconds: that all of its masks took; None where others, or an earlier execution, evaluated some.
+
+        Returns:
+            False where the execution no longer owns the explanation.
+        """
         fields = {
             "status": Status.SUCCEEDED,
             "progress": progress.model_dump(mode="json"),
@@ -186,26 +184,35 @@ class Store:
             "state": state.model_dump(mode="json"),
             "provenance": provenance.model_dump(mode="json"),
         }
-        return self._end(explanation_id, (Status.RUNNING,), fields, execution=execution)
+        blocks = state.blocks if state.kind == "effects" else ""
+        took = "" if seconds is None else seconds
+        kept = [blocks, work_of(record.request), took, progress.total]
+        return self._end(record.id, (Status.RUNNING,), fields, execution, keys=[kin_key(record), PACE], kept=kept)
 
     def fail(self, explanation_id: str, failure: Failure, *, execution: str = "") -> bool:
         """Record why an explanation failed; return False where it has ended, or belongs to another execution."""
         fields = {"status": Status.FAILED, "error": failure.model_dump(mode="json")}
-        return self._end(explanation_id, (Status.QUEUED, Status.RUNNING), fields, execution=execution)
+        return self._end(explanation_id, _UNDER_WAY, fields, execution)
 
     def cancel(self, explanation_id: str) -> bool:
         """Cancel an explanation that has not ended; the worker stops at its next report."""
-        return self._end(explanation_id, (Status.QUEUED, Status.RUNNING), {"status": Status.CANCELLED})
+        return self._end(explanation_id, _UNDER_WAY, {"status": Status.CANCELLED})
 
     def _end(
-        self, explanation_id: str, allowed: tuple[Status, ...], fields: dict[str, Any], execution: str = ""
+        self,
+        explanation_id: str,
+        allowed: tuple[Status, ...],
+        fields: dict[str, Any],
+        execution: str = "",
+        *,
+        keys: Sequence[str] = (),
+        kept: Sequence[Any] = ("", "", "", ""),
     ) -> bool:
+        """End an explanation; `keys` and `kept` are those of `lua/end_explanation.lua` for one that succeeds."""
         ended = {**fields, "finished_at": _now()}
-        written = self._write(explanation_id, allowed, str(fields["status"]), ended, execution=execution)
-        record = self.read(explanation_id) if written else None
-        if record is not None:
-            self._statistics.count_ended(record)
-        return written
+        changed, change = self._change(explanation_id, allowed, str(fields["status"]), ended, execution)
+        arguments = [_BOUNDS, record_key(""), *kept, FADING, *change]
+        return bool(self._end_explanation(keys=[*changed, STATISTICS, *keys], args=arguments))
 
     def _write(
         self,
@@ -216,6 +223,13 @@ class Store:
         *,
         execution: str = "",
     ) -> bool:
+        keys, arguments = self._change(explanation_id, allowed, event, fields, execution)
+        return bool(self._change_explanation(keys=keys, args=arguments))
+
+    def _change(
+        self, explanation_id: str, allowed: tuple[Status, ...], event: str, fields: dict[str, Any], execution: str
+    ) -> tuple[list[str], list[Any]]:
+        """Return the keys and the arguments of `lua/change.lua`."""
         fields = {**fields, "expires_at": self.expiry().isoformat()}
         arguments: list[Any] = [
             explanation_id,
@@ -226,10 +240,10 @@ class Store:
             _event_data(explanation_id, fields),
             json.dumps(execution) if execution else "",
             _now(),
+            GIVE_UP_SECONDS,
             *_flat(fields),
         ]
-        keys = [*self._keys(explanation_id), callbacks_key(explanation_id), OUTBOX]
-        return bool(self._change(keys=keys, args=arguments))
+        return [*self._keys(explanation_id), callbacks_key(explanation_id), OUTBOX], arguments
 
     def _keys(self, explanation_id: str) -> list[str]:
         return [record_key(explanation_id), events_key(explanation_id), tombstone_key(explanation_id), DUE]
