@@ -51,4 +51,7 @@ class Breaker:
         except StorageError:
             self._silent = time.monotonic() - began >= self._silence_seconds
             raise
+        except FileNotFoundError:  # because that is an answer
+            self._silent = False
+            raise
         self._silent = False

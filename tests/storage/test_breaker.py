@@ -37,3 +37,13 @@ def test_after_a_silence_one_caller_tries_and_the_others_are_refused_until_it_is
         probing.result()
     with broken.call(), broken.call():
         pass
+
+
+def test_an_answer_that_there_is_no_such_object_closes_it() -> None:
+    broken = Breaker(silence_seconds=0.0)
+    with pytest.raises(StorageError, match="silent"), broken.call():
+        raise StorageError("silent")
+    with pytest.raises(FileNotFoundError), broken.call():
+        raise FileNotFoundError("no such object")
+    with broken.call(), broken.call():  # the second call is refused while the breaker is open
+        pass
