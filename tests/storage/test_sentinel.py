@@ -6,6 +6,7 @@ import httpx2
 import pytest
 from redis.sentinel import SentinelManagedSSLConnection
 
+from app.contract.connection import connect, connect_async
 from app.contract.sentinel import master_pool, read_sentinel_url
 from tests.asking import explain
 from tests.conftest import start_service, stop_service
@@ -33,6 +34,12 @@ def test_tls_is_spoken_with_servers_and_sentinels() -> None:
     assert pool.connection_kwargs["ssl_ca_certs"] == "/ca.pem"
     assert watched.sentinel_options["ssl"] is True
     assert watched.sentinel_options["ssl_ca_certs"] == "/ca.pem"
+
+
+def test_an_option_of_the_url_goes_before_the_service_s_own() -> None:
+    url = "redis+sentinel://one/main?socket_timeout=2.5"
+    assert connect(url, answer_seconds=7).connection_pool.connection_kwargs["socket_timeout"] == 2.5
+    assert connect_async(url).connection_pool.connection_kwargs["socket_timeout"] == 2.5
 
 
 @pytest.mark.parametrize("rest", ["one:26379", "one/", "/main", "one/main/first"])
