@@ -13,6 +13,7 @@ from pathlib import Path
 
 import typer
 import uvicorn
+from redis.exceptions import RedisError
 
 from app.caller import PUBLIC
 from app.catalogue import Catalogue
@@ -51,7 +52,7 @@ def up() -> None:
     settings = Settings()
     with _told():
         check_exposure(settings, _say)
-        run_everything(settings, say=_say, when_ready=partial(_greet, keys=settings.keys == "on"))
+        run_everything(settings, say=_say, when_ready=partial(greet, keys=settings.keys == "on"))
 
 
 def _say(message: str) -> None:
@@ -68,8 +69,8 @@ def _told() -> Iterator[None]:
         raise typer.Exit(1) from reason
 
 
-def _greet(address: str, redis_url: str, *, keys: bool) -> None:
-    """Print the address and two commands that show what the service does."""
+def greet(address: str, redis_url: str, *, keys: bool) -> None:
+    """Print the address and two commands that show what the service does, or less where Redis does not answer now."""
     sample = Path(__file__).resolve().parents[1] / SAMPLE
     shown = sample.relative_to(Path.cwd()) if sample.is_relative_to(Path.cwd()) else sample
     lines = [f"rise-serve is ready at {address} (interactive documentation: {address}/docs)"]
@@ -88,7 +89,7 @@ def _greet(address: str, redis_url: str, *, keys: bool) -> None:
             f"  {curl} -o overlay.png {address}/v1/explanations/{explanation_id}/maps/0.overlay.png",
             "",
         ]
-    except (RiseError, OSError):
+    except (RiseError, RedisError, OSError):
         lines.append(f"models: {address}/v1/models")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

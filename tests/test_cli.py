@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from redis import Redis
 
 from tests.conftest import SAMPLES, Service
+from tests.loaders.environments import free_port
 from tests.receivers import Answer, receiver
+from tests.storage.redises import redis_server
 
 COMMAND = str(Path(sys.executable).with_name("rise-serve"))
 STAR = str(SAMPLES / "star.jpg")
@@ -102,3 +106,36 @@ def test_models_says_what_there_is() -> None:
     (card,) = [card for card in json.loads(run("models", "--json").stdout) if card["id"] == "shapes"]
     assert card["state"] == "ready"
     assert "shapes" in run("models").stdout
+
+
+def keys_at(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, "keys", *arguments],
+        env={**os.environ, "REDIS_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [("add", "somebody"), ("revoke", "0123456789ab")])
+def test_a_redis_server_that_answers_and_takes_nothing_in_is_told_in_a_sentence(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    port = free_port()
+    with redis_server(tmp_path / "first", port), Redis(port=port) as redis:
+        redis.hset("rise:keys", "0123456789abcdef", "{}")
+        redis.replicaof("127.0.0.1", 1)
+        refused = keys_at(f"redis://127.0.0.1:{port}/0", *arguments)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("rise-serve: Redis accepts no writes now")
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "http://127.0.0.1/0"])
+def test_keys_without_a_redis_server_are_told_in_a_sentence(url: str) -> None:
+    refused = keys_at(url, "list")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("rise-serve: ")
+    assert "Traceback" not in refused.stderr

@@ -6,8 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
+from app.cli import greet
 from tests.conftest import start_service, stop_service
 
 COMMAND = [str(Path(sys.executable).with_name("rise-serve")), "up"]
@@ -67,3 +69,10 @@ def test_it_uses_the_redis_server_that_it_is_given(tmp_path: Path, valkey: str) 
     finally:
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(30) == 0
+
+
+def test_a_greeting_without_a_redis_server_is_shorter_and_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    greet("http://127.0.0.1:8000", "redis://127.0.0.1:1/0", keys=False)
+    said = capsys.readouterr().out
+    assert "rise-serve is ready at http://127.0.0.1:8000" in said
+    assert said.endswith("models: http://127.0.0.1:8000/v1/models\n")

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -11,7 +13,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from app.contract.connection import connect
+from app.contract.connection import connect, meaning_of
 from app.contract.keys import ApiKey, Keys, Limits, Scope
 from app.contract.settings import Settings
 from app.up import published_redis_url
@@ -19,16 +21,20 @@ from app.up import published_redis_url
 keys_cli = typer.Typer(no_args_is_help=True, help=__doc__)
 
 
-def _keys() -> Keys:
-    """Return the keys of the server at REDIS_URL, or else of the `rise-serve up` that runs on this machine."""
+@contextmanager
+def _keys() -> Iterator[Keys]:
+    """Give the keys of the server at REDIS_URL, or else of the `rise-serve up` that runs on this machine."""
     settings = Settings()
-    redis = connect(published_redis_url(settings) or settings.redis_url)
     try:
-        redis.ping()
-    except (RedisError, OSError) as cause:
-        sys.stderr.write(f"rise-serve: no Redis server answers ({cause}); start the service, or set REDIS_URL\n")
+        redis = connect(published_redis_url(settings) or settings.redis_url)
+    except ValueError as cause:
+        sys.stderr.write(f"rise-serve: REDIS_URL: {cause}\n")
         raise typer.Exit(1) from cause
-    return Keys(redis)
+    try:
+        yield Keys(redis)
+    except RedisError as cause:
+        sys.stderr.write(f"rise-serve: {meaning_of(cause)} ({cause}); start the service, or set REDIS_URL\n")
+        raise typer.Exit(1) from cause
 
 
 @keys_cli.command()
@@ -56,7 +62,8 @@ def add(
         for error in cause.errors():
             sys.stderr.write(f"rise-serve: {'/'.join(map(str, error['loc']))}: {error['msg']}\n")
         raise typer.Exit(2) from cause
-    secret = _keys().add(key)
+    with _keys() as keys:
+        secret = keys.add(key)
     sys.stderr.write(f"A key of tenant {key.tenant!r} for {', '.join(key.scopes)}; it is not shown again:\n")
     sys.stdout.write(f"{secret}\n")
 
@@ -64,12 +71,14 @@ def add(
 @keys_cli.command("list")
 def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List all keys; their secrets are not known here."""
-    keys = _keys().all()
+    with _keys() as keys:
+        found = keys.all()
     if as_json:
-        sys.stdout.write(json.dumps([{"id": name, **key.model_dump(mode="json")} for name, key in keys.items()]) + "\n")
+        listed = [{"id": name, **key.model_dump(mode="json")} for name, key in found.items()]
+        sys.stdout.write(json.dumps(listed) + "\n")
         return
     table = Table("id", "name", "tenant", "scopes", "per minute", "pending", "expires")
-    for key_id, key in keys.items():
+    for key_id, key in found.items():
         limits = [str(limit or "-") for limit in (key.limits.requests_per_minute, key.limits.max_pending)]
         expires = "never" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M} UTC"
         table.add_row(key_id, key.name, key.tenant, " ".join(key.scopes), *limits, expires)
@@ -79,6 +88,8 @@ def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 @keys_cli.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="Id from `rise-serve keys list`.")]) -> None:
     """Revoke a key; the next request with it is refused."""
-    if not _keys().revoke(key_id):
+    with _keys() as keys:
+        revoked = keys.revoke(key_id)
+    if not revoked:
         sys.stderr.write(f"rise-serve: there is no key {key_id!r}; see `rise-serve keys list`\n")
         raise typer.Exit(1)
