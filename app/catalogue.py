@@ -50,8 +50,11 @@ class Catalogue:
 
     @cached_property
     def methods(self) -> list[MethodCard]:
-        """Every method, once."""
-        cards = {card.id: card for worker in self.announcements for card in worker.methods}
+        """Every method, once; of two versions the one with fewer parameters, because either may get the job."""
+        cards: dict[str, MethodCard] = {}
+        for card in (card for worker in self.announcements for card in worker.methods):
+            if card.id not in cards or len(_properties(card)) < len(_properties(cards[card.id])):
+                cards[card.id] = card
         return sorted(cards.values(), key=lambda card: card.id)
 
     @property
@@ -96,7 +99,11 @@ class Catalogue:
         """Return the method that was asked for, or the default for the model's task."""
         suited = [card for card in self.methods if model.task in card.tasks]
         if question.method is None:
-            return next(card for card in suited if model.task in card.default_for)
+            default = next((card for card in suited if model.task in card.default_for), None)
+            if default is None:  # because a newer worker serves a task that is not known here
+                detail = f"no method explains model {model.id!r} here"
+                raise RiseError("no-worker", detail, retry_after_seconds=5)
+            return default
         found = next((card for card in self.methods if card.id == question.method), None)
         if found is None:
             raise unknown_name("/method", question.method, [card.id for card in self.methods])
@@ -128,13 +135,18 @@ class CatalogueReader:
         return self._catalogue
 
 
+def _properties(method: MethodCard) -> dict[str, JsonObject]:
+    found: dict[str, JsonObject] = method.parameters["properties"]
+    return found
+
+
 def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
     """Return the parameters of a method with its defaults filled in.
 
     Raises:
         RiseError: `unknown-name` or `invalid-parameters`, pointing at every field at fault.
     """
-    properties: dict[str, JsonObject] = method.parameters["properties"]
+    properties = _properties(method)
     unknown = [name for name in given if name not in properties]
     if unknown:
         raise unknown_name(f"/{unknown[0]}", unknown[0], ["image", "callback", *Question.model_fields, *properties])
@@ -150,7 +162,7 @@ def _check_parameters(method: MethodCard, given: JsonObject, parameters: JsonObj
     """Check what is not plainly right: a method's own defaults are, and most numbers; all else takes time."""
     doubtful = {
         name: schema
-        for name, schema in method.parameters["properties"].items()
+        for name, schema in _properties(method).items()
         if not (_is_plainly_right(given[name], schema) if name in given else "default" in schema)
     }
     if not doubtful and method.parameters.keys() <= _OF_FIELDS_ALONE:

@@ -10,8 +10,10 @@ from app.contract.drawing import DrawnMap, draw
 from app.contract.errors import FieldError, RiseError, wrong_field
 from app.contract.geometry import frame_of_image
 from app.contract.images import decode
-from app.contract.schemas import Record, State, TargetResult
+from app.contract.schemas import Record, State, Status, TargetResult
 from app.formats import Sheet
+
+_UPGRADE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,9 @@ def _peak(drawn: DrawnMap, record: Record) -> tuple[float, float]:
 
 
 def _ready(record: Record) -> State:
+    if record.state is None and record.status is Status.SUCCEEDED:
+        detail = "a newer version of the service stored this map in a way that is not known here"
+        raise RiseError("unavailable", detail, retry_after_seconds=_UPGRADE_SECONDS)
     if record.state is None or not record.state.checkpoints:
         raise RiseError("not-ready", _why_not(record), retry_after_seconds=None if record.status.ended else 1)
     return record.state

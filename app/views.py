@@ -13,8 +13,8 @@ from app.contract.schemas import (
     Provenance,
     Record,
     Status,
+    StoredModel,
     TargetResult,
-    Value,
 )
 from app.formats import format_names_for
 
@@ -25,7 +25,7 @@ class TargetView(TargetResult):
     links: dict[str, str] = Field(description="Addresses of the map, by format.")
 
 
-class Explanation(Value):
+class Explanation(StoredModel):
     """An explanation: what was asked, how far it is, what came out."""
 
     id: str
@@ -47,7 +47,7 @@ class Explanation(Value):
     links: dict[str, str]
 
 
-class ExplanationSummary(Value):
+class ExplanationSummary(StoredModel):
     """An explanation in short, as lists show it: without parameters, targets and provenance."""
 
     id: str

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from app.contract.errors import RiseError
-from app.contract.schemas import Prediction, TargetRequest, TargetResult
+from app.contract.schemas import Prediction, TargetResult, TargetSpec
 from workers.blackbox import Detections, Detector
 from workers.preprocessing import Lens
 from workers.saliency.similarity import Part, distinct, similarity
@@ -114,7 +114,7 @@ def _result(index: int, one: Found, score: float, part: Part) -> TargetResult:
     )
 
 
-def _asked_for(black_box: Detector, detections: Detections, lens: Lens, target: TargetRequest, place: int) -> Found:
+def _asked_for(black_box: Detector, detections: Detections, lens: Lens, target: TargetSpec, place: int) -> Found:
     """Return what a client asked for: a box with or without a class, or the strongest detection of a class."""
     label = None if target.label is None else class_index(black_box.labels, target.label, place)
     if target.box is None:

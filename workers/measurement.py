@@ -9,7 +9,7 @@ from PIL import Image
 from app.contract.drawing import DrawnMap
 from app.contract.errors import RiseError, unknown_name
 from app.contract.geometry import Array, Pen, frame_of_canvas, frame_of_image, resampled
-from app.contract.schemas import Box, JsonObject, Metric, MetricsRequest, TargetRequest
+from app.contract.schemas import Box, JsonObject, Metric, MetricsRequest, TargetSpec
 from workers.blackbox import BlackBox, Classifier
 from workers.fills import fill_names, is_fill, paint
 from workers.preprocessing import normalise, pixels, to_input
@@ -62,7 +62,7 @@ def _against_random_weights(
     other = replace(black_box.randomised(asked.seed), device=black_box.device, dtype=black_box.dtype)
     label = study.aim.targets[asked.target].label
     parameters = study.parameters.model_copy(update={"masks": _SANITY_MASKS, "estimator": "contrast"})
-    study = prepare(other, image, study.method, parameters, [TargetRequest(label=label)], batch=study.scene.batch)
+    study = prepare(other, image, study.method, parameters, [TargetSpec(label=label)], batch=study.scene.batch)
     pen = Pen(study.scene.canvas, frame_of_image(image.width, image.height))
     maps = [pen.block(block.effects[study.aim.target_rows], block.index) for block in study.run()]
     value = _correlation(np.mean(maps, axis=0), drawn.values)

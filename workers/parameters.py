@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from app.contract.schemas import Value
+from app.contract.schemas import RequestModel
 from workers.fills import COLOR, fill_names, is_fill
 
 Side = Annotated[int, Field(ge=1, le=64)]
@@ -27,7 +27,7 @@ Fill = Annotated[
 ]
 
 
-class MaskingParameters(Value):
+class MaskingParameters(RequestModel):
     """How many masks, how they are drawn, and when to stop."""
 
     masks: int = Field(4000, ge=1, le=MAX_MASKS, description="Upper bound of masks; rounded up to whole blocks.")

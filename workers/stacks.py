@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from io import FileIO
 from pathlib import Path
 
@@ -98,7 +98,8 @@ def take_stacks(folder: Path) -> Iterator[LeftStack]:
         except FileNotFoundError:  # because another worker of this machine was faster
             continue
         if stack:
-            doing = Doing(**json.loads(first))
+            said = json.loads(first)
+            doing = Doing(**{part.name: said[part.name] for part in fields(Doing)})
             yield LeftStack(doing, stack, frozen=_stood_still(written_at - doing.since, doing.seconds))
 
 

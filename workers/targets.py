@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from app.contract.errors import RiseError, unknown_name
-from app.contract.schemas import Prediction, TargetRequest, TargetResult
+from app.contract.schemas import Prediction, TargetResult, TargetSpec
 from workers.blackbox import Classifier
 
-Asked = str | Sequence[TargetRequest] | None
+Asked = str | Sequence[TargetSpec] | None
 ClassScore = Literal["probability", "logit"]
 
 _NUMBERS_KEPT = 100_000  # per block, up to which the effects of all classes are kept

@@ -6,13 +6,13 @@ from pydantic import Field
 
 from app.batches.progress import BatchStatus, MemberStatus, counts_of, share_ended, status_of, status_of_all
 from app.contract.batches import Batch, Batches, Member
-from app.contract.schemas import Failure, JsonObject, ModelRef, Record, Value
+from app.contract.schemas import Failure, JsonObject, ModelRef, Record, StoredModel
 from app.views import Explanation, view
 
 _PARTS = ("explanations", "archive", "coco.json", "label-studio.json", "label-config.xml", "cancel")
 
 
-class BatchView(Value):
+class BatchView(StoredModel):
     """A batch: what was asked, how far it is."""
 
     id: str
@@ -31,7 +31,7 @@ class BatchView(Value):
     links: dict[str, str]
 
 
-class MemberView(Value):
+class MemberView(StoredModel):
     """One image of a batch."""
 
     index: int = Field(description="Place in the batch, from 0.")

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from app.contract.schemas import Identifier, JsonObject, Value
+from app.contract.schemas import Identifier, JsonObject, RequestModel
 
 AUTHORIZATION = "RISE_PREDICTOR_AUTHORIZATION"
 """The environment variable whose value goes to the predictor as `Authorization`."""
 
 
-class Predictor(Value):
+class Predictor(RequestModel):
     """What KServe's arguments say; they are checked under their own names.
 
     Attributes:

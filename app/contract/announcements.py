@@ -5,7 +5,7 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.schemas import Announcement
+from app.contract.schemas import Announcement, read_all
 
 _WORKERS = "rise:workers"
 
@@ -35,5 +35,5 @@ def announcements(redis: Redis) -> list[Announcement]:
     redis.zremrangebyscore(_WORKERS, 0, time.time())
     names: Any = redis.zrange(_WORKERS, 0, -1)
     workers = sorted(name.decode() for name in names)
-    found = redis.mget([_key(worker) for worker in workers]) if workers else []
-    return [Announcement.model_validate_json(text) for text in found if text is not None]
+    found: Any = redis.mget([_key(worker) for worker in workers]) if workers else []
+    return read_all(Announcement, (text for text in found if text is not None))

@@ -9,14 +9,15 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from redis import Redis
 
 from app.contract.keys import Limits
 from app.contract.names import record_key
-from app.contract.schemas import Failure, Request, Status, Value
+from app.contract.schemas import Failure, Request, Status, StoredModel, StoredStatus
 
 _OPEN = "rise:batches"
+_STATUS: TypeAdapter[Status] = TypeAdapter(StoredStatus)
 
 # ARGV: how many, seconds of the lease, prefix of the keys of batches.
 _LEASE = """
@@ -43,7 +44,7 @@ return 1
 """
 
 
-class Member(Value):
+class Member(StoredModel):
     """One image of a batch.
 
     Attributes:
@@ -61,7 +62,7 @@ class Member(Value):
     error: Failure | None = None
 
 
-class Batch(Value):
+class Batch(StoredModel):
     """One question about many images."""
 
     id: str
@@ -129,7 +130,7 @@ class Batches:
         with self._redis.pipeline(transaction=False) as pipeline:
             for member in members:
                 pipeline.hget(record_key(member.explanation or ""), "status")
-            return [None if found is None else Status(found.decode().strip('"')) for found in pipeline.execute()]
+            return [None if found is None else _STATUS.validate_json(found) for found in pipeline.execute()]
 
     def lease(self, count: int, *, seconds: float) -> list[str]:
         """Return the ids of open batches that are due; nobody else gets them until `seconds` have passed."""

@@ -15,7 +15,7 @@ from redis import Redis
 
 from app.contract.errors import wrong_field
 from app.contract.names import record_key
-from app.contract.schemas import Failure, Value
+from app.contract.schemas import Failure, StoredModel, read_all
 from app.contract.scripts import lua
 
 OUTBOX = "rise:outbox"
@@ -23,7 +23,7 @@ GIVE_UP_SECONDS = 86_400  # after the end of the explanation
 _MOST = 1000
 
 
-class Delivery(Value):
+class Delivery(StoredModel):
     """One callback, and what became of it."""
 
     id: str = Field(description="The `webhook-id` of every attempt: a receiver that has seen it may ignore it.")
@@ -79,5 +79,6 @@ class Callbacks:
     def of(self, explanation_id: str) -> list[Delivery]:
         """Return the callbacks of an explanation: those never tried, then the others, the latest attempt first."""
         found: Any = self._redis.hvals(callbacks_key(explanation_id))
-        deliveries = [Delivery.model_validate_json(text) for text in found]
-        return sorted(deliveries, key=lambda delivery: (delivery.tried_at is None, delivery.tried_at), reverse=True)
+        return sorted(
+            read_all(Delivery, found), key=lambda delivery: (delivery.tried_at is None, delivery.tried_at), reverse=True
+        )

@@ -5,6 +5,7 @@ nobody guesses at any speed, and a slow hash on every request would only be a wa
 """
 
 import hashlib
+import json
 import secrets
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 from redis import Redis
 
-from app.contract.schemas import Identifier, Value
+from app.contract.schemas import Identifier, StoredModel
 
 Scope = Literal["explain", "read", "admin"]
 SCOPES: tuple[Scope, ...] = ("explain", "read", "admin")
@@ -22,14 +23,14 @@ _PREFIX = "rise_"
 _ID_LENGTH = 12
 
 
-class Limits(Value):
+class Limits(StoredModel):
     """How much one key may ask for; None is no limit."""
 
     requests_per_minute: int | None = Field(None, ge=1, description="As many at once, then as many per minute.")
     max_pending: int | None = Field(None, ge=1, description="Explanations that are queued or running.")
 
 
-class ApiKey(Value):
+class ApiKey(StoredModel):
     """What a key allows; never its secret."""
 
     name: str = Field(min_length=1, max_length=100, description="What people call it.")
@@ -60,13 +61,13 @@ class Keys:
         """Return the id and the rights of a secret's key; None where it is unknown, revoked or expired."""
         hashed = _hash(secret)
         found: Any = self._redis.hget(_KEYS, hashed)
-        key = None if found is None else ApiKey.model_validate_json(found)
+        key = None if found is None else _key_of(found)
         return None if key is None or key.expired(datetime.now(UTC)) else (hashed[:_ID_LENGTH], key)
 
     def all(self) -> dict[str, ApiKey]:
         """Return every key by its id, the oldest first."""
         found: Any = self._redis.hgetall(_KEYS)
-        keys = {name.decode()[:_ID_LENGTH]: ApiKey.model_validate_json(key) for name, key in found.items()}
+        keys = {name.decode()[:_ID_LENGTH]: _key_of(key) for name, key in found.items()}
         return dict(sorted(keys.items(), key=lambda item: item[1].created_at))
 
     def revoke(self, key_id: str) -> bool:
@@ -74,6 +75,12 @@ class Keys:
         hashes: Any = self._redis.hkeys(_KEYS)
         meant = [name for name in hashes if name.decode()[:_ID_LENGTH] == key_id]
         return bool(meant and self._redis.hdel(_KEYS, *meant))
+
+
+def _key_of(text: bytes) -> ApiKey:
+    """Return a stored key, with those of its scopes that are known here."""
+    fields = json.loads(text)
+    return ApiKey.model_validate({**fields, "scopes": [scope for scope in fields["scopes"] if scope in SCOPES]})
 
 
 def _hash(secret: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from redis import Redis
 
 from app.contract.callbacks import OUTBOX, Delivery, callbacks_key
+from app.contract.schemas import read_all
 
 # ARGV: how many, seconds of the lease, prefix of the keys of callbacks.
 _LEASE = """
@@ -58,7 +59,7 @@ class Outbox:
     def lease(self, count: int, *, seconds: float) -> list[Delivery]:
         """Return deliveries that are due, the oldest first; nobody else gets them until `seconds` have passed."""
         found: Any = self._lease(keys=[OUTBOX], args=[count, seconds, callbacks_key("")])
-        return [Delivery.model_validate_json(text) for text in found]
+        return read_all(Delivery, found)
 
     def waiting(self) -> int:
         """Return how many deliveries are due or will be tried again."""

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 from redis import Redis
 
-from app.contract.schemas import JsonObject, Value
+from app.contract.schemas import JsonObject, StoredModel, read_all
 
 KEPT_SECONDS = 7 * 86_400  # after the last promise of a kind: nobody is left who would keep them
 
@@ -44,7 +44,7 @@ return 1
 """
 
 
-class Promise(Value):
+class Promise(StoredModel):
     """Something owed.
 
     Attributes:
@@ -79,7 +79,7 @@ class Promises:
     def lease(self, count: int, *, seconds: float) -> list[Promise]:
         """Return promises that are due, the oldest first; nobody else gets them until `seconds` have passed."""
         found: Any = self._lease(keys=self._keys, args=[count, seconds])
-        return [Promise.model_validate_json(text) for text in found]
+        return read_all(Promise, found)
 
     def put_off(self, promise: Promise, *, seconds: float) -> bool:
         """Write a leased promise back, to be due after a pause; return False where it is not owed any more."""

@@ -1,10 +1,19 @@
-"""The values that travel: requests, explanations, the catalogue. JSON only; unknown fields are errors."""
+"""The values that are sent, stored in Redis and announced by workers, all of them JSON.
 
+What a client sends may hold nothing that is not known here. What our own processes store and announce may: during an
+upgrade two versions read each other's values, so unknown fields are ignored, and names that a newer version has added
+to a fixed set (`unknown_as`) are read as one that means the least.
+"""
+
+import logging
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
+logger = logging.getLogger(__name__)
 
 JsonObject = dict[str, Any]
 
@@ -17,22 +26,59 @@ Task = Literal["classification", "detection"]
 Label = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Value(BaseModel):
-    """A frozen value; fields that it does not know are errors."""
+class RequestModel(BaseModel):
+    """What a client or an operator writes, frozen; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class TargetRequest(Value):
-    """What to explain: a class, or for detectors a box in pixels of the upright image, with or without a class."""
+class StoredModel(BaseModel):
+    """What the service itself stores, announces or answers, frozen; unknown fields are ignored."""
 
-    model_config = ConfigDict(strict=True)  # because the schema, which clients are made from, knows no other types
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+Stored = TypeVar("Stored", bound=StoredModel)
+
+
+def unknown_as(fallback: Any) -> WrapValidator:
+    """Return a validator that reads what is not valid here, because a newer version wrote it, as `fallback`."""
+
+    def read(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            return fallback
+
+    return WrapValidator(read)
+
+
+def read_all(kind: type[Stored], texts: Iterable[bytes]) -> list[Stored]:
+    """Return values from their JSON, without those that a newer version wrote in a way that cannot be read here."""
+    values = []
+    for text in texts:
+        try:
+            values.append(kind.model_validate_json(text))
+        except ValidationError as cause:  # because one value must not keep all others from being read
+            logger.warning("passed over a %s that cannot be read: %s", kind.__name__, cause)
+    return values
+
+
+class TargetSpec(StoredModel):
+    """A target as it is stored with its request."""
 
     label: Label | None = Field(None, description="Index or name of a class.")
     box: BoxList | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
 
 
-class Question(Value):
+class TargetRequest(TargetSpec):
+    """What to explain: a class, or for detectors a box in pixels of the upright image, with or without a class."""
+
+    # Strict because the schema, which clients are made from, knows no other types.
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Question(RequestModel):
     """The part of a request that is the same for every method."""
 
     model: Identifier = Field(description="Id from `GET /v1/models`.")
@@ -47,23 +93,23 @@ class Question(Value):
     )
 
 
-class ModelRef(Value):
+class ModelRef(StoredModel):
     """Which model, and which weights."""
 
     id: str
     digest: str = Field(description="Hash of weights and entry; part of every explanation's identity.")
 
 
-class Request(Value):
+class Request(StoredModel):
     """A request with every default filled in: what is hashed, stored and read by the worker."""
 
     model: ModelRef
     method: str
-    targets: TopTargets | list[TargetRequest] | None
+    targets: TopTargets | list[TargetSpec] | None
     parameters: JsonObject
 
 
-class ImageInfo(Value):
+class ImageInfo(StoredModel):
     """The uploaded image, upright (EXIF rotation applied)."""
 
     width: int
@@ -87,7 +133,10 @@ class Status(StrEnum):
         return self in {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
 
 
-class Progress(Value):
+StoredStatus = Annotated[Status, unknown_as(Status.RUNNING)]  # because it is not known to have ended
+
+
+class Progress(StoredModel):
     """How far a running explanation is."""
 
     masks: int = Field(0, description="Masked images evaluated so far.")
@@ -99,14 +148,14 @@ class Progress(Value):
     reliability: float | None = Field(None, description="Of the least converged target, 0..1; see `targets`.")
 
 
-class Failure(Value):
+class Failure(StoredModel):
     """Why an explanation failed."""
 
     code: str
     detail: str
 
 
-class TargetResult(Value):
+class TargetResult(StoredModel):
     """One target of an explanation."""
 
     index: int = Field(
@@ -126,7 +175,7 @@ class TargetResult(Value):
     peak: tuple[float, float] | None = Field(None, description="x, y of the map's maximum, in pixels of the image.")
 
 
-class Provenance(Value):
+class Provenance(StoredModel):
     """What it takes to get the same map again."""
 
     version: str
@@ -136,10 +185,12 @@ class Provenance(Value):
     masks_used: int
     blocks: int
     workers: int = Field(1, description="Workers that computed a part of it.")
-    stopped: Literal["reliable", "all-masks"] = Field(description="Why it ended: `until` was reached, or `masks`.")
+    stopped: Annotated[Literal["reliable", "all-masks"], unknown_as("all-masks")] = Field(
+        description="Why it ended: `until` was reached, or `masks`."
+    )
 
 
-class CanvasInfo(Value):
+class CanvasInfo(StoredModel):
     """The pixel grid on which masks were applied."""
 
     height: int
@@ -148,7 +199,7 @@ class CanvasInfo(Value):
     view: tuple[float, float, float, float]
 
 
-class Checkpoint(Value):
+class Checkpoint(StoredModel):
     """One blob of effects: consecutive blocks from `first` on; or, for sums, all `count` blocks so far."""
 
     blob: str
@@ -156,7 +207,7 @@ class Checkpoint(Value):
     count: int
 
 
-class State(Value):
+class State(StoredModel):
     """Where the effects of an explanation lie, and what is needed to draw them.
 
     `effects` holds arrays `[blocks, R, K, h, w]`, one blob per checkpoint; `moments` (the published estimator) holds
@@ -181,14 +232,14 @@ class State(Value):
         return sum(checkpoint.count for checkpoint in self.checkpoints)
 
 
-class Record(Value):
+class Record(StoredModel):
     """Everything that is stored of an explanation, blobs aside."""
 
     id: str
     tenant: str = Field("public", description="Whose it is.")
     request: Request
     image: ImageInfo
-    status: Status
+    status: StoredStatus
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -197,7 +248,7 @@ class Record(Value):
     execution: str | None = None
     progress: Progress | None = None
     targets: list[TargetResult] = Field(default_factory=list)
-    state: State | None = None
+    state: Annotated[State | None, unknown_as(None)] = None
     provenance: Provenance | None = None
     error: Failure | None = None
 
@@ -212,21 +263,21 @@ class Record(Value):
         return self.status is Status.SUCCEEDED or self.found_nothing
 
 
-class ModelCard(Value):
+class ModelCard(StoredModel):
     """A model that a live worker serves."""
 
     id: str
-    task: Task | None = None
+    task: Annotated[Task | None, unknown_as(None)] = None
     labels: list[str] = Field(default_factory=list)
     input_size: tuple[int, int] | None = Field(None, description="Height and width in pixels; null: any size.")
     digest: str | None = None
     max_masks: int | None = Field(None, description="Masks of one explanation at most; null: as the method says.")
     batch: int | None = Field(None, description="Masked images per forward pass.")
-    state: Literal["ready", "loading", "failed"]
+    state: Annotated[Literal["ready", "loading", "failed"], unknown_as("loading")]
     reason: str | None = Field(None, description="Why it failed to load.")
 
 
-class MethodCard(Value):
+class MethodCard(StoredModel):
     """A method that a live worker offers."""
 
     id: str
@@ -236,21 +287,21 @@ class MethodCard(Value):
     parameters: JsonObject = Field(description="JSON Schema of its parameters, with defaults and limits.")
 
 
-class Announcement(Value):
+class Announcement(StoredModel):
     """What one worker says it can do; it renews this while it lives."""
 
     worker: str
     queue: str
     version: str
     device: str
-    state: Literal["idle", "busy"] = "idle"
+    state: Annotated[Literal["idle", "busy"], unknown_as("busy")] = "idle"
     memory_bytes: dict[str, int] = Field(default_factory=dict, description="Of the device: used, total.")
     models: list[ModelCard]
     methods: list[MethodCard]
     fills: list[str]
 
 
-class MetricsRequest(Value):
+class MetricsRequest(RequestModel):
     """What to measure about a finished map, and how."""
 
     model_config = ConfigDict(strict=True)
@@ -268,7 +319,7 @@ class MetricsRequest(Value):
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Breaks ties.")
 
 
-class MetricResult(Value):
+class MetricResult(StoredModel):
     """One measured number with what it takes to measure it again."""
 
     value: float | None
@@ -276,7 +327,7 @@ class MetricResult(Value):
     curve: dict[str, list[float]] | None = Field(None, description="Scores at shares of changed pixels.")
 
 
-class Prediction(Value):
+class Prediction(StoredModel):
     """One class or detection that the model sees in an image: something that can be explained."""
 
     label: int

@@ -5,10 +5,10 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.schemas import ImageInfo, Value
+from app.contract.schemas import ImageInfo, StoredModel
 
 
-class Upload(Value):
+class Upload(StoredModel):
     """An image that requests may name by its id.
 
     Its id is a hash of its bytes and its tenant: the same image uploaded twice is one, and nobody learns from an id

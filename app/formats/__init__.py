@@ -26,7 +26,7 @@ from app.contract.drawing import DrawnMap
 from app.contract.errors import wrong_field
 from app.contract.geometry import Array
 from app.contract.plugins import plugin, plugin_names
-from app.contract.schemas import Record, TargetResult, Value
+from app.contract.schemas import Record, RequestModel, TargetResult
 
 
 class Bits(IntEnum):
@@ -36,7 +36,7 @@ class Bits(IntEnum):
     SIXTEEN = 16
 
 
-class Style(Value):
+class Style(RequestModel):
     """How pictures look and where regions end; arrays ignore it."""
 
     alpha: float = Field(0.7, ge=0, le=1, description="Opacity of the strongest colour of an overlay.")

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 
-from app.contract.schemas import Value
+from app.contract.schemas import StoredModel
 
 LEVELS = (50, 80)
 """Shares of the positive saliency, in percent, that brush masks hold."""
 
 
-class Label(Value):
+class Label(StoredModel):
     """One label or choice of a control.
 
     Attributes:
@@ -21,7 +21,7 @@ class Label(Value):
     predicted: list[str]
 
 
-class Control(Value):
+class Control(StoredModel):
     """A tag that results come from."""
 
     name: str
@@ -49,7 +49,7 @@ class Control(Value):
         return next((label.value for label in self.labels if label.value.lower() == name.lower()), None)
 
 
-class Layout(Value):
+class Layout(StoredModel):
     """The tags of a label config that an explanation has something for.
 
     Attributes:

@@ -6,10 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from app.contract.callbacks import Delivery
-from app.contract.schemas import Failure, Value
+from app.contract.schemas import Failure, StoredModel
 
 
-class Ended(Value):
+class Ended(StoredModel):
     """The explanation that has ended."""
 
     id: str
@@ -20,7 +20,7 @@ class Ended(Value):
     )
 
 
-class Message(Value):
+class Message(StoredModel):
     """The body of a callback; the same in every attempt."""
 
     type: Literal["explanation.succeeded", "explanation.failed", "explanation.cancelled"]

@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from app.contract.events import Change
-from app.contract.schemas import Failure, Progress, Status, Value
+from app.contract.schemas import Failure, Progress, Status, StoredModel, StoredStatus
 from app.dependencies import Reader, Service, existing_record
 from app.openapi import PROBLEMS
 from app.views import explanation_path, map_links
@@ -37,18 +37,18 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class MapLinks(Value):
+class MapLinks(StoredModel):
     """Where the map of one target is; while the explanation runs, it is the running map."""
 
     index: int
     links: dict[str, str] = Field(description="Addresses of the map, by format.")
 
 
-class ExplanationEvent(Value):
+class ExplanationEvent(StoredModel):
     """What an event says of its explanation."""
 
     id: str
-    status: Status
+    status: StoredStatus
     progress: Progress | None = None
     targets: list[MapLinks] = Field(default_factory=list, description="Where maps have changed; else empty.")
     error: Failure | None = Field(None, description="Why it failed.")
@@ -122,7 +122,7 @@ def _said(change: Change) -> ExplanationEvent:
     here, fills = explanation_path(change.data["id"]), change.data.get("fills", 1)
     return ExplanationEvent(
         id=change.data["id"],
-        status=Status(change.data.get("status", Status.RUNNING)),
+        status=change.data.get("status", Status.RUNNING),
         progress=change.data.get("progress"),
         targets=[
             MapLinks(index=index, links=map_links(here, index, fills)) for index in range(change.data.get("targets", 0))

@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 from app.bodies import media_type_of, read_json, unsupported
 from app.caller import Caller
 from app.contract.errors import FieldError, RiseError, unknown_name, wrong_field
-from app.contract.schemas import Value
+from app.contract.schemas import StoredModel
 from app.contract.uploads import Upload
 from app.dependencies import Explainer, Reader, Service, Services, chosen_image
 from app.openapi import IMAGES_BODY, PROBLEMS
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"], responses=PROBLEMS)
 _MOST = 100
 
 
-class ImageView(Value):
+class ImageView(StoredModel):
     """An image that can be named by its id."""
 
     id: str = Field(description='Name it in a request: `"image": {"id": "..."}`, or the form field `image_id`.')
@@ -36,7 +36,7 @@ class ImageView(Value):
     links: dict[str, str]
 
 
-class ImageList(Value):
+class ImageList(StoredModel):
     """Uploaded images, in the order in which they came."""
 
     images: list[ImageView]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.contract.listing import Cursor, read_cursor
-from app.contract.schemas import Identifier, Status, Value
+from app.contract.schemas import Identifier, RequestModel, Status
 from app.dependencies import Reader, Service
 from app.openapi import PROBLEMS
 from app.views import ExplanationSummary, summary
@@ -27,7 +27,7 @@ _NEXT: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Wanted(Value):
+class Wanted(RequestModel):
     """Which explanations, and how many."""
 
     status: Status | None = Field(None, description="Only those that are in this state.")

@@ -40,7 +40,7 @@ async def measure(
 ) -> dict[str, MetricResult]:
     """Measure a finished map: deletion, insertion, pointing game, energy in a box, average drop, with protocols."""
     queue = await run_in_threadpool(_queue, services, caller, explanation_id, asked)
-    arguments = (explanation_id, asked.model_dump(mode="json"))
+    arguments = (explanation_id, asked.model_dump(mode="json", exclude_defaults=True))
     measured = services.calls.answer(caller, queue, MEASURE, *arguments, turn=turn_of(caller, asked))
     found = await while_connected(request, measured)
     return {name: MetricResult.model_validate(result) for name, result in found.items()}

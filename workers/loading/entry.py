@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from app.contract.schemas import JsonObject, Task, Value
+from app.contract.schemas import JsonObject, RequestModel, Task
 from workers.blackbox import Activation, Channels, Interpolation, Resize
 
 Pixels = Annotated[int, Field(ge=1, le=8192)]
 Precision = Literal["float32", "float16", "bfloat16"]
 
 
-class PreprocessingEntry(Value):
+class PreprocessingEntry(RequestModel):
     """How a picture becomes the model's input; see `Preprocessing` in `workers/blackbox.py`."""
 
     size: Pixels | tuple[Pixels, Pixels] | None = Field(None, description="Side, or height and width, in pixels.")
@@ -29,7 +29,7 @@ class PreprocessingEntry(Value):
     side_multiple: Pixels | None = None
 
 
-class OutputsEntry(Value):
+class OutputsEntry(RequestModel):
     """What a model's raw outputs mean; see `workers/loading/outputs.py`. Outputs are named or given by their place."""
 
     activation: Activation | None = Field(None, description="What turns raw scores into probabilities.")
@@ -45,14 +45,14 @@ class OutputsEntry(Value):
     background: Literal["none", "first", "last"] | None = Field(None, description="Place of the class 'no object'.")
 
 
-class LimitsEntry(Value):
+class LimitsEntry(RequestModel):
     """How much of a model a request may ask for."""
 
     batch: int | None = Field(None, ge=1, le=4096, description="Masked images per forward pass; default: measured.")
     masks: int | None = Field(None, ge=1, description="Masks of one explanation.")
 
 
-class ModelEntry(Value):
+class ModelEntry(RequestModel):
     """One model of the models file."""
 
     loader: Annotated[str, AfterValidator(lambda name: name.replace("_", "-"))] = Field(

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from app.contract.schemas import JsonObject, Task, Value
+from app.contract.schemas import JsonObject, RequestModel, Task
 from workers.loading.entry import ModelEntry
 
 Metadata = Mapping[str, str]
-Part = TypeVar("Part", bound=Value)
+Part = TypeVar("Part", bound=RequestModel)
 
 _TASKS: dict[str, Task] = {"classification": "classification", "detection": "detection"}
 _ULTRALYTICS_TASKS: dict[str, Task] = {"classify": "classification", "detect": "detection"}

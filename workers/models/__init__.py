@@ -6,8 +6,8 @@ To add one, write `workers/models/NAME.py` with
 
 `folder` is that of the models file: relative paths start there. Import the library that it needs inside `load`, so
 that the entry can be checked where it is not installed; the library is an extra of its own in `pyproject.toml`, named
-like the loader. What an operator may set for this loader alone is a pydantic model `Options` (a `Value`) in the file,
-checked when the models file is read; without one, `[MODEL.options]` must be empty. What loaders share lies in
+like the loader. What an operator may set for this loader alone is a pydantic model `Options` (a `RequestModel`) in the
+file, checked when the models file is read; without one, `[MODEL.options]` must be empty. What loaders share lies in
 `workers/loading/`: labels, preprocessing, outputs, weights, modules in their precision. Raise `ValueError` in the
 operator's words for anything that is not as it should be. Nothing else has to be registered; tests/test_loaders.py is a
 table of loaders and tasks, and wants a row.
@@ -22,13 +22,13 @@ import torch
 
 from app.contract.errors import unknown_name
 from app.contract.plugins import plugin, plugin_names
-from app.contract.schemas import Value
+from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
 from workers.device import choose_device
 from workers.loading.entry import ModelEntry
 
 
-class NoOptions(Value):
+class NoOptions(RequestModel):
     """The options of a loader that has none."""
 
 
@@ -70,8 +70,8 @@ def _loader(entry: ModelEntry) -> ModuleType:
     return plugin(package, entry.loader)
 
 
-def _options(entry: ModelEntry) -> Value:
-    options: Value = getattr(_loader(entry), "Options", NoOptions).model_validate(entry.options)
+def _options(entry: ModelEntry) -> RequestModel:
+    options: RequestModel = getattr(_loader(entry), "Options", NoOptions).model_validate(entry.options)
     return options
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
-from app.contract.schemas import Value
+from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
 from workers.loading.archive import Archive, look_through
 from workers.loading.entry import ModelEntry
@@ -32,7 +32,7 @@ from workers.loading.pictures import Layout, PictureInput, Run, picture_input
 _DTYPES = {torch.float32, torch.float16, torch.bfloat16, torch.uint8}
 
 
-class Options(Value):
+class Options(RequestModel):
     """What `[MODEL.options]` may say."""
 
     layout: Layout | None = Field(None, description="Order of the input's axes, where its shape does not tell.")

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from app.contract.schemas import Value
+from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
 from workers.loading.entry import ModelEntry
 from workers.loading.graph import Graph, black_box_of
@@ -40,7 +40,7 @@ _DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "te
 _NO_MEMORY = ("failed to allocate", "bad allocation", "bad_alloc", "out of memory")
 
 
-class Options(Value):
+class Options(RequestModel):
     """What `[MODEL.options]` may say."""
 
     providers: list[Provider] | None = Field(

@@ -27,7 +27,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor
 
-from app.contract.schemas import JsonObject, Value
+from app.contract.schemas import JsonObject, RequestModel
 from workers.blackbox import BlackBox, Classifier, Interpolation, Preprocessing
 from workers.loading.entry import ModelEntry
 from workers.loading.hub import Source, find_source, first_line
@@ -42,7 +42,7 @@ _FILTERS: dict[str, Interpolation] = {"nearest": "nearest", "bilinear": "bilinea
 _HUB_PREFIX = r"hf[-_]hub:"
 
 
-class Options(Value):
+class Options(RequestModel):
     """What only this loader understands."""
 
     weights: str | None = Field(None, description="A file relative to the models file; default: from the hub.")

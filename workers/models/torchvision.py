@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from app.contract.schemas import JsonObject, Task, Value
+from app.contract.schemas import JsonObject, RequestModel, Task
 from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
 from workers.loading.entry import ModelEntry, OutputsEntry
 from workers.loading.hub import first_line
@@ -41,7 +41,7 @@ _FILES = {".safetensors", ".pt", ".pth", ".bin"}
 _LAYOUT = OutputsEntry(scores="scores", boxes="boxes", background="first")
 
 
-class Options(Value):
+class Options(RequestModel):
     """What only this loader understands."""
 
     weights: str = Field("DEFAULT", description="Name of torchvision's weights, or a file relative to the models file.")

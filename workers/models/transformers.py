@@ -17,7 +17,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from app.contract.schemas import Task, Value
+from app.contract.schemas import RequestModel, Task
 from workers.blackbox import Activation, BlackBox, Classifier, Detections, Detector
 from workers.loading.entry import ModelEntry, OutputsEntry
 from workers.loading.hub import Source, find_source, first_line
@@ -30,7 +30,7 @@ _HEADS: dict[str, Task] = {"ForImageClassification": "classification", "ForObjec
 _EXCLUSIVE = {"detr", "yolos", "table-transformer"}  # model types whose classes exclude each other, "no object" last
 
 
-class Options(Value):
+class Options(RequestModel):
     """What only this loader understands."""
 
     revision: str | None = Field(None, description="Branch, tag or commit of a hub id.")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.contract.schemas import JsonObject, Value
+from app.contract.schemas import JsonObject, RequestModel
 
 Datatype = Literal["UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64"]
 Layout = Literal["NCHW", "NHWC", "CHW", "HWC"]
@@ -18,7 +18,7 @@ RequestForm = Literal["json", "bytes"]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-class ConnectionOptions(Value):
+class ConnectionOptions(RequestModel):
     """How a model's server is spoken to. Loaders extend it with options of their own."""
 
     concurrency: int = Field(4, ge=1, le=64, description="Requests under way at once.")

@@ -4,13 +4,13 @@ from typing import Any
 
 from pydantic import Field
 
-from app.contract.schemas import JsonObject, Question, Value
+from app.contract.schemas import JsonObject, Question, StoredModel
 from app.integrations.kserve.instances import MOST_INSTANCES
 from app.integrations.kserve.presentation import Presentation
 from app.openapi import reference
 
 
-class Refusal(Value):
+class Refusal(StoredModel):
     """What went wrong."""
 
     error: str

@@ -15,7 +15,17 @@ from pydantic import Field, ValidationError, WithJsonSchema
 from app.contract.blobs import Blobs
 from app.contract.errors import FieldError, RiseError, unknown_name
 from app.contract.geometry import Array
-from app.contract.schemas import Failure, ImageInfo, JsonObject, ModelRef, Provenance, Record, Status, Value
+from app.contract.schemas import (
+    Failure,
+    ImageInfo,
+    JsonObject,
+    ModelRef,
+    Provenance,
+    Record,
+    RequestModel,
+    Status,
+    StoredModel,
+)
 from app.formats import Style, format_names, formats
 from app.maps import sheet_of
 from app.views import TargetView, view
@@ -38,7 +48,7 @@ MapValues = Annotated[Any, WithJsonSchema({"anyOf": [_NESTED, _SEVERAL, _FILE, {
 ErrorValues = Annotated[Any, WithJsonSchema({"anyOf": [_NESTED, _SEVERAL, {"type": "null"}]})]
 
 
-class Presentation(Value):
+class Presentation(RequestModel):
     """The parameters of a request that say how its explanations are shown."""
 
     map: str = Field(
@@ -64,7 +74,7 @@ class Target(TargetView):
     standard_error: ErrorValues = Field(None, description="Of the map, if asked for and known.")
 
 
-class Explained(Value):
+class Explained(StoredModel):
     """The explanation of one instance."""
 
     id: str = Field(description="The same instance and parameters have the same id.")
@@ -79,7 +89,7 @@ class Explained(Value):
     links: dict[str, str] = Field(description="Addresses of this service; KServe's ingress does not lead to them.")
 
 
-class Explanations(Value):
+class Explanations(StoredModel):
     """One explanation for each instance, in their order."""
 
     explanations: list[Explained]

@@ -9,7 +9,7 @@ from app.caller import Caller
 from app.contract.errors import RiseError, wrong_field
 from app.contract.keys import Limits
 from app.contract.promises import Promise, Promises
-from app.contract.schemas import JsonObject, Record, Request, Value
+from app.contract.schemas import JsonObject, Record, Request, StoredModel
 from app.contract.turns import Priority
 from app.dependencies import Services
 from app.integrations.label_studio.images import TaskImages
@@ -21,7 +21,7 @@ from app.submission import build_request, read_question
 _FETCHED_AT_ONCE = 8
 
 
-class Errand(Value):
+class Errand(StoredModel):
     """One task and what is owed to it: everything that another front end needs to go on with it.
 
     Attributes:
