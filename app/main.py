@@ -87,7 +87,7 @@ def front_end(
     settings: Settings, routers: Iterable[APIRouter], *, refuse: Refuse = problem, shortcuts: Iterable[Shortcut] = ()
 ) -> FastAPI:
     """Return a front end with some routes; `refuse` answers bodies that are too large for any of them."""
-    configure_logs(settings.log_format)
+    configure_logs(settings.log_format, settings.log_level)
     traced = configure_tracing("rise-serve-app")
     limit = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
     limits_of_many = dict.fromkeys(["/v1/images", "/v1/batches"], max(limit, settings.max_batch_bytes))

@@ -29,6 +29,7 @@ from app.webhooks import sends_callbacks
 
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
 _ADDRESS = "redis.url"
+_SERVER_LOG = "server.log"
 _FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # because glibc keeps what many threads have decoded, one arena for each
 _SECRETS = {"RISE_WEBHOOK_SECRET", "RISE_LABEL_STUDIO_API_KEY"}
 
@@ -143,6 +144,7 @@ def _start_server(children: list[Child], data: Path, unix_socket: Path, stopping
     folder.mkdir(exist_ok=True)
     options = ["--port", "0", "--unixsocket", str(unix_socket), "--unixsocketperm", "700", "--dir", str(folder)]
     options += ["--appendonly", "yes", "--save", "", "--loglevel", "warning"]
+    options += ["--logfile", str(folder / _SERVER_LOG)]  # because its advice on kernel settings is for servers of many
     server = Child(REDIS_SERVER, [binary, *options], dict(os.environ))
     server.start()
     children.append(server)
@@ -156,7 +158,7 @@ def _start_server(children: list[Child], data: Path, unix_socket: Path, stopping
                     break
             else:
                 return url
-    raise CannotStart(f"the Redis server {binary} did not come up; see {folder}")
+    raise CannotStart(f"the Redis server {binary} did not come up; see {folder / _SERVER_LOG}")
 
 
 def _uvicorn(settings: Settings, port: int, front_end: str) -> list[str]:
@@ -167,7 +169,8 @@ def _uvicorn(settings: Settings, port: int, front_end: str) -> list[str]:
 
 
 def _services(settings: Settings, uvicorn: list[str], data: Path, redis_url: str) -> list[Child]:
-    environment = {**os.environ, "REDIS_URL": redis_url, "RISE_REDIS_URL": redis_url, "RISE_DATA": str(data)}
+    quiet = {"RISE_LOG_LEVEL": "warning"}  # because a person reads along, and the address stands first
+    environment = {**quiet, **os.environ, "REDIS_URL": redis_url, "RISE_REDIS_URL": redis_url, "RISE_DATA": str(data)}
     worker = [sys.executable, "-m", "workers", "worker"]
     webhooks = [sys.executable, "-m", "app.webhooks"]
     harmless = {

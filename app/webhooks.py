@@ -25,7 +25,7 @@ def run_webhooks(settings: Settings) -> None:
     Raises:
         ValueError: if no secret is set, or a setting cannot be read.
     """
-    configure_logs(settings.log_format)
+    configure_logs(settings.log_format, settings.log_level)
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # because it logs addresses, and those may carry tokens
     if not sends_callbacks(settings):
         raise ValueError("set RISE_WEBHOOK_SECRET, and RISE_ALLOWED_HOSTS to the hosts that may receive callbacks")

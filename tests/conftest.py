@@ -46,6 +46,7 @@ class Service:
 def start_service(data: Path, **environment: str) -> Service:
     """Start everything on a free port and wait until it is ready."""
     settings = {"RISE_DATA": str(data), "RISE_PORT": "0", "RISE_HEARTBEAT_SECONDS": "0.5", "OMP_NUM_THREADS": "1"}
+    settings |= {"RISE_LOG_LEVEL": "info"}
     settings |= environment
     inherited = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "RISE_REDIS_URL"}}
     process = subprocess.Popen(

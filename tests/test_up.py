@@ -51,6 +51,20 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
     assert "Traceback" not in found.stderr
 
 
+def test_the_first_line_is_the_address_and_no_server_or_library_warns(tmp_path: Path) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "RISE_LOG_LEVEL"}}
+    environment = {**inherited, "RISE_PORT": "0", "RISE_DATA": str(tmp_path / "data")}
+    process = subprocess.Popen(
+        COMMAND, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    others = process.communicate(timeout=60)[0]
+    assert first.startswith("rise-serve is ready at http://127.0.0.1:")
+    assert "WARN" not in others.upper()
+
+
 def test_a_data_folder_in_use_is_a_clear_error(tmp_path: Path) -> None:
     service = start_service(tmp_path / "data")
     environment = {**os.environ, "RISE_PORT": "0", "RISE_DATA": str(tmp_path / "data")}

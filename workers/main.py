@@ -46,7 +46,7 @@ _LEAST_BLOCKED_SECONDS = 10.0
 
 def run_worker(settings: Settings) -> None:
     """Serve the models of the models file until the process is asked to stop."""
-    configure_logs(settings.log_format)
+    configure_logs(settings.log_format, settings.log_level)
     configure_tracing("rise-serve-worker")
     stopping = Event()
     redis = connect_patiently(settings.redis_url, seconds=settings.outage_seconds, stopping=stopping)

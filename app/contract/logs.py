@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 _SERVER_LOGGERS = ("uvicorn", "uvicorn.error")
 _TRAVELLING = {"request_id", "trace_id", "batch"}
@@ -67,12 +68,12 @@ class TextLines(logging.Formatter):
         return f"{line} [{names}]" if names else line
 
 
-def configure_logs(log_format: LogFormat) -> None:
-    """Write all log lines of this process to its error stream, in one format."""
+def configure_logs(log_format: LogFormat, log_level: LogLevel = "info") -> None:
+    """Write the log lines of this process from a level on to its error stream, in one format."""
     handler = logging.StreamHandler(sys.stderr)
     plain = TextLines("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(JsonLines() if log_format == "json" else plain)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
     for name in _SERVER_LOGGERS:  # which have a format of their own
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.contract.callbacks import GIVE_UP_SECONDS
-from app.contract.logs import LogFormat
+from app.contract.logs import LogFormat, LogLevel
 from app.contract.schemas import Identifier
 
 
@@ -75,6 +75,10 @@ class Settings(BaseSettings):
         3.0, ge=0, description="An explanation that takes longer than this is shared with workers that are idle."
     )
     checkpoint_seconds: float = Field(1.0, ge=0, description="Longest time between two checkpoints.")
+    log_level: LogLevel = Field(
+        "info",
+        description="Least severe log lines to write; `rise-serve up` writes warnings and errors unless it is set.",
+    )
     log_format: LogFormat = Field("text", description="Log lines as text for people, or as JSON for machines.")
     allowed_hosts: str = Field(
         "", description="Hosts that images may be fetched from and callbacks sent to: `example.com, *.example.org`."
