@@ -22,6 +22,7 @@ from app.contract.events import Events
 from app.contract.expiry import Expiry
 from app.contract.idempotency import IdempotencyKeys
 from app.contract.keys import Keys, Scope
+from app.contract.leases import Leases
 from app.contract.limits import RequestRates
 from app.contract.listing import Listing
 from app.contract.queue import Jobs
@@ -29,8 +30,8 @@ from app.contract.schemas import ImageInfo, Record
 from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
-from app.contract.strays import Strays
 from app.intake import Intake
+from app.maintenance.requeue import OrphanScanner
 from app.outbound.pictures import Pictures
 from app.polls import Polls
 from app.rate import count_request
@@ -50,6 +51,7 @@ class Services:
     store: Store
     listing: Listing
     expiry: Expiry
+    leases: Leases
     blobs: Blobs
     jobs: Jobs
     statistics: Statistics
@@ -61,7 +63,7 @@ class Services:
     admission: Admission
     catalogue: CatalogueReader
     intake: Intake
-    strays: Strays
+    orphans: OrphanScanner
     submission: Submission
     pictures: Pictures
     callbacks: Callbacks

@@ -1,6 +1,5 @@
 """Composition root of the front end: settings -> services -> routes. Nothing else."""
 
-import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from app.contract.events import Events
 from app.contract.expiry import Expiry
 from app.contract.idempotency import IdempotencyKeys
 from app.contract.keys import Keys
+from app.contract.leases import Leases
 from app.contract.limits import Pending, RequestRates
 from app.contract.listing import Listing
 from app.contract.logs import configure_logs
@@ -33,7 +33,6 @@ from app.contract.settings import Settings
 from app.contract.statistics import Statistics
 from app.contract.store import Store
 from app.contract.stored import read_stored
-from app.contract.strays import Strays
 from app.contract.tracing import configure_tracing
 from app.contract.uploads import UploadRegister
 from app.dependencies import Services
@@ -42,6 +41,9 @@ from app.heads import Heads
 from app.intake import Intake
 from app.integrations import integrations
 from app.leaving import when_asked_to_leave
+from app.maintenance.garbage_collector import GarbageCollector
+from app.maintenance.periodic import PeriodicTask, running
+from app.maintenance.requeue import OrphanRequeuer, OrphanScanner
 from app.outbound.guard import guarded_client
 from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
@@ -65,9 +67,7 @@ from app.routes import (
 )
 from app.shortcuts import Shortcut, Shortcuts
 from app.slow_bodies import SlowBodies
-from app.strays import Shepherd
 from app.submission import Submission
-from app.sweeper import Sweeper
 from app.uploads import Uploads
 
 ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, callbacks, images, batches, maps, metrics)
@@ -129,6 +129,7 @@ def _services(settings: Settings) -> Services:
         store=store,
         listing=Listing(redis, store),
         expiry=Expiry(redis),
+        leases=Leases(redis),
         blobs=blobs,
         jobs=jobs,
         statistics=Statistics(redis),
@@ -141,7 +142,7 @@ def _services(settings: Settings) -> Services:
         rates=RequestRates(redis),
         intake=intake,
         submission=Submission(intake, stored, blobs, jobs, arrivals, admission, keep_seconds=settings.keep_seconds),
-        strays=Strays(redis, keep_seconds=settings.keep_seconds),
+        orphans=OrphanScanner(redis, keep_seconds=settings.keep_seconds),
         pictures=_pictures(settings),
         uploads=Uploads(intake, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
         batches=Batches(redis, keep_seconds=settings.keep_seconds),
@@ -158,16 +159,10 @@ def _pictures(settings: Settings) -> Pictures:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
-    tasks = [
-        asyncio.create_task(_sweeper(services).keep_sweeping()),
-        asyncio.create_task(Shepherd(services).keep_looking()),
-        asyncio.create_task(Filler(services).keep_filling()),
-    ]
-    _keep_for_good()
-    with when_asked_to_leave(services.events.release):
-        yield
-    for task in tasks:
-        task.cancel()
+    async with running(*_background_tasks(services)):
+        _keep_for_good()
+        with when_asked_to_leave(services.events.release):
+            yield
     await services.events.close()
     await services.pictures.client.aclose()
 
@@ -178,8 +173,12 @@ def _keep_for_good() -> None:
     gc.freeze()
 
 
-def _sweeper(services: Services) -> Sweeper:
-    settings = services.settings
-    return Sweeper(
-        services.expiry, services.blobs, keep_seconds=settings.keep_seconds, every_seconds=settings.sweep_seconds
-    )
+def _background_tasks(services: Services) -> list[PeriodicTask]:
+    settings, leases = services.settings, services.leases
+    collector = GarbageCollector(services.expiry, services.blobs, keep_seconds=settings.keep_seconds)
+    requeuer = OrphanRequeuer(services.orphans, services.store, services.jobs, services.catalogue)
+    return [
+        *collector.tasks(leases, interval_seconds=settings.sweep_seconds),
+        requeuer.task(leases, settings),
+        Filler(services).task(),
+    ]

@@ -8,10 +8,13 @@ from app.contract.connection import connect
 from app.contract.logs import configure_logs
 from app.contract.outbox import Outbox
 from app.contract.settings import Settings
+from app.maintenance.periodic import running
 from app.outbound.deliverer import Deliverer, Patience
 from app.outbound.guard import guarded_client
 from app.outbound.hosts import read_permissions
 from app.outbound.signature import read_secrets
+
+_RECORD_SECONDS = 2.0  # for what became of a delivery
 
 
 def sends_callbacks(settings: Settings) -> bool:
@@ -40,7 +43,9 @@ async def _run(settings: Settings) -> None:
     secrets = read_secrets(settings.webhook_secret.get_secret_value())
     async with guarded_client(read_permissions(settings), seconds=patience.answer) as client:
         outbox = Outbox(connect(settings.redis_url))
-        await Deliverer(outbox, client, secrets, settings.public_url, patience).run(stopping)
+        deliverer = Deliverer(outbox, client, secrets, settings.public_url, patience)
+        async with running(deliverer.task(), grace_seconds=patience.answer + _RECORD_SECONDS):
+            await stopping.wait()
 
 
 if __name__ == "__main__":

@@ -135,6 +135,42 @@ def test_a_model_that_failed_is_tried_again_until_it_loads(tmp_path: Path, monke
     assert models.get("late").task == "classification"
 
 
+COMES_LATER = """
+from pathlib import Path
+from workers.demo.shapes import load as load_shapes
+
+class NamelessError(Exception):
+    def __str__(self):
+        raise ValueError("an error without words")
+
+def load(*arguments, **options):
+    tried = Path(__file__).with_name("tried")
+    if not tried.exists():
+        tried.touch()
+        raise NamelessError
+    return load_shapes(*arguments, **options)
+"""
+
+
+def test_a_failure_that_cannot_be_described_does_not_end_the_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = collection(tmp_path, '[late]\nloader = "python"\nsource = "comes_later:load"\n')
+    models.load_all()
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "comes_later.py").write_text(COMES_LATER)
+    importlib.invalidate_caches()
+    stopping = threading.Event()
+    trying = threading.Thread(target=models.keep_trying, args=[stopping], kwargs={"first_pause_seconds": 0.01})
+    trying.start()
+    deadline = time.monotonic() + 30
+    while models.cards()[0].state != "ready":
+        assert time.monotonic() < deadline, models.cards()
+        time.sleep(0.01)
+    stopping.set()
+    trying.join()
+
+
 def test_a_models_file_with_errors_changes_nothing(tmp_path: Path) -> None:
     models = collection(tmp_path, SHAPES.format("shapes", ""))
     models.load_all()

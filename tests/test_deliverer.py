@@ -13,6 +13,7 @@ from redis import Redis
 
 from app.contract.callbacks import Callbacks, Delivery
 from app.contract.outbox import Outbox
+from app.maintenance.periodic import running
 from app.outbound.deliverer import Deliverer, Patience
 from app.outbound.guard import guarded_client
 from app.outbound.hosts import Hosts, read_hosts
@@ -60,15 +61,12 @@ def deliver_until(redis: Redis, host: str, done: Callable[[], bool], patience: P
     """Run a deliverer until something holds."""
 
     async def run() -> None:
-        hosts, stopping = Hosts(trusted=read_hosts(host)), asyncio.Event()
+        hosts = Hosts(trusted=read_hosts(host))
         async with guarded_client(hosts, seconds=patience.answer) as client:
             deliverer = Deliverer(Outbox(redis), client, (SECRET,), "https://rise.test", patience)
-            running = asyncio.create_task(deliverer.run(stopping))
-            async with asyncio.timeout(60):
+            async with running(deliverer.task(), grace_seconds=30), asyncio.timeout(60):
                 while not await asyncio.to_thread(done):
                     await asyncio.sleep(0.02)
-            stopping.set()
-            await running
 
     asyncio.run(run())
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 from redis import Redis
 
+from app.contract.bells import Bells
 from app.contract.connection import connect_async
 from app.contract.events import Events
 from app.contract.names import events_key
@@ -37,6 +39,32 @@ async def reading(valkey: str) -> AsyncIterator[Events]:
         yield events
     finally:
         await events.close()
+
+
+def test_readers_are_woken_after_a_message_that_cannot_be_read(
+    valkey: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [ValueError("no message"), ValueError("nor this")]
+
+    async def run() -> None:
+        client = connect_async(valkey)
+        bells = Bells(client)
+        read = bells._pubsub.get_message
+
+        async def unreadable(**options: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return await read(**options)
+
+        monkeypatch.setattr(bells._pubsub, "get_message", unreadable)
+        async with bells.bell("channel") as bell, asyncio.timeout(30):
+            while failures or not bell.is_set():
+                await asyncio.to_thread(redis.publish, "channel", "x")
+                await asyncio.sleep(0.05)
+        await bells.close()
+        await client.aclose()
+
+    asyncio.run(run())
 
 
 def subscribers(redis: Redis, explanation_id: str) -> int:

@@ -15,12 +15,13 @@ from app.caller import EVERYBODY, Caller
 from app.contract.blobs import Blobs, effects_blob, folder_of, image_blob
 from app.contract.errors import RiseError
 from app.contract.expiry import Expiry
+from app.contract.leases import Leases
 from app.contract.listing import Listing
 from app.contract.names import record_key
 from app.contract.queue import Jobs
 from app.dependencies import Services, existing_record
+from app.maintenance.garbage_collector import GarbageCollector
 from app.removal import erase_explanation
-from app.sweeper import Sweeper
 from tests.asking import explain
 from tests.conftest import Service, start_service, stop_service
 from tests.sse import opened
@@ -31,12 +32,12 @@ KEEP = 600.0
 
 
 class House:
-    """Store, blobs and sweeper on a real server and a folder of their own."""
+    """Store, blobs and collector on a real server and a folder of their own."""
 
     def __init__(self, redis: Redis, folder: Path) -> None:
         self.redis, self.store, self.expiry = redis, a_store(redis), Expiry(redis)
         self.blobs = Blobs(folder.as_uri())
-        self.sweeper = Sweeper(self.expiry, self.blobs, keep_seconds=KEEP, every_seconds=1)
+        self.collector = GarbageCollector(self.expiry, self.blobs, keep_seconds=KEEP)
         self.folder = folder
 
     def finish(self, explanation_id: str = "one") -> None:
@@ -69,8 +70,8 @@ def later(seconds: float) -> float:
 
 def test_what_lives_is_not_swept(house: House) -> None:
     house.finish()
-    house.sweeper.sweep_due(now=later(10 * KEEP))
-    house.sweeper.sweep_orphans(now=later(10 * KEEP))
+    house.collector.sweep_due(now=later(10 * KEEP))
+    house.collector.sweep_orphans(now=later(10 * KEEP))
     assert len(house.blobs.names(folder_of("one"))) == 2
     assert house.listed() == ["one"]
 
@@ -79,9 +80,9 @@ def test_what_has_expired_is_swept_and_remembered(house: House) -> None:
     house.finish("one")
     house.finish("two")
     house.expire("one")
-    house.sweeper.sweep_due(now=later(KEEP - 10))
+    house.collector.sweep_due(now=later(KEEP - 10))
     assert house.blobs.names(folder_of("one"))
-    house.sweeper.sweep_due(now=later(KEEP + 10))
+    house.collector.sweep_due(now=later(KEEP + 10))
     assert house.blobs.names(folder_of("one")) == []
     assert not (house.folder / folder_of("one")).exists()
     assert len(house.blobs.names(folder_of("two"))) == 2
@@ -96,7 +97,7 @@ def test_what_is_deleted_leaves_nothing_behind(house: House) -> None:
     assert house.store.read("one") is None
     assert house.expiry.tenant_of_expired("one") is None
     assert house.listed() == []
-    house.sweeper.sweep_due(now=later(120))
+    house.collector.sweep_due(now=later(120))
     assert house.blobs.names("explanations") == []
     assert house.keys() == set()
 
@@ -135,7 +136,7 @@ def test_a_worker_that_writes_late_does_not_bring_a_deleted_explanation_back(hou
     assert not house.store.advance("one", "a", progress=PROGRESS, state=STATE)
     assert not publish(house.store, "a")
     assert house.keys() == {"rise:due"}
-    house.sweeper.sweep_due(now=later(120))
+    house.collector.sweep_due(now=later(120))
     assert house.blobs.names("explanations") == []
 
 
@@ -143,12 +144,12 @@ def test_an_explanation_that_is_asked_for_again_keeps_what_was_uploaded_for_it(h
     house.finish()
     house.expire()
     house.finish()
-    house.sweeper.sweep_due(now=later(KEEP + 10))
+    house.collector.sweep_due(now=later(KEEP + 10))
     assert len(house.blobs.names(folder_of("one"))) == 2
     house.expire()
     house.blobs.put(image_blob("one"), b"again")  # uploaded, but not stored yet
     house.expiry.put_off("one", time.time() - 1)
-    house.sweeper.sweep_due(now=time.time())
+    house.collector.sweep_due(now=time.time())
     assert image_blob("one") in house.blobs.names(folder_of("one"))
 
 
@@ -156,10 +157,10 @@ def test_a_blob_that_no_record_refers_to_is_swept_when_it_is_old(house: House) -
     house.finish("one")
     for name in ("explanations/lost/image", "predictions/lost/image"):
         house.blobs.put(name, b"lost")
-    house.sweeper.sweep_orphans(now=later(KEEP - 10))
+    house.collector.sweep_orphans(now=later(KEEP - 10))
     assert len(house.blobs.names("explanations")) == 3
     assert house.blobs.names("predictions") == ["predictions/lost/image"]
-    house.sweeper.sweep_orphans(now=later(KEEP + 10))
+    house.collector.sweep_orphans(now=later(KEEP + 10))
     assert {name.split("/")[1] for name in house.blobs.names("explanations")} == {"one"}
     assert house.blobs.names("predictions") == []
 
@@ -178,10 +179,10 @@ def test_what_expired_is_known_to_its_tenant_alone(house: House) -> None:
         existing_record(services, EVERYBODY, "one")
 
 
-def test_processes_take_turns(redis: Redis) -> None:
-    replicas = [Expiry(redis) for _ in range(3)]
-    assert sum(replica.take_turn("due", seconds=60) for replica in replicas) == 1
-    assert replicas[0].take_turn("orphans", seconds=60)
+def test_a_lease_is_one_process_s_until_it_ends(redis: Redis) -> None:
+    replicas = [Leases(redis) for _ in range(3)]
+    assert sum(replica.try_acquire("due", seconds=60) for replica in replicas) == 1
+    assert replicas[0].try_acquire("orphans", seconds=60)
 
 
 def test_deleting_what_somebody_else_deletes_too_is_no_error(house: House) -> None:

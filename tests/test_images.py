@@ -17,8 +17,8 @@ from app.contract.expiry import Expiry
 from app.contract.settings import Settings
 from app.contract.uploads import UploadRegister, upload_key
 from app.intake import Intake
+from app.maintenance.garbage_collector import GarbageCollector
 from app.sources import ById
-from app.sweeper import Sweeper
 from app.uploads import Uploads
 from tests.conftest import SAMPLES
 from tests.hostile import encoded, picture
@@ -93,10 +93,10 @@ def test_what_has_expired_is_swept_and_what_is_still_named_is_not(redis: Redis, 
     blobs.put(archive_blob("expired"), b"archive")
     redis.set(batch_key("unfinished"), "{}")
     redis.delete(upload_key(expired.id))
-    sweeper = Sweeper(Expiry(redis), blobs, keep_seconds=600, every_seconds=60)
-    sweeper.sweep_orphans(now=time.time())
+    collector = GarbageCollector(Expiry(redis), blobs, keep_seconds=600)
+    collector.sweep_orphans(now=time.time())
     assert len(blobs.names("images") + blobs.names("batches")) == 4  # because they are young
-    sweeper.sweep_orphans(now=time.time() + 700)
+    collector.sweep_orphans(now=time.time() + 700)
     assert blobs.names("images") + blobs.names("batches") == [upload_blob(used.id), archive_blob("unfinished")]
 
 

@@ -62,6 +62,20 @@ def test_a_model_that_keeps_the_interpreter_leaves_its_stack_and_a_line_that_say
     assert "Timeout" in left.stack
 
 
+def test_a_look_that_fails_is_not_the_last(tmp_path: Path) -> None:
+    code = """
+late, watchdog._late = watchdog._late, lambda now: 1 / 0
+time.sleep(0.5)
+watchdog._late = late
+with watchdog.asking('m'): time.sleep(60)
+"""
+    process = start(tmp_path, code)
+    said, log = process.communicate(timeout=30)
+    assert process.returncode == STALLED
+    assert said.startswith("begun\nreported m 1.")
+    assert "ZeroDivisionError" in log
+
+
 def test_a_job_that_does_not_hear_that_its_time_is_up_is_ended(tmp_path: Path) -> None:
     process = start(tmp_path, "time.sleep(60)", seconds=1)
     said, _ = process.communicate(timeout=30)

@@ -134,7 +134,12 @@ class Collection:
         """
         pause = first_pause_seconds
         while not stopping.wait(pause):
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if self._try_again() else first_pause_seconds
+            try:
+                fails = self._try_again()
+            except Exception:  # because nothing else tries again
+                logger.exception("models cannot be loaded again now")
+                fails = True
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if fails else first_pause_seconds
 
     def _try_again(self) -> bool:
         """Return whether anything still fails."""

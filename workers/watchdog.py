@@ -124,14 +124,20 @@ class Watchdog:
             if now - looked_at > self._pause + _SLACK_SECONDS:
                 self.sign()  # because nothing ran meanwhile: the process was stopped, or starved
             looked_at = now
-            with self._lock:
-                job, late = self._job, self._late(now)
-                if job is None:
-                    continue
-                if late is None:
-                    self._put_off()
-            if late is not None:
-                self._end(job, *late)
+            try:
+                self._look(now)
+            except Exception:  # because without this thread a model that hangs keeps its worker for ever
+                logger.exception("the watchdog failed to look")
+
+    def _look(self, now: float) -> None:
+        with self._lock:
+            job, late = self._job, self._late(now)
+            if job is None:
+                return
+            if late is None:
+                self._put_off()
+        if late is not None:
+            self._end(job, *late)
 
     def _late(self, now: float) -> tuple[str | None, float] | None:
         """Return the model and the seconds for which it has shown no sign; None while all is well."""

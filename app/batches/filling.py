@@ -10,6 +10,7 @@ import asyncio
 import logging
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -19,11 +20,12 @@ from app.batches.intake import open_archive, read_entry
 from app.caller import Caller
 from app.contract.batches import Batch, Member
 from app.contract.blobs import archive_blob, batch_folder
-from app.contract.errors import RiseError, StorageError
+from app.contract.errors import RiseError
 from app.contract.logs import belonging, names_in
 from app.contract.schemas import Failure
 from app.contract.tracing import span
 from app.dependencies import Services, chosen_image
+from app.maintenance.periodic import PeriodicTask, consumer
 from app.removal import erase_explanation, stop_explanation
 from app.sources import ById, ByUrl
 from app.submission import Submitted
@@ -52,37 +54,26 @@ class Filler:
 
     services: Services
 
-    async def keep_filling(self) -> None:
-        """Look after open batches until cancelled."""
-        tasks: set[asyncio.Task[None]] = set()
-        while True:
-            for batch_id in await self._leased(_BATCHES - len(tasks)):
-                tasks.add(asyncio.create_task(self._tend(batch_id)))
-            await asyncio.sleep(_LOOK_SECONDS)
-            tasks = {task for task in tasks if not task.done()}
-
-    async def _leased(self, count: int) -> list[str]:
+    def task(self) -> PeriodicTask:
+        """Return the background task that looks after open batches."""
         seconds = _LEASE_SECONDS + self.services.settings.fetch_seconds
-        try:
-            return await run_in_threadpool(self.services.batches.lease, count, seconds=seconds) if count else []
-        except RedisError as error:
-            logger.warning("open batches cannot be read: %s", error)
-            return []
+        return consumer(
+            "submit_batches",
+            partial(self.services.batches.lease, seconds=seconds),
+            self._tend,
+            describe=lambda batch_id: f"batch {batch_id}",
+            concurrency=_BATCHES,
+            interval_seconds=_LOOK_SECONDS,
+        )
 
     async def _tend(self, batch_id: str) -> None:
         """Take one look at a batch, and say when to look again."""
-        batches = self.services.batches
-        try:
-            pause = await self._advance(batch_id)
-            if pause is None:
-                await run_in_threadpool(self._finish, batch_id)
-            else:
-                await run_in_threadpool(self._renew_at_times, batch_id)
-                await run_in_threadpool(batches.release, batch_id, seconds=max(pause, _LOOK_SECONDS))
-        except (RedisError, StorageError) as error:  # the lease runs out, and the batch is looked at again
-            logger.warning("batch %s cannot go on now: %s", batch_id, error)
-        except Exception:  # because one batch must not end the others
-            logger.exception("batch %s cannot go on", batch_id)
+        pause = await self._advance(batch_id)
+        if pause is None:
+            await run_in_threadpool(self._finish, batch_id)
+        else:
+            await run_in_threadpool(self._renew_at_times, batch_id)
+            await run_in_threadpool(self.services.batches.release, batch_id, seconds=max(pause, _LOOK_SECONDS))
 
     async def _advance(self, batch_id: str) -> float | None:
         """Submit what there is room for; return seconds to wait until the next look, None where all have ended."""
@@ -107,7 +98,7 @@ class Filler:
     def _renew_at_times(self, batch_id: str) -> None:
         """Keep the first explanations of a long batch until its last one has ended."""
         seconds = self.services.settings.keep_seconds / _RENEWALS
-        if self.services.expiry.take_turn(f"renew:{batch_id}", seconds=seconds):
+        if self.services.leases.try_acquire(f"renew:{batch_id}", seconds=seconds):
             self._renew(batch_id)
 
     def _renew(self, batch_id: str) -> None:

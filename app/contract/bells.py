@@ -95,17 +95,23 @@ class Bells:
 
     async def _listen(self) -> None:
         while not self.closed:
-            if self._subscribed != set(self._bells):
-                await self._subscribe()
-            if self._pubsub.connection is None:  # because no subscription has been possible yet
-                await asyncio.sleep(_PAUSE_SECONDS)
-                continue
             try:
-                message = await self._pubsub.get_message(timeout=_PATIENCE_SECONDS)
+                await self._hear()
             except (RedisError, OSError) as cause:
                 logger.warning("cannot hear what changes: %s", cause)
                 await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            if message is not None and message["channel"] is not None:
-                for bell in self._bells.get(message["channel"].decode(), ()):
-                    bell.set()
+            except Exception:  # because no other task listens, and readers would look at intervals from then on
+                logger.exception("cannot hear what changes")
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _hear(self) -> None:
+        """Set the events of the channel of the next message, if one comes soon."""
+        if self._subscribed != set(self._bells):
+            await self._subscribe()
+        if self._pubsub.connection is None:  # because no subscription has been possible yet
+            await asyncio.sleep(_PAUSE_SECONDS)
+            return
+        message = await self._pubsub.get_message(timeout=_PATIENCE_SECONDS)
+        if message is not None and message["channel"] is not None:
+            for bell in self._bells.get(message["channel"].decode(), ()):
+                bell.set()

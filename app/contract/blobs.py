@@ -175,7 +175,7 @@ class Blobs:
         self.delete(self.names(folder))
 
     def discard(self, folder: str) -> None:
-        """Delete every object in a folder if that can be done now; if not, the sweeper does it."""
+        """Delete every object in a folder if that can be done now; if not, the garbage collector does it."""
         with suppress(StorageError):
             self.delete_all(folder)
 

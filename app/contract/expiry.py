@@ -1,7 +1,7 @@
 """The end of explanations: deleted at once, or expired after a time without change, and their blobs after them.
 
 A record expires by itself. What remains is a tombstone, so that a reader learns that it was there, and an entry in the
-order in which blobs are due; a sweeper takes both to their end. Any number of processes may sweep: they take turns.
+order in which blobs are due; the garbage collector removes both.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import Any
 from redis import Redis
 
 from app.contract.callbacks import callbacks_key
-from app.contract.names import DUE, events_key, index_key, record_key, tombstone_key, turn_key
+from app.contract.names import DUE, events_key, index_key, record_key, tombstone_key
 
 # Blobs of a deleted explanation are due later than its end, because its worker may be writing one more.
 _LATE_WRITES_SECONDS = 60.0
@@ -78,7 +78,3 @@ class Expiry:
         """Take an explanation that is gone, and its blobs too, out of every list; False where it is there again."""
         keys = [record_key(explanation_id), tombstone_key(explanation_id), DUE]
         return bool(self._forget(keys=keys, args=[index_key(""), explanation_id]))
-
-    def take_turn(self, name: str, *, seconds: float) -> bool:
-        """Return whether a piece of housekeeping is this process' to do; for so long nobody else gets it."""
-        return bool(self._redis.set(turn_key(name), "taken", nx=True, px=max(1, round(seconds * 1000))))

@@ -27,6 +27,6 @@ def index_key(tenant: str) -> str:
     return f"rise:index:{tenant}"
 
 
-def turn_key(name: str) -> str:
-    """Return the key that says that some process does a piece of housekeeping now."""
+def lease_key(name: str) -> str:
+    """Return the key of the lease on a piece of work that one process at a time does."""
     return f"rise:turn:{name}"

@@ -6,19 +6,21 @@ again after a pause that doubles each time, with jitter (so that receivers that 
 flood); 410 means that nobody wants to know any more, and ends it at once.
 """
 
-import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import httpx2
-from redis.exceptions import RedisError
+from starlette.concurrency import run_in_threadpool
 
 from app.contract.callbacks import GIVE_UP_SECONDS, Delivery
 from app.contract.outbox import Outbox
+from app.maintenance.periodic import PeriodicTask, consumer
 from app.outbound.guard import within
 from app.outbound.hosts import Refused
 from app.outbound.messages import message_of
@@ -72,38 +74,36 @@ class Deliverer:
     secrets: tuple[bytes, ...]
     public_url: str = ""
     patience: Patience = Patience()
+    _under_way: Counter[str] = field(default_factory=Counter, init=False)
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Deliver until `stopping` is set; what is under way then is brought to its end."""
-        tasks: dict[asyncio.Task[None], str] = {}
-        while not stopping.is_set():
-            for delivery in await self._due(_AT_ONCE - len(tasks)):
-                host = httpx2.URL(delivery.url).host
-                busy = list(tasks.values()).count(host) >= _AT_ONCE_TO_A_HOST
-                tasks[asyncio.create_task(self._postpone(delivery) if busy else self.deliver(delivery))] = host
-            await _first(asyncio.create_task(stopping.wait()), *tasks, seconds=_LOOK_SECONDS)
-            for task in [task for task in tasks if task.done()]:
-                del tasks[task]
-                _complain(task)
-        await asyncio.gather(*tasks)
+    def task(self) -> PeriodicTask:
+        """Return the background task that delivers what is due; what is under way at its end comes to its own."""
+        return consumer(
+            "send_callbacks",
+            partial(self.outbox.lease, seconds=3 * self.patience.answer),
+            self._deliver_unless_busy,
+            describe=lambda delivery: delivery.id,  # and not by the address, which may carry a token
+            concurrency=_AT_ONCE,
+            interval_seconds=_LOOK_SECONDS,
+        )
 
-    async def _postpone(self, delivery: Delivery) -> None:
-        await asyncio.to_thread(self.outbox.postpone, delivery, seconds=_BUSY_HOST_SECONDS)
-
-    async def _due(self, count: int) -> list[Delivery]:
+    async def _deliver_unless_busy(self, delivery: Delivery) -> None:
+        host = httpx2.URL(delivery.url).host
+        if self._under_way[host] >= _AT_ONCE_TO_A_HOST:
+            await run_in_threadpool(self.outbox.postpone, delivery, seconds=_BUSY_HOST_SECONDS)
+            return
+        self._under_way[host] += 1
         try:
-            return await asyncio.to_thread(self.outbox.lease, count, seconds=3 * self.patience.answer) if count else []
-        except RedisError as error:
-            logger.warning("the outbox does not answer: %s", error)
-            return []
+            await self.deliver(delivery)
+        finally:
+            self._under_way[host] -= 1
+            if not self._under_way[host]:
+                del self._under_way[host]
 
     async def deliver(self, delivery: Delivery) -> None:
         """Make one attempt and record what became of it."""
-        try:
-            settle = await self._attempt(delivery)
-            await asyncio.to_thread(settle)
-        except RedisError as error:  # the lease runs out, and the delivery is tried again
-            logger.warning("delivery %s could not be recorded: %s", delivery.id, error)
+        settle = await self._attempt(delivery)
+        await run_in_threadpool(settle)
 
     async def _attempt(self, delivery: Delivery) -> Callable[[], bool]:
         try:
@@ -135,14 +135,3 @@ class Deliverer:
             logger.warning("gave up %s after %d attempts: %s", delivery.id, delivery.attempts, answer)
             return lambda: self.outbox.give_up(delivery, answer)
         return lambda: self.outbox.retry(delivery, answer, seconds=pause)
-
-
-async def _first(stop: asyncio.Task[bool], *tasks: asyncio.Task[None], seconds: float) -> None:
-    """Return when one of the tasks is done, or when the time is up."""
-    await asyncio.wait([stop, *tasks], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-
-
-def _complain(task: asyncio.Task[None]) -> None:
-    if (error := task.exception()) is not None:
-        logger.error("a delivery broke", exc_info=error)

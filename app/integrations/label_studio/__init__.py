@@ -9,7 +9,6 @@ Label Studio waits 1 second for /health, 3 for /setup, 100 for /predict. What is
 promise (`pushing.py`). The token that /setup sends is somebody's own: it is neither used nor kept.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +33,7 @@ from app.integrations.label_studio.label_config import read_layout
 from app.integrations.label_studio.pushing import Pusher
 from app.integrations.label_studio.studio import Studio
 from app.label_studio.predictions import version_of
+from app.maintenance.periodic import running
 
 _MOST_TASKS = 100_000  # because "all tasks" come in one request
 
@@ -55,9 +55,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Backend]]:
         seconds=settings.fetch_seconds,
     )
     backend = Backend(services, studio, Promises(connect(settings.redis_url), "label-studio"))
-    pushing = asyncio.create_task(Pusher(backend).keep_pushing())
-    yield {"label_studio": backend}
-    pushing.cancel()
+    async with running(Pusher(backend).task()):
+        yield {"label_studio": backend}
     await studio.close()
 
 

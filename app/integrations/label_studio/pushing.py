@@ -4,22 +4,22 @@ Every front end does it; each promise is leased by one of them. A prediction tha
 own asking or from a pusher that died before it could say so, is not sent again.
 """
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 import httpx2
-from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.errors import RiseError, StorageError
+from app.contract.errors import RiseError
 from app.contract.promises import Promise
 from app.contract.schemas import Record
 from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
 from app.integrations.label_studio.studio import StudioRefused
 from app.label_studio.predictions import overlay_of
+from app.maintenance.periodic import PeriodicTask, consumer
 
 logger = logging.getLogger(__name__)
 
@@ -49,26 +49,16 @@ class Pusher:
 
     backend: Backend
 
-    async def keep_pushing(self) -> None:
-        """Look after promises until cancelled."""
-        tasks: set[asyncio.Task[None]] = set()
-        try:
-            while True:
-                for promise in await self._due(_AT_ONCE - len(tasks)):
-                    tasks.add(asyncio.create_task(self.attend(promise)))
-                await asyncio.sleep(_LOOK_SECONDS)
-                tasks = {task for task in tasks if not task.done()}
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _due(self, count: int) -> list[Promise]:
-        try:
-            leased = self.backend.promises.lease
-            return await run_in_threadpool(leased, count, seconds=_LEASE_SECONDS) if count else []
-        except RedisError as error:
-            logger.warning("promises cannot be read: %s", error)
-            return []
+    def task(self) -> PeriodicTask:
+        """Return the background task that looks after promises."""
+        return consumer(
+            "push_predictions",
+            partial(self.backend.promises.lease, seconds=_LEASE_SECONDS),
+            self.attend,
+            describe=lambda promise: promise.id,
+            concurrency=_AT_ONCE,
+            interval_seconds=_LOOK_SECONDS,
+        )
 
     async def attend(self, promise: Promise) -> None:
         """Take one look at a promise: keep it, put it off, or say why it never will be kept."""
@@ -82,10 +72,6 @@ class Pusher:
         except Never as reason:
             logger.warning("task %d gets no prediction: %s", errand.task, reason)
             await run_in_threadpool(promises.settle, promise.id)
-        except (RedisError, StorageError, OSError) as error:  # the lease runs out, and somebody looks again
-            logger.warning("task %d cannot be looked after now: %s", errand.task, error)
-        except Exception:  # because one promise must not end the others
-            logger.exception("task %d cannot be looked after", errand.task)
 
     async def _advance(self, promise: Promise, errand: Errand) -> Left | None:
         """Go on with a promise; return what is left of it, None where it is kept."""

@@ -1,21 +1,16 @@
-"""Removes the blobs of explanations that are gone. Every front end runs it; they take turns."""
+"""Removes the blobs of explanations that are gone."""
 
-import asyncio
-import logging
 import time
 from datetime import UTC, datetime
-
-from redis.exceptions import RedisError
-from starlette.concurrency import run_in_threadpool
+from functools import partial
 
 from app.contract.batches import batch_key
 from app.contract.blobs import BATCHES, EXPLANATIONS, IMAGES, PREDICTIONS, Blobs, folder_of, owner_of
-from app.contract.errors import StorageError
 from app.contract.expiry import Expiry
+from app.contract.leases import Leases
 from app.contract.names import record_key
 from app.contract.uploads import upload_key
-
-logger = logging.getLogger(__name__)
+from app.maintenance.periodic import PeriodicTask, exclusive
 
 _YOUNG_SECONDS = 30.0  # a blob as young may belong to the same explanation asked for again: its record comes after it
 _WRITTEN_SECONDS = 600.0  # whoever has not written for as long was killed while writing
@@ -25,37 +20,30 @@ _HOUR = 3600.0
 _KEYS = {EXPLANATIONS: record_key, IMAGES: upload_key, BATCHES: batch_key}
 
 
-class Sweeper:
-    """Sweeps what is due, and now and then everything that nothing refers to.
+class GarbageCollector:
+    """Removes what is due, and now and then everything that nothing refers to.
 
     Args:
         expiry: says what is gone.
         blobs: where to sweep.
         keep_seconds: how long an explanation lives after its last change.
-        every_seconds: time between two rounds of all processes together.
     """
 
-    def __init__(self, expiry: Expiry, blobs: Blobs, *, keep_seconds: float, every_seconds: float) -> None:
+    def __init__(self, expiry: Expiry, blobs: Blobs, *, keep_seconds: float) -> None:
         self._expiry = expiry
         self._blobs = blobs
         self._keep_seconds = keep_seconds
-        self._every_seconds = every_seconds
 
-    async def keep_sweeping(self) -> None:
-        """Sweep in turns, until cancelled; what fails is tried again in the next round."""
-        while True:
-            await asyncio.sleep(self._every_seconds)
-            try:
-                await run_in_threadpool(self._round)
-            except (RedisError, StorageError) as cause:
-                logger.warning("cannot sweep now: %s", cause)
-
-    def _round(self) -> None:
-        # A turn is a little shorter than a round, so that the one process of a small service gets every turn.
-        if self._expiry.take_turn("due", seconds=0.9 * self._every_seconds):
-            self.sweep_due(now=time.time())
-        if self._expiry.take_turn("orphans", seconds=max(self._every_seconds, min(_HOUR, self._keep_seconds))):
-            self.sweep_orphans(now=time.time())
+    def tasks(self, leases: Leases, *, interval_seconds: float) -> list[PeriodicTask]:
+        """Return the periodic tasks, of each of which one process at a time has a run."""
+        due = partial(exclusive, leases, "due", lambda: self.sweep_due(now=time.time()))
+        orphans = partial(exclusive, leases, "orphans", lambda: self.sweep_orphans(now=time.time()))
+        rarely = max(interval_seconds, min(_HOUR, self._keep_seconds))
+        return [
+            # A lease is a little shorter than the interval, so that the one process of a small service gets every one.
+            PeriodicTask("sweep_due_blobs", due(seconds=0.9 * interval_seconds), interval_seconds),
+            PeriodicTask("sweep_orphaned_blobs", orphans(seconds=rarely), interval_seconds),
+        ]
 
     def sweep_due(self, *, now: float) -> None:
         """Remove the blobs of explanations that have expired or were deleted; others are put off.
