@@ -7,12 +7,12 @@ from contextlib import suppress
 import numpy as np
 
 from app.contract.blobs import effects_blob, image_blob
-from app.contract.errors import RiseError
 from app.contract.images import decode
 from app.contract.shards import SHARD_SECONDS, Delivery, Shard
 from workers.attempt import Stopped
 from workers.calculator import Calculator
 from workers.execution import Context, prepared
+from workers.failures import failure_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,12 @@ def assist(context: Context, explanation_id: str) -> None:
                 _deliver(context, explanation_id, calculator, shard)
             else:
                 context.stopping.wait(_PAUSE_SECONDS)
-    except (RiseError, FileNotFoundError) as error:
-        logger.warning("explanation %s goes on without assistance: %s", explanation_id, error)
+    except Stopped:
+        return
+    except Exception as error:
+        failure = failure_of(error)
+        words = "explanation %s goes on without assistance: %s"
+        logger.warning(words, explanation_id, failure.detail, exc_info=failure.code == "internal")
 
 
 def _calculator(context: Context, explanation_id: str) -> Calculator | None:

@@ -16,18 +16,14 @@ from rq.job import Job
 from rq.worker import BaseWorker
 from torch import Tensor
 
-from app.contract.errors import RiseError
 from app.contract.schemas import Failure
 from workers.attempts import Attempts, attempt_of
+from workers.breakage import BrokenDeviceError
 from workers.watchdog import Watchdog, Watched
 
 T = TypeVar("T")
 
 _LONGEST_SECONDS = 3600.0  # of a job that RQ gives no limit
-
-
-class BrokenDeviceError(RiseError):
-    """The device broke under a model: this process is of no more use, and another one may do better."""
 
 
 class Stopped(Exception):  # noqa: N818 - nothing is wrong

@@ -11,18 +11,20 @@ import math
 from pathlib import Path
 
 from redis import Redis
-from redis.exceptions import LockError
+from redis.exceptions import LockError, RedisError
 from rq import Queue
 from rq.exceptions import AbandonedJobError
 from rq.executions import Execution
 from rq.job import Job
 from rq.worker import BaseWorker
 
+from app.contract.connection import meaning_of
 from app.contract.losses import Losses
 from app.contract.queue import EXPLAIN, RETRIES
 from app.contract.schemas import Failure
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from workers.failures import failure_of, is_retryable
 from workers.stacks import LeftStack, take_stacks
 
 logger = logging.getLogger(__name__)
@@ -83,7 +85,7 @@ class Attempts:
             for left in take_stacks(self._stacks):
                 self._note_stack(left)
             self._losses.forgive()
-            self._queue.started_job_registry.cleanup(exception_handlers=[self.count_lost])
+            self._queue.started_job_registry.cleanup(exception_handlers=[self.on_exception])
             self._queue.intermediate_queue.cleanup(worker, self._queue)
             self._give_up()
         finally:
@@ -92,13 +94,28 @@ class Attempts:
             except LockError:
                 logger.info("rescuing took longer than its lock")
 
-    def count_lost(self, job: Job, kind: type[BaseException], *_: object) -> None:
-        """Count an attempt of which nothing is known but that its worker is gone; a handler of exceptions for RQ."""
-        if kind is not AbandonedJobError:
+    def on_exception(self, job: Job, kind: type[BaseException], error: BaseException, *_: object) -> None:
+        """Note why an attempt ended, if nobody has: its worker is gone, or it raised; a handler of exceptions for RQ.
+
+        One that would raise again is the last.
+        """
+        if job.retries_left is None or not isinstance(error, Exception):  # a call; or the process is told to end
             return
-        record = self._store.read(job.id) if job.func_name == EXPLAIN else None
-        if record is not None and not self._losses.is_noted(job.id, attempt_of(job)):
-            self._statistics.count_lost_attempt(record.request.model.id, "worker-lost")
+        try:
+            noted = self._losses.is_noted(job.id, attempt_of(job))
+            if kind is AbandonedJobError and not noted:
+                self._count_lost(job)
+            elif not noted:
+                self._losses.note(job.id, attempt_of(job), failure_of(error))
+        except RedisError as cause:  # because RQ would end the worker
+            logger.warning("it was not noted why an attempt at job %s ended: %s", job.id, meaning_of(cause))
+        if kind is not AbandonedJobError and not is_retryable(error):
+            job.retries_left = 0
+
+    def _count_lost(self, job: Job) -> None:
+        model = self._store.model_of(job.id)
+        if model is not None:
+            self._statistics.count_lost_attempt(model, "worker-lost")
 
     def _note_stack(self, left: LeftStack) -> None:
         doing = left.doing

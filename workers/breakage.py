@@ -11,6 +11,8 @@ import re
 
 import torch
 
+from app.contract.errors import RiseError
+
 _ENDING_CODES = {
     *(46, 100, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999),
 }
@@ -30,6 +32,10 @@ _ENDING_WORDS = (
     "unknown error",
 )
 _OF_A_DEVICE = re.compile(r"\b(CUDA|HIP|cuDNN|cuBLAS)\b.*?\b(error|failure|exception)\b", re.IGNORECASE)
+
+
+class BrokenDeviceError(RiseError):
+    """The device broke under a model: this process is of no more use, and another one may do better."""
 
 
 def breaks_device(error: BaseException) -> bool:

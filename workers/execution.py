@@ -156,12 +156,12 @@ class Execution:
             self._convergence.add(block)
             self._recorder.add(block)
         now = time.monotonic()
-        if self._recorder.due or now - self._reported >= _REPORT_SECONDS:
+        if self._is_checkpoint_due() or now - self._reported >= _REPORT_SECONDS:
             self._report()
             self._reported = now
 
     def _report(self) -> None:
-        state = self._checkpoint_if_possible() if self._recorder.due else None
+        state = self._checkpoint_if_possible() if self._is_checkpoint_due() else None
         targets = self._targets() if state else None
         going_on = self._context.store.advance(
             self._record.id, self._execution, progress=self._progress(), targets=targets, state=state
@@ -194,11 +194,14 @@ class Execution:
         if not published:
             raise Superseded
 
+    def _is_checkpoint_due(self) -> bool:
+        return self._convergence.blocks > 0 and self._recorder.due
+
     def _checkpoint(self) -> State:
         return scaled(self._recorder.checkpoint(), self._study, self._convergence)
 
     def _checkpoint_if_possible(self) -> State | None:
-        state = self._recorder.checkpoint_if_possible()
+        state = self._recorder.checkpoint_if_possible() if self._convergence.blocks else None
         return scaled(state, self._study, self._convergence) if state else None
 
     def _outlast(self, attempt: Callable[[], T]) -> T:

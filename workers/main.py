@@ -145,6 +145,5 @@ def _enqueue_if_waiting(store: Store, jobs: Jobs, queue: str, explanation_id: st
 
     Its new job has the id of the old one, and RQ deletes by id what has ended.
     """
-    record = store.read(explanation_id)
-    if record is not None and record.status is Status.QUEUED:
+    if store.status_of(explanation_id) is Status.QUEUED:
         jobs.enqueue_explanation(queue, explanation_id, again=False)

@@ -59,7 +59,7 @@ class WarmWorker(SimpleWorker):
         self._ended = ended
         self._watchdog = watchdog
         self.attempts = attempts
-        self.push_exc_handler(attempts.count_lost)  # type: ignore[no-untyped-call] # RQ finds abandoned jobs too
+        self.push_exc_handler(attempts.on_exception)  # type: ignore[no-untyped-call] # RQ finds abandoned jobs too
         self.working = self.device_broke = False
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature

@@ -107,6 +107,16 @@ class Store:
         found: Any = self._redis.hgetall(record_key(explanation_id))
         return record_of(found)
 
+    def status_of(self, explanation_id: str) -> Status | None:
+        """Return where an explanation is in its life, be the rest of it readable or not; None where there is none."""
+        found: Any = self._redis.hget(record_key(explanation_id), "status")
+        return None if found is None else Status(json.loads(found))
+
+    def model_of(self, explanation_id: str) -> str | None:
+        """Return the id of the model of an explanation, be the rest readable or not; None where there is none."""
+        found: Any = self._redis.hget(record_key(explanation_id), "request")
+        return None if found is None else str(json.loads(found)["model"]["id"])
+
     def read_many(self, explanation_ids: Sequence[str]) -> list[Record | None]:
         """Return explanations in the order of their ids, None for each that there is not."""
         with self._redis.pipeline(transaction=False) as pipeline:
