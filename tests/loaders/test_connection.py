@@ -20,11 +20,11 @@ def connection(**options: float) -> Connection:
 
 
 @pytest.mark.parametrize("status", [status for status in HTTPStatus if status >= 300])
-def test_only_502_503_and_504_are_tried_again(status: HTTPStatus) -> None:
+def test_what_a_server_refuses_for_the_moment_is_tried_again_and_nothing_else(status: HTTPStatus) -> None:
     with loopback(lambda _: Reply(b"", status)) as server:
         with pytest.raises(BlackBoxError, match=f"answered {status}"):
             connection().ask(Question(server.url))
-        assert len(server.log) == (3 if status in {502, 503, 504} else 1)
+        assert len(server.log) == (3 if status in {408, 429, 502, 503, 504} else 1)
 
 
 def test_a_connection_that_breaks_is_tried_again() -> None:
@@ -58,8 +58,9 @@ def test_the_server_says_how_long_to_wait() -> None:
     assert 90 < asked_pause(date) <= 100
 
 
-def test_a_server_that_asks_for_a_long_pause_has_failed() -> None:
-    with loopback(lambda _: Reply(b"", 503, {"Retry-After": "31"})) as server:
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_for_a_long_pause_has_failed(status: int) -> None:
+    with loopback(lambda _: Reply(b"", status, {"Retry-After": "31"})) as server:
         with pytest.raises(BlackBoxError, match=r"asks to wait 31 s"):
             connection().ask(Question(server.url))
         assert len(server.log) == 1

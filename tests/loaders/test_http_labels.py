@@ -285,6 +285,20 @@ def test_a_service_that_refuses_both_forms_is_described(tmp_path: Path) -> None:
     assert reason == f"{server.url}/models/shapes answered 422: no pictures please"
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_service_that_limits_the_rate_while_it_is_loaded_is_not_taken_for_one_that_refuses_json(
+    retries: int, tmp_path: Path
+) -> None:
+    well = answering(classes_in)
+    with loopback(lambda asked: Reply(b"slow down", 429) if asked.number == 0 else well(asked)) as server:
+        entry = remote(server.url, NAMED, f"retries = {retries}")
+        if retries:
+            collection_of(tmp_path, entry).get("remote")
+        else:
+            assert "answered 429: slow down" in reason_of(tmp_path, entry)
+        assert {asked.headers["content-type"] for asked in server.log} == {"application/json"}
+
+
 def test_the_version_that_the_operator_writes_is_part_of_the_digest(tmp_path: Path) -> None:
     with loopback(answering(classes_in)) as server:
         digests = {

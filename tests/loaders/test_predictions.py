@@ -10,7 +10,7 @@ import pytest
 from app.contract.logs import belonging
 from tests.loaders.explaining import alike, collection_of, map_by, reason_of
 from tests.loaders.inference_server import Array, ServedModel, serve
-from tests.loaders.loopback import Reply
+from tests.loaders.loopback import Reply, loopback
 from tests.loaders.prediction_server import serve_predictions
 from tests.loaders.served_shapes import LOCAL, SHAPE, classify, detect, remote
 
@@ -108,6 +108,13 @@ def test_a_server_that_is_down_is_not_asked_by_another_protocol(tmp_path: Path) 
         url = server.url
     reason = reason_of(tmp_path, entry(url, "", options="retries = 0"))
     assert "/v2/models/remote cannot be reached" in reason
+    assert "v1" not in reason
+
+
+def test_a_server_that_limits_the_rate_is_not_asked_by_another_protocol(tmp_path: Path) -> None:
+    with loopback(lambda _: Reply(b"slow down", 429)) as server:
+        reason = reason_of(tmp_path, entry(server.url, "", options="retries = 0"))
+    assert "/v2/models/remote answered 429: slow down" in reason
     assert "v1" not in reason
 
 

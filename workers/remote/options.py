@@ -25,7 +25,10 @@ class ConnectionOptions(RequestModel):
     connect_seconds: Seconds = Field(5, description="To open a connection.")
     answer_seconds: Seconds = Field(60, description="To answer one request.")
     retries: int = Field(
-        10, ge=0, le=1000, description="Further attempts after 502, 503, 504 and connections that fail or break."
+        10,
+        ge=0,
+        le=1000,
+        description="Further attempts after 408, 429, 502, 503, 504 and connections that fail or break.",
     )
     longest_wait_seconds: Seconds = Field(30, description="A server that asks for a longer pause has failed.")
     headers: dict[str, str] = Field(default_factory=dict, description="Sent with every request.")

@@ -9,7 +9,13 @@ import httpx2
 
 from workers.remote.answers import Answer
 
-_FOR_A_WHILE = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_FOR_A_WHILE = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
 _FIRST_PAUSE = 0.05  # seconds; doubled with every attempt
 _LONGEST_PAUSE = 2.0
 
