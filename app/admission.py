@@ -17,10 +17,8 @@ from app.catalogue import Catalogue
 from app.contract.backlog import Backlog, Backlogs
 from app.contract.errors import RiseError
 from app.contract.limits import Pending
-from app.contract.pace import masks_of, work_of
 from app.contract.schemas import Request
 from app.contract.settings import Settings
-from app.contract.turns import Priority, Turn
 
 _FRESH_SECONDS = 0.25
 _SOONEST_SECONDS = 1.0
@@ -45,13 +43,6 @@ class Admission:
         async with self._reading:
             recent = self._recent(queue)
             return await run_in_threadpool(self._read, queue) if recent is None else recent
-
-    def turn(self, backlog: Backlog, request: Request, caller: Caller, priority: Priority) -> Turn:
-        """Return what decides where an explanation waits."""
-        work, masks = work_of(request), masks_of(request)
-        return Turn(
-            tenant=caller.tenant, priority=priority, seconds=backlog.pace.of(work) * masks, work=work, masks=masks
-        )
 
     @asynccontextmanager
     async def place(self, backlog: Backlog, workers: int, caller: Caller, explanation_id: str) -> AsyncIterator[None]:

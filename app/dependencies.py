@@ -25,6 +25,7 @@ from app.contract.keys import Keys, Scope
 from app.contract.leases import Leases
 from app.contract.limits import RequestRates
 from app.contract.listing import Listing
+from app.contract.pace import Pace
 from app.contract.queue import Jobs
 from app.contract.schemas import ImageInfo, Record
 from app.contract.settings import Settings
@@ -54,6 +55,7 @@ class Services:
     leases: Leases
     blobs: Blobs
     jobs: Jobs
+    pace: Pace
     statistics: Statistics
     events: Events
     polls: Polls

@@ -121,7 +121,8 @@ def _services(settings: Settings) -> Services:
     jobs = Jobs(redis, timeout_seconds=settings.job_timeout_seconds)
     on_loop = connect_async(settings.redis_url)
     intake = Intake(settings)
-    admission = Admission(settings, Backlogs(redis, Pace(redis)), Pending(redis))
+    pace = Pace(redis)
+    admission = Admission(settings, Backlogs(redis, pace), Pending(redis))
     stored = Gathering(partial(read_stored, on_loop))
     arrivals = Arrivals(on_loop, store, jobs)
     return Services(
@@ -132,6 +133,7 @@ def _services(settings: Settings) -> Services:
         leases=Leases(redis),
         blobs=blobs,
         jobs=jobs,
+        pace=pace,
         statistics=Statistics(redis),
         events=Events(on_loop),
         polls=Polls(stored),
@@ -176,7 +178,7 @@ def _keep_for_good() -> None:
 def _background_tasks(services: Services) -> list[PeriodicTask]:
     settings, leases = services.settings, services.leases
     collector = GarbageCollector(services.expiry, services.blobs, keep_seconds=settings.keep_seconds)
-    requeuer = OrphanRequeuer(services.orphans, services.store, services.jobs, services.catalogue)
+    requeuer = OrphanRequeuer(services.orphans, services.store, services.jobs, services.pace, services.catalogue)
     return [
         *collector.tasks(leases, interval_seconds=settings.sweep_seconds),
         requeuer.task(leases, settings),

@@ -23,11 +23,11 @@ from app.contract.arrivals import Arrival, Arrivals
 from app.contract.blobs import Blobs, image_blob
 from app.contract.errors import FieldError, RiseError
 from app.contract.queue import Jobs
-from app.contract.schemas import ImageInfo, JsonObject, ModelRef, Question, Record, Request, Status
+from app.contract.schemas import ImageInfo, JsonObject, ModelRef, Priority, Question, Record, Request, Status
 from app.contract.store import record_of
 from app.contract.stored import Stored
 from app.contract.tracing import origin
-from app.contract.turns import Priority
+from app.contract.turns import scheduling_tags
 from app.gathering import Gathering, in_thread
 from app.intake import Glance, Intake
 
@@ -157,7 +157,7 @@ class Submission:
         queue = catalogue.queue_of(request.model.id)
         workers = catalogue.workers_of(queue)
         backlog = await self._admission.backlog(queue)
-        turn = self._admission.turn(backlog, request, caller, priority)
+        turn = scheduling_tags(request, tenant=caller.tenant, priority=priority, pace=backlog.pace)
         existing = record_of(await self._explanations.answer(explanation_id))
         if existing is not None and existing.status in _STANDS:
             if existing.status is Status.QUEUED:
@@ -168,7 +168,7 @@ class Submission:
             info = await self._info(seen, content)
             check_boxes(request, info)
             await self._put(image_blob(explanation_id), content)
-            record = self._record(explanation_id, request, info, caller)
+            record = self._record(explanation_id, request, info, caller, priority)
             created, position = await self._arrivals.answer(Arrival(record, queue, turn))
         if not created:
             stored = await self._explanations.answer(explanation_id)
@@ -198,11 +198,14 @@ class Submission:
         self._blobs.put_all(images)
         return [None] * len(images)
 
-    def _record(self, explanation_id: str, request: Request, info: ImageInfo, caller: Caller) -> Record:
+    def _record(
+        self, explanation_id: str, request: Request, info: ImageInfo, caller: Caller, priority: Priority
+    ) -> Record:
         now = datetime.now(UTC)
         return Record(
             id=explanation_id,
             tenant=caller.tenant,
+            priority=priority,
             request=request,
             image=info,
             status=Status.QUEUED,

@@ -14,6 +14,7 @@ from app.contract.queue import EXPLAIN, Jobs, job_class, open_queue
 from app.contract.schemas import Failure, Status
 from app.contract.statistics import LOST_ATTEMPTS, Statistics
 from app.contract.store import Store
+from app.contract.turns import Turn
 from tests.test_store import a_record, a_store
 from workers.attempts import Attempts, attempt_of
 from workers.execution import hand_back
@@ -26,7 +27,7 @@ def store(redis: Redis) -> Store:
     """A store with an explanation that is on the queue."""
     store = a_store(redis)
     store.create(a_record())
-    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=False)
+    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=False, turn=Turn("public"))
     return store
 
 
@@ -106,7 +107,7 @@ def test_an_explanation_that_is_asked_for_again_begins_with_its_first_attempt(
 ) -> None:
     run(breaking)
     store.create(a_record())
-    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=True)
+    Jobs(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=True, turn=Turn("public"))
     seen: list[str] = []
     run(lambda _, job: seen.append(attempt_of(job)))
     assert seen == ["2"]

@@ -24,6 +24,7 @@ from app.contract.schemas import Failure, JsonObject, ModelRef, Request, Status
 from app.contract.shards import Shards
 from app.contract.statistics import Statistics
 from app.contract.store import Store
+from app.contract.turns import Turn
 from tests.conftest import SAMPLES
 from tests.test_store import a_record
 from workers.assistant import assist
@@ -72,7 +73,7 @@ def enqueue(context: Context, **changes: Any) -> None:
     asked = {"method": "rise", "targets": None, "parameters": {"masks": 64}} | changes
     request = Request(model=ModelRef(id="shapes", digest=digest), **asked)
     context.store.create(a_record().model_copy(update={"request": request}))
-    context.team.jobs.enqueue_explanation("q", "one", again=False)
+    context.team.jobs.enqueue_explanation("q", "one", again=False, turn=Turn("public"))
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from rq.serializers import JSONSerializer
 
 from app.caller import Caller
 from app.contract.queue import EXPLAIN, PREDICT, Jobs, job_class, open_queue
-from app.contract.schemas import MetricsRequest
-from app.contract.turns import Priority, Turn
+from app.contract.schemas import MetricsRequest, Priority
+from app.contract.turns import Turn
 from app.routes.metrics import turn_of
 
 

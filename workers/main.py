@@ -6,11 +6,13 @@ import signal
 import socket
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from pydantic import ValidationError
 from redis import Redis
 from rq.serializers import JSONSerializer
 
@@ -19,6 +21,7 @@ from app.contract.connection import connect_patiently
 from app.contract.endings import BROKEN_DEVICE
 from app.contract.kin import Kin
 from app.contract.logs import configure_logs
+from app.contract.pace import Pace
 from app.contract.queue import ASSIST, EXPLAIN, MEASURE, PREDICT, Jobs, job_class, open_queue
 from app.contract.schemas import Status
 from app.contract.settings import Settings
@@ -26,6 +29,7 @@ from app.contract.shards import Shards
 from app.contract.statistics import Statistics
 from app.contract.store import Store
 from app.contract.tracing import configure_tracing
+from app.contract.turns import scheduling_tags_of
 from workers.announce import Pulse, announcement
 from workers.assistant import assist
 from workers.attempts import Attempts
@@ -123,7 +127,7 @@ def _worker(settings: Settings, redis: Redis, context: Context) -> WarmWorker:
         stopping=context.stopping,
         watchdog=_watchdog(settings, context.team.worker, stacks),
         attempts=Attempts(redis, context.store, queue, stacks=stacks),
-        ended=partial(_enqueue_if_waiting, context.store, context.team.jobs, settings.queue),
+        ended=partial(_enqueue_if_waiting, context.store, context.team.jobs, Pace(redis), settings.queue),
         log_job_description=False,
     )
 
@@ -140,10 +144,15 @@ def _watchdog(settings: Settings, worker: str, stacks: Path) -> Watchdog:
     return watchdog
 
 
-def _enqueue_if_waiting(store: Store, jobs: Jobs, queue: str, explanation_id: str) -> None:
+def _enqueue_if_waiting(store: Store, jobs: Jobs, pace: Pace, queue: str, explanation_id: str) -> None:
     """Enqueue an explanation that was deleted or cancelled while it ran here, and asked for again meanwhile.
 
     Its new job has the id of the old one, and RQ deletes by id what has ended.
     """
-    if store.status_of(explanation_id) is Status.QUEUED:
-        jobs.enqueue_explanation(queue, explanation_id, again=False)
+    if store.status_of(explanation_id) is not Status.QUEUED:
+        return
+    with suppress(ValidationError):  # because a front end that can read it requeues it, as every orphan
+        record = store.read(explanation_id)
+        if record is not None:
+            tags = scheduling_tags_of(record, pace.seconds_per_mask())
+            jobs.enqueue_explanation(queue, explanation_id, again=False, turn=tags)

@@ -33,7 +33,6 @@ RETRIES = 2  # after the first attempt
 _FAILED_KEPT_SECONDS = 600
 _LOOKED_AT = 100  # jobs at most, of which few can be calls for assistance
 _CALL_KEPT_SECONDS = 60  # longer than one is waited for and runs
-_SOMEBODYS_TURN = Turn("public")
 _CALLS: Any = JSONSerializer  # because RQ has not typed it
 _STAYS, _LEFT_OVER = -1, -2  # in the place of how many jobs stand before one
 
@@ -56,6 +55,10 @@ local function enqueue(queue, job, again)
     local present = tonumber(redis.call('HGET', key, 'lane'))
     if present and present <= lane then return STAYS end
     if redis.call('LREM', queue, -1, id) == 0 then return STAYS end
+    local record = 'rise:explanation:' .. id
+    if lane == 1 and redis.call('HEXISTS', record, 'status') == 1 then
+      redis.call('HSET', record, 'priority', '"interactive"')  -- which a job in the place of this one would have, too
+    end
   end
   return take_place(queue, id, lane, job[3], job[4], job[5], job[6])
 end
@@ -135,9 +138,7 @@ class Jobs:
         self._ask = redis.register_script(_ASK)
         self._forms: dict[str, JsonObject] = {}
 
-    def enqueue_explanation(
-        self, queue_name: str, explanation_id: str, *, again: bool, turn: Turn = _SOMEBODYS_TURN
-    ) -> int | None:
+    def enqueue_explanation(self, queue_name: str, explanation_id: str, *, again: bool, turn: Turn) -> int | None:
         """Put an explanation on a queue where its turn is, once however often it is called.
 
         One that waits already moves only to a better lane. One that comes back from a lost worker goes to the front:

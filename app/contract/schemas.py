@@ -23,6 +23,7 @@ Box = tuple[float, float, float, float]
 BoxList = Annotated[Box, Strict(False)]  # because JSON has no tuples; its numbers stay strict
 Metric = Literal["deletion", "insertion", "pointing-game", "energy-in-box", "average-drop", "randomised-model"]
 Task = Literal["classification", "detection"]
+Priority = Literal["interactive", "batch"]
 Label = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -88,7 +89,7 @@ class Question(RequestModel):
         description="What to explain: `top:N`, or a list of labels or boxes. "
         "Default: the top class (classifier), all detections (detector).",
     )
-    priority: Literal["interactive", "batch"] = Field(
+    priority: Priority = Field(
         "interactive", description="`batch` waits until nothing interactive does; it changes nothing about the result."
     )
 
@@ -237,6 +238,7 @@ class Record(StoredModel):
 
     id: str
     tenant: str = Field("public", description="Whose it is.")
+    priority: Priority = Field("interactive", description="The best one that it was asked for with while it waited.")
     request: Request
     image: ImageInfo
     status: StoredStatus

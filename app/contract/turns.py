@@ -15,9 +15,10 @@ leaving worker) has had its turn and stays there.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-Priority = Literal["interactive", "batch"]
+from app.contract.pace import SecondsPerMask, masks_of, work_of
+from app.contract.schemas import Priority, Record, Request
+
 _LANES: dict[Priority, int] = {"interactive": 1, "batch": 2}
 
 # Puts a job that has a hash into the queue where its turn is, and returns how many stand before it. Looks from the end
@@ -87,3 +88,14 @@ class Turn:
     def arguments(self) -> list[str]:
         """Return what `take_place` wants to know of it, in its order."""
         return [str(_LANES[self.priority]), self.tenant, str(self.seconds), self.work, str(self.masks)]
+
+
+def scheduling_tags(request: Request, *, tenant: str, priority: Priority, pace: SecondsPerMask) -> Turn:
+    """Return what decides where the explanation of a request waits."""
+    work, masks = work_of(request), masks_of(request)
+    return Turn(tenant=tenant, priority=priority, seconds=pace.of(work) * masks, work=work, masks=masks)
+
+
+def scheduling_tags_of(record: Record, pace: SecondsPerMask) -> Turn:
+    """Return what decides where an explanation waits that is stored."""
+    return scheduling_tags(record.request, tenant=record.tenant, priority=record.priority, pace=pace)

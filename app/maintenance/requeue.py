@@ -18,11 +18,12 @@ from app.catalogue import CatalogueReader
 from app.contract.errors import RiseError
 from app.contract.leases import Leases
 from app.contract.names import DUE, record_key
+from app.contract.pace import Pace
 from app.contract.queue import Jobs, is_job
 from app.contract.schemas import Status
 from app.contract.settings import Settings
 from app.contract.store import Store
-from app.contract.turns import Turn
+from app.contract.turns import scheduling_tags_of
 from app.maintenance.periodic import PeriodicTask, exclusive
 
 logger = logging.getLogger(__name__)
@@ -87,12 +88,14 @@ class OrphanRequeuer:
         scanner: finds them.
         store: where explanations are.
         jobs: the queues.
+        pace: what explanations cost.
         catalogue: which queue serves a model.
     """
 
     scanner: OrphanScanner
     store: Store
     jobs: Jobs
+    pace: Pace
     catalogue: CatalogueReader
 
     def task(self, leases: Leases, settings: Settings) -> PeriodicTask:
@@ -108,13 +111,13 @@ class OrphanRequeuer:
         self.store.renew(list(self.scanner.long_waiting()))
 
     def requeue_orphans(self, *, silent_seconds: float) -> None:
-        """Enqueue every orphan whose model a live worker serves."""
-        catalogue = self.catalogue.now()
+        """Enqueue every orphan whose model a live worker serves, in its lane and with its cost."""
+        catalogue, pace = self.catalogue.now(), self.pace.seconds_per_mask()
         for explanation_id in self.scanner.orphaned(silent_seconds=silent_seconds):
             record = self.store.read(explanation_id)
             if record is None or record.status.ended:
                 continue
             with suppress(RiseError):  # because it can wait until a worker serves its model again
                 queue = catalogue.queue_of(record.request.model.id)
-                self.jobs.enqueue_explanation(queue, explanation_id, again=False, turn=Turn(record.tenant))
+                self.jobs.enqueue_explanation(queue, explanation_id, again=False, turn=scheduling_tags_of(record, pace))
                 logger.warning("explanation %s had no job; it has a new one", explanation_id)

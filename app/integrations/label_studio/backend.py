@@ -9,8 +9,7 @@ from app.caller import Caller
 from app.contract.errors import RiseError, wrong_field
 from app.contract.keys import Limits
 from app.contract.promises import Promise, Promises
-from app.contract.schemas import JsonObject, Record, Request, StoredModel
-from app.contract.turns import Priority
+from app.contract.schemas import JsonObject, Priority, Record, Request, StoredModel
 from app.dependencies import Services
 from app.integrations.label_studio.images import TaskImages
 from app.integrations.label_studio.studio import Studio

@@ -1,0 +1,113 @@
+"""Explanations that lost their job come back as they were accepted: on a real Valkey."""
+
+from redis import Redis
+
+from app.catalogue import CatalogueReader
+from app.contract.backlog import Backlogs
+from app.contract.pace import PACE, Pace, work_of
+from app.contract.queue import Jobs, open_queue
+from app.contract.schemas import Announcement, ModelCard, Priority, Record, Request
+from app.contract.store import Store
+from app.contract.turns import scheduling_tags_of
+from app.maintenance.requeue import OrphanRequeuer, OrphanScanner
+from tests.test_store import a_record
+from workers.main import _enqueue_if_waiting
+
+KEEP = 3600
+MASKS = 700
+
+
+def a_request() -> Request:
+    return a_record().request.model_copy(update={"parameters": {"masks": MASKS}})
+
+
+class House:
+    """Store, queue and requeuer on a real server."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.store, self.jobs = Store(redis, keep_seconds=KEEP), Jobs(redis, timeout_seconds=60)
+        self.pace = Pace(redis)
+        self.served = True
+        scanner = OrphanScanner(redis, keep_seconds=KEEP)
+        self.requeuer = OrphanRequeuer(scanner, self.store, self.jobs, self.pace, CatalogueReader(self.announcements))
+
+    def announcements(self) -> list[Announcement]:
+        cards = [ModelCard(id="m", task="classification", digest="d", state="ready")] if self.served else []
+        return [Announcement(worker="w", queue="q", version="0", device="cpu", models=cards, methods=[], fills=[])]
+
+    def accept(self, name: str, tenant: str = "anna", priority: Priority = "interactive") -> Record:
+        record = a_record(name).model_copy(update={"tenant": tenant, "priority": priority, "request": a_request()})
+        assert self.store.create(record)
+        self.enqueue(record)
+        return record
+
+    def enqueue(self, record: Record) -> None:
+        tags = scheduling_tags_of(record, self.pace.seconds_per_mask())
+        self.jobs.enqueue_explanation("q", record.id, again=False, turn=tags)
+
+    def lose_jobs(self) -> None:
+        """Do what a failover to a replica does that had heard of the explanations, and of nothing after them."""
+        self.redis.delete("rq:queue:q", *(f"rq:job:{name}" for name in self.waiting()))
+
+    def waiting(self) -> list[str]:
+        return open_queue(self.redis, "q").get_job_ids()
+
+    def tags(self, name: str) -> list[bytes | None]:
+        return self.redis.hmget(f"rq:job:{name}", "lane", "tenant", "work", "masks", "finish")  # type: ignore[return-value]
+
+
+def test_a_batch_job_that_lost_its_queue_entry_comes_back_in_the_batch_lane_with_its_cost(redis: Redis) -> None:
+    house = House(redis)
+    work = work_of(a_request())
+    redis.hset(PACE, mapping={f"{work} seconds": 2, f"{work} masks": 100})
+    _, now = house.accept("batch", priority="batch"), house.accept("now", tenant="ben")
+    before = {name: house.tags(name) for name in ("batch", "now")}
+    backlog = Backlogs(redis, house.pace).read("q")
+    assert (len(backlog), backlog.seconds) == (2, 2 * MASKS * 0.02)
+    house.lose_jobs()
+    house.requeuer.requeue_orphans(silent_seconds=0)
+    assert house.waiting() == ["now", "batch"]
+    assert {name: house.tags(name) for name in ("batch", "now")} == before
+    assert before["batch"] == [b"2", b"anna", work.encode(), b"700", b"14"]
+    backlog = Backlogs(redis, house.pace).read("q")
+    assert (len(backlog), backlog.seconds) == (2, 2 * MASKS * 0.02)
+    assert now.priority == "interactive"
+
+
+def test_what_was_asked_for_interactively_while_it_waited_as_batch_comes_back_interactively(redis: Redis) -> None:
+    house = House(redis)
+    record = house.accept("one", priority="batch")
+    house.enqueue(record.model_copy(update={"priority": "interactive"}))
+    house.lose_jobs()
+    house.requeuer.requeue_orphans(silent_seconds=0)
+    assert house.tags("one")[0] == b"1"
+    stored = house.store.read("one")
+    assert stored is not None
+    assert stored.priority == "interactive"
+
+
+def test_a_job_that_is_moved_writes_nothing_of_an_explanation_that_is_gone(redis: Redis) -> None:
+    house = House(redis)
+    record = house.accept("one", priority="batch")
+    redis.delete("rise:explanation:one")
+    house.enqueue(record.model_copy(update={"priority": "interactive"}))
+    assert not redis.exists("rise:explanation:one")
+
+
+def test_what_was_asked_for_again_while_its_worker_ended_it_waits_as_it_was_accepted(redis: Redis) -> None:
+    house = House(redis)
+    house.accept("one", priority="batch")
+    before = house.tags("one")
+    house.lose_jobs()
+    _enqueue_if_waiting(house.store, house.jobs, house.pace, "q", "one")
+    assert house.tags("one") == before
+
+
+def test_a_record_of_an_earlier_version_is_interactive(redis: Redis) -> None:
+    house = House(redis)
+    house.accept("one")
+    redis.hdel("rise:explanation:one", "priority")
+    record = house.store.read("one")
+    assert record is not None
+    assert record.priority == "interactive"
