@@ -1,14 +1,22 @@
 """Models are loaded, kept while memory lasts, replaced on request; one that fails stands in nobody's way."""
 
 import importlib
+import os
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from app.contract.errors import RiseError
+from app.contract.schemas import ModelCard
+from tests.loaders.loopback import Reply, loopback
 from workers.blackbox import CPU
 from workers.collection import Collection
 
@@ -169,6 +177,139 @@ def test_a_failure_that_cannot_be_described_does_not_end_the_tries(
         time.sleep(0.01)
     stopping.set()
     trying.join()
+
+
+SLOW = """
+import threading
+from workers.demo.shapes import load as load_shapes
+
+begun, go_on, loads = threading.Event(), threading.Event(), []
+
+def load(*arguments, **options):
+    loads.append(threading.current_thread())
+    begun.set()
+    assert go_on.wait(60)
+    return load_shapes(*arguments, **options)
+"""
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module whose model begins to load when it is asked to, and goes on when the test says so."""
+    name = f"slow_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    module = importlib.import_module(name)
+    yield module
+    module.go_on.set()
+
+
+def slow_entry(slow: Any, more: str = "preload = false") -> str:
+    return f'[slow]\nloader = "python"\nsource = "{slow.__name__}:load"\n{more}\n'
+
+
+def begin(function: Callable[..., object], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=function, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_model_that_takes_long_to_load_holds_up_no_other(tmp_path: Path, slow: Any) -> None:
+    models = collection(tmp_path, SHAPES.format("here", ""), SHAPES.format("lazy", "preload = false"), slow_entry(slow))
+    here = models._load("here").result()
+    waiting = begin(models.get, "slow")
+    assert slow.begun.wait(30)
+    assert models.get("here") is here
+    assert models.get("lazy").task == "classification"
+    assert [card.state for card in models.cards()] == ["ready", "ready", "loading"]
+    slow.go_on.set()
+    waiting.join(30)
+    assert models.cards()[2].state == "ready"
+
+
+def test_a_model_that_fails_slowly_is_tried_again_without_holding_up_others(tmp_path: Path, slow: Any) -> None:
+    models = collection(tmp_path, SHAPES.format("here", ""), slow_entry(slow))
+    models._load("here").result()
+    models._cards["slow"] = ModelCard(id="slow", state="failed", reason="it was away")
+    stopping = threading.Event()
+    trying = begin(lambda: models.keep_trying(stopping, first_pause_seconds=0.01))
+    assert slow.begun.wait(30)
+    assert models.get("here").id == "here"
+    stopping.set()
+    trying.join(30)
+    assert not trying.is_alive()
+
+
+def test_whoever_asks_for_a_model_that_loads_waits_for_the_one_load(tmp_path: Path, slow: Any) -> None:
+    models = collection(tmp_path, slow_entry(slow))
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(models.get, "slow") for _ in range(3)]
+        assert slow.begun.wait(30)
+        slow.go_on.set()
+        assert len({id(one.result()) for one in asked}) == 1
+    assert len(slow.loads) == 1
+
+
+def test_the_time_limit_of_a_job_ends_its_wait_and_not_the_load(tmp_path: Path, slow: Any) -> None:
+    models = collection(tmp_path, slow_entry(slow))
+    with pytest.raises(JobTimeoutException), UnixSignalDeathPenalty(1, JobTimeoutException):  # type: ignore[no-untyped-call]
+        models.get("slow")
+    assert models.cards()[0].state == "loading"
+    slow.go_on.set()
+    assert models.get("slow").id == "slow"
+    assert len(slow.loads) == 1
+
+
+def test_a_reload_while_a_model_loads_ends_with_what_the_file_says_last(tmp_path: Path, slow: Any) -> None:
+    models = collection(tmp_path, slow_entry(slow))
+    waiting = begin(models.get, "slow")
+    assert slow.begun.wait(30)
+    (tmp_path / "models.toml").write_text(slow_entry(slow, "limits.batch = 7"))
+    reloading = begin(models.reload)
+    while models._entries["slow"].limits.batch != 7:
+        time.sleep(0.01)
+    slow.go_on.set()
+    waiting.join(30)
+    reloading.join(30)
+    assert models.get("slow").batch == 7
+    assert len(slow.loads) == 2
+
+
+def test_weights_that_take_long_to_hash_hold_up_no_model(tmp_path: Path) -> None:
+    models = collection(tmp_path, SHAPES.format("large", ""), SHAPES.format("here", ""))
+    models.load_all()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # because reading it goes on until somebody writes
+    large = models.get("large")
+    models._loaded["large"] = replace(large, black_box=replace(large.black_box, files=(pipe,)))
+    reloading = begin(models.reload)
+    with pipe.open("wb"):  # once the reload reads
+        assert models.get("here").id == "here"
+        assert reloading.is_alive()
+    reloading.join(30)
+    assert [card.state for card in models.cards()] == ["ready", "ready"]
+
+
+def test_a_server_that_never_answers_does_not_hold_up_the_start(tmp_path: Path) -> None:
+    with loopback(lambda _: Reply(never=True)) as server:
+        remote = f'[remote]\nloader = "open-inference"\nsource = "{server.url}/v2/models/remote"\n'
+        models = collection(tmp_path, remote, SHAPES.format("here", ""))
+        begun = models.load_local()
+        assert [card.state for card in models.cards()] == ["loading", "ready"]
+    assert begun[0].result(30) is None
+    assert models.cards()[0].state == "failed"
+
+
+def test_code_of_a_model_that_ends_the_process_is_a_model_that_does_not_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ends_all.py").write_text("import sys\ndef load(): sys.exit('no such file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    models = collection(tmp_path, '[ends]\nloader = "python"\nsource = "ends_all:load"\n')
+    models.load_all()
+    assert (models.cards()[0].state, models.cards()[0].reason) == ("failed", "no such file")
 
 
 def test_a_models_file_with_errors_changes_nothing(tmp_path: Path) -> None:

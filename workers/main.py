@@ -66,7 +66,7 @@ def run_worker(settings: Settings) -> None:
     )
     pulse.start()
     signal.signal(signal.SIGHUP, lambda *_: Thread(target=models.reload, name="reload", daemon=True).start())
-    models.load_all()
+    models.load_local()
     Thread(target=models.keep_trying, args=[stopping], name="keep-trying", daemon=True).start()
     try:
         worker.work(logging_level="WARNING")

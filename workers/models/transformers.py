@@ -10,6 +10,7 @@ source = "google/vit-base-patch16-224"
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from workers.loading.modules import Forward, in_place
 from workers.loading.outputs import DetectorLayout, class_scores, detections
 
 _HEADS: dict[str, Task] = {"ForImageClassification": "classification", "ForObjectDetection": "detection"}
+_LOADING = Lock()  # because transformers replaces functions of torch while it loads: two at once restore the wrong ones
 _EXCLUSIVE = {"detr", "yolos", "table-transformer"}  # model types whose classes exclude each other, "no object" last
 
 
@@ -80,15 +82,16 @@ def _model(task: Task, source: Source, config: Any) -> nn.Module:
 
     kind = AutoModelForImageClassification if task == "classification" else AutoModelForObjectDetection
     try:
-        model, report = kind.from_pretrained(
-            source.folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with _LOADING:
+            model, report = kind.from_pretrained(
+                source.folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as cause:
         raise ValueError(f"{source.folder}: {first_line(cause)}") from cause
     _check_complete(report, source)
