@@ -267,13 +267,16 @@ def test_a_batch_and_its_members_come_back_as_they_were_stored(redis: Redis) -> 
 
 def test_a_leased_batch_is_nobody_else_s_until_the_lease_is_over(redis: Redis) -> None:
     batches = some_batches(redis)
-    assert batches.lease(5, seconds=60) == ["b"]
+    (lease,) = batches.lease(5, seconds=60)
+    assert lease.id == "b"
     assert batches.lease(5, seconds=60) == []
-    batches.release("b", seconds=0)
-    assert batches.lease(5, seconds=0) == ["b"]
-    assert batches.lease(5, seconds=60) == ["b"]
+    batches.release(lease, seconds=0)
+    (late,) = batches.lease(5, seconds=0)
+    (lease,) = batches.lease(5, seconds=60)
+    batches.release(late, seconds=0)
+    assert batches.lease(5, seconds=60) == []
     batches.close("b")
-    batches.release("b", seconds=0)
+    batches.release(lease, seconds=0)
     assert batches.lease(5, seconds=60) == []
 
 
@@ -299,9 +302,9 @@ def test_members_count_as_under_way_until_their_explanations_have_ended(redis: R
         batches.settle("b", member.model_copy(update={"explanation": name}))
     for name in ("one", "two"):
         store.create(a_record(name))
-    assert batches.under_way("b") == 2
+    assert batches.remove_ended("b") == 2
     store.cancel("one")
-    assert batches.under_way("b") == 1
+    assert batches.remove_ended("b") == 1
     assert batches.statuses(batches.members("b", range(3))) == [Status.CANCELLED, Status.QUEUED, None]
 
 

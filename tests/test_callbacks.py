@@ -22,7 +22,7 @@ def ask(redis: Redis, url: str = URL) -> None:
 
 
 def due(redis: Redis) -> list[Delivery]:
-    return Outbox(redis).lease(100, seconds=60)
+    return [attempt.delivery for attempt in Outbox(redis).lease(100, seconds=60)]
 
 
 def succeed(store: Store) -> None:
@@ -139,26 +139,26 @@ def test_a_leased_delivery_is_nobody_else_s_until_the_lease_is_over(redis: Redis
     outbox = a_due_delivery(redis)
     assert len(outbox.lease(10, seconds=60)) == 1
     assert outbox.lease(10, seconds=60) == []
-    assert outbox.waiting() == 1
+    assert len(outbox) == 1
 
 
 def test_a_delivery_whose_deliverer_died_is_tried_by_another_under_the_same_id(redis: Redis) -> None:
     outbox = a_due_delivery(redis)
     (first,) = outbox.lease(10, seconds=0)
     (second,) = outbox.lease(10, seconds=60)
-    assert (first.id, first.attempts) == (second.id, 1)
-    assert second.attempts == 2
-    assert not outbox.give_up(first, "late")
+    assert (first.delivery.id, first.delivery.attempts) == (second.delivery.id, 1)
+    assert second.delivery.attempts == 2
+    assert not outbox.dead_letter(first, "late")
     assert outbox.delivered(second, "200 OK")
-    assert outbox.waiting() == 0
+    assert len(outbox) == 0
     (kept,) = Callbacks(redis, keep_seconds=600).of("one")
     assert (kept.state, kept.attempts, kept.answer) == ("delivered", 2, "200 OK")
 
 
 def test_a_delivery_that_failed_is_due_again_after_its_pause(redis: Redis) -> None:
     outbox = a_due_delivery(redis)
-    (delivery,) = outbox.lease(10, seconds=60)
-    assert outbox.retry(delivery, "503", seconds=3600)
+    (attempt,) = outbox.lease(10, seconds=60)
+    assert outbox.retry(attempt, "503", seconds=3600)
     assert outbox.lease(10, seconds=60) == []
     ((_, score),) = redis.zscan_iter("rise:outbox")
     assert float(score) == pytest.approx(float(redis.time()[0]) + 3600, abs=60)
@@ -167,17 +167,17 @@ def test_a_delivery_that_failed_is_due_again_after_its_pause(redis: Redis) -> No
 
 def test_a_postponed_delivery_was_not_tried(redis: Redis) -> None:
     outbox = a_due_delivery(redis)
-    (delivery,) = outbox.lease(10, seconds=60)
-    assert outbox.postpone(delivery, seconds=0)
+    (attempt,) = outbox.lease(10, seconds=60)
+    assert outbox.postpone(attempt, seconds=0)
     (again,) = outbox.lease(10, seconds=60)
-    assert (again.attempts, again.state, again.answer) == (1, "due", None)
+    assert (again.delivery.attempts, again.delivery.state, again.delivery.answer) == (1, "due", None)
 
 
 def test_a_delivery_of_a_deleted_explanation_leaves_the_outbox(redis: Redis) -> None:
     outbox = a_due_delivery(redis)
     Expiry(redis).delete("one")
     assert outbox.lease(10, seconds=60) == []
-    assert outbox.waiting() == 0
+    assert len(outbox) == 0
 
 
 def test_callbacks_live_as_long_as_they_are_tried_and_then_go(redis: Redis) -> None:

@@ -121,7 +121,7 @@ def test_a_receiver_that_never_accepts_is_given_up_and_that_is_recorded(redis: R
     assert delivery.state == "given-up"
     assert delivery.attempts == len(server.asked) > 1
     assert delivery.answer == "500 Internal Server Error"
-    assert Outbox(redis).waiting() == 0
+    assert len(Outbox(redis)) == 0
 
 
 def test_an_address_that_is_not_allowed_any_more_is_never_asked(redis: Redis) -> None:

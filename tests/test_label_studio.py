@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from redis import Redis
 
-from app.contract.promises import Promises
+from app.contract.delayed_tasks import DelayedTasks
 from app.contract.settings import Settings
 from app.main import create_app
 from tests.a_label_studio import PLAIN, WITH_OVERLAY, FakeStudio, fake_studio
@@ -268,7 +268,7 @@ def test_the_overlay_is_put_into_the_field_of_the_second_image_and_nothing_else_
     assert len(hurried.studio.predictions_of(41)) == 1
 
 
-def test_what_a_front_end_promised_before_it_died_is_kept_by_the_next(hurried: World) -> None:
+def test_what_a_front_end_put_off_before_it_died_is_sent_by_the_next(hurried: World) -> None:
     hurried.studio.up.clear()
     assert hurried.predict(50, "/data/upload/1/clever-hans.jpg", model="/clever-hans").status_code == 503
     (front_end,) = [pid for pid, command in hurried.service.children().items() if "uvicorn" in command]
@@ -277,14 +277,14 @@ def test_what_a_front_end_promised_before_it_died_is_kept_by_the_next(hurried: W
     assert hurried.studio.predictions_of(50)[0]["model_version"].startswith("clever-hans-")
 
 
-def test_when_every_task_has_its_prediction_or_is_gone_nothing_is_owed_any_more(hurried: World) -> None:
+def test_when_every_task_has_its_prediction_or_is_gone_nothing_is_put_off_any_more(hurried: World) -> None:
     hurried.studio.gone.add(60)
     for task in (60, 61):
         assert hurried.predict(task, "/data/upload/1/star.jpg", WITH_OVERLAY, "/clever-hans").status_code in {200, 503}
     hurried.studio.wait_for(lambda: "overlay" in hurried.studio.data.get(61, {}))
     with Redis.from_url((hurried.service.data / "redis.url").read_text()) as redis:
         deadline = time.monotonic() + 60
-        while Promises(redis, "label-studio").owed():
+        while len(DelayedTasks(redis, "label-studio")):
             assert time.monotonic() < deadline
             time.sleep(0.1)
     assert not [one for one in hurried.studio.stored if one["task"] == 60]

@@ -16,6 +16,7 @@ from app.catalogue import Catalogue, complete_parameters
 from app.contract.announcements import announce, announcements
 from app.contract.batches import Batch, Batches, Member
 from app.contract.callbacks import Callbacks, Delivery
+from app.contract.delayed_tasks import DelayedTask, DelayedTasks
 from app.contract.errors import RiseError
 from app.contract.idempotency import IdempotencyKeys
 from app.contract.keys import ApiKey, Keys, Limits
@@ -23,7 +24,6 @@ from app.contract.listing import Listing
 from app.contract.losses import Losses
 from app.contract.names import record_key
 from app.contract.outbox import Outbox
-from app.contract.promises import Promise, Promises
 from app.contract.schemas import (
     Announcement,
     CanvasInfo,
@@ -139,7 +139,7 @@ VALUES: list[StoredModel] = [
     KEY,
     ERRAND,
     DELIVERY,
-    Promise(id="p", content={"task": 1}, made_at=NOW),
+    DelayedTask(id="p", content={"task": 1}, made_at=NOW),
     Upload(id="u", tenant="t", image=IMAGE, size=1, created_at=NOW, expires_at=NOW),
     Prediction(label=1, name="cat", score=0.5),
     MetricResult(value=0.5, protocol={"steps": 64}),
@@ -205,14 +205,14 @@ def test_every_kind_of_value_that_both_processes_read_is_among_those_tried() -> 
 def test_everything_in_redis_is_read_as_before_with_fields_added(redis: Redis) -> None:
     store, batches = Store(redis, keep_seconds=600), Batches(redis, keep_seconds=600)
     callbacks = Callbacks(redis, keep_seconds=600)
-    uploads, promises, shards = UploadRegister(redis, keep_seconds=600), Promises(redis, "p"), Shards(redis)
+    uploads, tasks, shards = UploadRegister(redis, keep_seconds=600), DelayedTasks(redis, "p"), Shards(redis)
     losses = Losses(redis, StartedJobRegistry("q", connection=redis))
     store.create(RECORD)
     announce(redis, ANNOUNCEMENT, seconds=600)
     callbacks.register(RECORD.id, "http://receiver.test")
     batches.create(BATCH, [MEMBER])
     uploads.keep(Upload(id="u", tenant="t", image=IMAGE, size=1, created_at=NOW, expires_at=NOW))
-    promises.make(Promise(id="p", content=ERRAND.model_dump(mode="json")), seconds=0)
+    tasks.schedule(DelayedTask(id="p", content=ERRAND.model_dump(mode="json")), seconds=0)
     secret = Keys(redis).add(KEY)
     shards.deliver(RECORD.id, DeliveredShard(Shard(0, 1), "blob", [[1.0]], "w"))
     IdempotencyKeys(redis).settle("t", "key", "payload", RECORD.id)
@@ -240,9 +240,9 @@ def test_everything_in_redis_is_read_as_before_with_fields_added(redis: Redis) -
     assert before[0] == RECORD
     assert extend_all(redis) == 16
     assert read() == before
-    assert [delivery.attempts for delivery in Outbox(redis).lease(1, seconds=1)] == [1]
-    (promise,) = promises.lease(1, seconds=1)
-    assert Errand.model_validate(promise.content) == ERRAND
+    assert [attempt.delivery.attempts for attempt in Outbox(redis).lease(1, seconds=1)] == [1]
+    (leased,) = tasks.lease(1, seconds=1)
+    assert Errand.model_validate(leased.task.content) == ERRAND
     assert batches.delete(BATCH.id) == [MEMBER]
 
 
@@ -330,7 +330,7 @@ def test_a_delivery_that_cannot_be_read_holds_up_no_other(redis: Redis, tell: st
         if b"newer" in text:
             redis.hset(key, name, json.dumps({**json.loads(text), tell: "paused"}))
     assert [delivery.url for delivery in callbacks.of(RECORD.id)] == ["http://older.test"]
-    assert [delivery.url for delivery in Outbox(redis).lease(9, seconds=1)] == ["http://older.test"]
+    assert [attempt.delivery.url for attempt in Outbox(redis).lease(9, seconds=1)] == ["http://older.test"]
 
 
 def test_a_key_keeps_those_of_its_scopes_that_are_known(redis: Redis) -> None:

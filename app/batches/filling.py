@@ -21,6 +21,7 @@ from app.caller import Caller
 from app.contract.batches import Batch, Member
 from app.contract.blobs import archive_blob, batch_folder
 from app.contract.errors import RiseError
+from app.contract.leased_queue import Lease
 from app.contract.logs import belonging, names_in
 from app.contract.schemas import Failure
 from app.contract.tracing import span
@@ -61,25 +62,26 @@ class Filler:
             "submit_batches",
             partial(self.services.batches.lease, seconds=seconds),
             self._tend,
-            describe=lambda batch_id: f"batch {batch_id}",
+            describe=lambda lease: f"batch {lease.id}",
             concurrency=_BATCHES,
             interval_seconds=_LOOK_SECONDS,
         )
 
-    async def _tend(self, batch_id: str) -> None:
+    async def _tend(self, lease: Lease) -> None:
         """Take one look at a batch, and say when to look again."""
+        batch_id = lease.id
         pause = await self._advance(batch_id)
         if pause is None:
             await run_in_threadpool(self._finish, batch_id)
         else:
             await run_in_threadpool(self._renew_at_times, batch_id)
-            await run_in_threadpool(self.services.batches.release, batch_id, seconds=max(pause, _LOOK_SECONDS))
+            await run_in_threadpool(self.services.batches.release, lease, seconds=max(pause, _LOOK_SECONDS))
 
     async def _advance(self, batch_id: str) -> float | None:
         """Submit what there is room for; return seconds to wait until the next look, None where all have ended."""
         batches = self.services.batches
         batch = await run_in_threadpool(batches.read, batch_id)
-        under_way = await run_in_threadpool(batches.under_way, batch_id)
+        under_way = await run_in_threadpool(batches.remove_ended, batch_id)
         members = await run_in_threadpool(batches.waiting, batch_id, min(WINDOW - under_way, _AT_ONCE))
         if batch is None or (not members and not under_way):
             return None

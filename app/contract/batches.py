@@ -1,8 +1,8 @@
 """Batches in Redis: many images, one question, one resource.
 
 A batch is a value, its members are a hash, and two lists say what is left to do: members that *wait* to be submitted,
-and members that are *under way*, with their explanations. A batch that is open stands in one sorted set, from which
-front ends lease it: one that dies is followed by another, which goes on with what still waits.
+and members that are *under way*, with their explanations. An open batch stands in a queue, from which front ends
+lease it: one that dies is followed by another, which goes on with what still waits.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,27 +13,12 @@ from pydantic import Field, TypeAdapter
 from redis import Redis
 
 from app.contract.keys import Limits
+from app.contract.leased_queue import Lease, LeasedQueue
 from app.contract.names import record_key
 from app.contract.schemas import Failure, Request, Status, StoredModel, StoredStatus
 
 _OPEN = "rise:batches"
 _STATUS: TypeAdapter[Status] = TypeAdapter(StoredStatus)
-
-# ARGV: how many, seconds of the lease, prefix of the keys of batches.
-_LEASE = """
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1000000
-local leased = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
-  if redis.call('EXISTS', ARGV[3] .. id) == 1 then
-    redis.call('ZADD', KEYS[1], now + ARGV[2], id)
-    table.insert(leased, id)
-  else
-    redis.call('ZREM', KEYS[1], id)
-  end
-end
-return leased
-"""
 
 # KEYS: members, waiting, under way. ARGV: index, member, its explanation or ''.
 _SETTLE = """
@@ -93,7 +78,7 @@ class Batches:
     def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
         self._redis = redis
         self._keep_seconds = keep_seconds
-        self._lease = redis.register_script(_LEASE)
+        self._open = LeasedQueue(redis, _OPEN)
         self._settle = redis.register_script(_SETTLE)
 
     def create(self, batch: Batch, members: Sequence[Member]) -> None:
@@ -105,7 +90,7 @@ class Batches:
             pipeline.hset(_members(batch.id), mapping=texts)
             if waiting:
                 pipeline.rpush(_waiting(batch.id), *waiting)
-            pipeline.zadd(_OPEN, {batch.id: 0})
+            self._open.put(batch.id, pipeline=pipeline)
             self._expire(pipeline, batch.id)
             pipeline.execute()
 
@@ -132,23 +117,29 @@ class Batches:
                 pipeline.hget(record_key(member.explanation or ""), "status")
             return [None if found is None else _STATUS.validate_json(found) for found in pipeline.execute()]
 
-    def lease(self, count: int, *, seconds: float) -> list[str]:
-        """Return the ids of open batches that are due; nobody else gets them until `seconds` have passed."""
-        found: Any = self._lease(keys=[_OPEN], args=[count, seconds, batch_key("")])
-        return [batch_id.decode() for batch_id in found]
+    def lease(self, count: int, *, seconds: float) -> list[Lease]:
+        """Return open batches that are due; nobody else gets them until `seconds` have passed."""
+        leases = self._open.lease(count, seconds=seconds)
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for lease in leases:
+                pipeline.exists(batch_key(lease.id))
+            found = pipeline.execute()
+        for lease, there in zip(leases, found, strict=True):
+            if not there:
+                self._open.ack(lease)
+        return [lease for lease, there in zip(leases, found, strict=True) if there]
 
-    def release(self, batch_id: str, *, seconds: float) -> None:
+    def release(self, lease: Lease, *, seconds: float) -> None:
         """Make a leased batch due again after a pause, and put off its expiry."""
-        now: Any = self._redis.time()
-        with self._redis.pipeline() as pipeline:
-            pipeline.zadd(_OPEN, {batch_id: now[0] + now[1] / 1e6 + seconds}, xx=True)
-            self._expire(pipeline, batch_id)
-            pipeline.execute()
+        if self._open.nack(lease, seconds=seconds):
+            with self._redis.pipeline() as pipeline:
+                self._expire(pipeline, lease.id)
+                pipeline.execute()
 
     def close(self, batch_id: str) -> None:
         """Record that nothing is left to do for a batch; from now on it expires."""
         with self._redis.pipeline() as pipeline:
-            pipeline.zrem(_OPEN, batch_id)
+            self._open.remove(batch_id, pipeline=pipeline)
             self._expire(pipeline, batch_id)
             pipeline.execute()
 
@@ -167,8 +158,8 @@ class Batches:
         keys = [_members(batch_id), _waiting(batch_id), _under_way(batch_id)]
         return bool(self._settle(keys=keys, args=arguments))
 
-    def under_way(self, batch_id: str) -> int:
-        """Return how many explanations of a batch have not ended, after crossing off those that have."""
+    def remove_ended(self, batch_id: str) -> int:
+        """Take explanations that have ended off the list of those under way; return how many are left there."""
         found: Any = self._redis.hkeys(_under_way(batch_id))
         members = self.members(batch_id, map(int, found))
         statuses = self.statuses(members)
@@ -193,7 +184,7 @@ class Batches:
         """
         with self._redis.pipeline() as pipeline:
             pipeline.hvals(_members(batch_id))
-            pipeline.zrem(_OPEN, batch_id)
+            self._open.remove(batch_id, pipeline=pipeline)
             pipeline.delete(batch_key(batch_id), _members(batch_id), _waiting(batch_id), _under_way(batch_id))
             found, *_ = pipeline.execute()
         return [Member.model_validate_json(text) for text in found]

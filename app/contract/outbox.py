@@ -5,89 +5,70 @@ runs out, and another one tries again: a receiver may get a message twice, with 
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import NamedTuple
 
 from redis import Redis
 
 from app.contract.callbacks import OUTBOX, Delivery, callbacks_key
+from app.contract.leased_queue import Lease, LeasedQueue
 from app.contract.schemas import read_all
 
-# ARGV: how many, seconds of the lease, prefix of the keys of callbacks.
-_LEASE = """
-local time = redis.call('TIME')
-local now = time[1] + time[2] / 1000000
-local leased = {}
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
-  local explanation, id = string.match(member, '^(.-)/(.+)$')
-  local text = redis.call('HGET', ARGV[3] .. explanation, id)
-  if text then
-    local delivery = cjson.decode(text)
-    delivery.attempts = delivery.attempts + 1
-    table.insert(leased, cjson.encode(delivery))
-    redis.call('HSET', ARGV[3] .. explanation, id, cjson.encode(delivery))
-    redis.call('ZADD', KEYS[1], now + ARGV[2], member)
-  else
-    redis.call('ZREM', KEYS[1], member)
-  end
-end
-return leased
-"""
+_LONGEST_ANSWER = 200
 
-# KEYS: outbox, callbacks. ARGV: member, id, attempts, delivery, seconds until the next attempt or ''.
-_SETTLE = """
-local text = redis.call('HGET', KEYS[2], ARGV[2])
-if not text or cjson.decode(text).attempts ~= tonumber(ARGV[3]) then return 0 end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
-if ARGV[5] == '' then
-  redis.call('ZREM', KEYS[1], ARGV[1])
-else
-  local time = redis.call('TIME')
-  redis.call('ZADD', KEYS[1], time[1] + time[2] / 1000000 + ARGV[5], ARGV[1])
-end
-return 1
-"""
+
+class Attempt(NamedTuple):
+    """A delivery that is leased for an attempt, which is counted in it already."""
+
+    lease: Lease
+    delivery: Delivery
 
 
 class Outbox:
     """Hands out deliveries that are due, and takes back what became of them."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._lease = redis.register_script(_LEASE)
-        self._settle = redis.register_script(_SETTLE)
+        self._queue = LeasedQueue(redis, OUTBOX, content=_place)
 
-    def lease(self, count: int, *, seconds: float) -> list[Delivery]:
-        """Return deliveries that are due, the oldest first; nobody else gets them until `seconds` have passed."""
-        found: Any = self._lease(keys=[OUTBOX], args=[count, seconds, callbacks_key("")])
-        return read_all(Delivery, found)
-
-    def waiting(self) -> int:
+    def __len__(self) -> int:
         """Return how many deliveries are due or will be tried again."""
-        return int(self._redis.zcard(OUTBOX))
+        return len(self._queue)
 
-    def delivered(self, delivery: Delivery, answer: str) -> bool:
-        """Record that the receiver has accepted a delivery; return False where its lease had run out."""
-        return self._write(delivery, "delivered", answer, None)
+    def lease(self, count: int, *, seconds: float) -> list[Attempt]:
+        """Return deliveries that are due, the oldest first; nobody else gets them until `seconds` have passed."""
+        leases = self._queue.lease(count, seconds=seconds)
+        attempts = [
+            Attempt(lease, delivery.model_copy(update={"attempts": delivery.attempts + 1}))
+            for lease in leases
+            for delivery in read_all(Delivery, [lease.content])
+        ]
+        return [attempt for attempt in attempts if self._queue.update(attempt.lease, _text(attempt.delivery))]
 
-    def give_up(self, delivery: Delivery, answer: str) -> bool:
+    def delivered(self, attempt: Attempt, answer: str) -> bool:
+        """Record that the receiver has accepted a delivery; return False where its lease was over."""
+        return self._queue.ack(attempt.lease, _text(_tried(attempt, "delivered", answer)))
+
+    def dead_letter(self, attempt: Attempt, answer: str) -> bool:
         """Record that a delivery is not tried again."""
-        return self._write(delivery, "given-up", answer, None)
+        return self._queue.ack(attempt.lease, _text(_tried(attempt, "given-up", answer)))
 
-    def retry(self, delivery: Delivery, answer: str, *, seconds: float) -> bool:
+    def retry(self, attempt: Attempt, answer: str, *, seconds: float) -> bool:
         """Record that an attempt failed, and try again after a pause."""
-        return self._write(delivery, "due", answer, seconds)
+        return self._queue.nack(attempt.lease, _text(_tried(attempt, "due", answer)), seconds=seconds)
 
-    def postpone(self, delivery: Delivery, *, seconds: float) -> bool:
-        """Give a leased delivery back untried: it is due again after a pause."""
-        untried = delivery.model_copy(update={"attempts": delivery.attempts - 1})
-        return self._settled(delivery, untried, seconds)
+    def postpone(self, attempt: Attempt, *, seconds: float) -> bool:
+        """Give a delivery back untried: it is due again after a pause."""
+        return self._queue.nack(attempt.lease, attempt.lease.content.decode(), seconds=seconds)
 
-    def _write(self, delivery: Delivery, state: str, answer: str, pause_seconds: float | None) -> bool:
-        changes = {"state": state, "answer": answer[:200], "tried_at": datetime.now(UTC)}
-        return self._settled(delivery, delivery.model_copy(update=changes), pause_seconds)
 
-    def _settled(self, leased: Delivery, after: Delivery, pause_seconds: float | None) -> bool:
-        member, keys = f"{leased.explanation}/{leased.id}", [OUTBOX, callbacks_key(leased.explanation)]
-        pause = "" if pause_seconds is None else pause_seconds
-        text = after.model_dump_json(exclude_none=True)
-        return bool(self._settle(keys=keys, args=[member, leased.id, leased.attempts, text, pause]))
+def _place(item: str) -> tuple[str, str]:
+    explanation_id, _, delivery_id = item.partition("/")
+    return callbacks_key(explanation_id), delivery_id
+
+
+def _tried(attempt: Attempt, state: str, answer: str) -> Delivery:
+    changes = {"state": state, "answer": answer[:_LONGEST_ANSWER], "tried_at": datetime.now(UTC)}
+    return attempt.delivery.model_copy(update=changes)
+
+
+def _text(delivery: Delivery) -> str:
+    return delivery.model_dump_json(exclude_none=True)

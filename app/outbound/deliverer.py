@@ -19,7 +19,7 @@ import httpx2
 from starlette.concurrency import run_in_threadpool
 
 from app.contract.callbacks import GIVE_UP_SECONDS, Delivery
-from app.contract.outbox import Outbox
+from app.contract.outbox import Attempt, Outbox
 from app.maintenance.periodic import PeriodicTask, consumer
 from app.outbound.guard import within
 from app.outbound.hosts import Refused
@@ -82,40 +82,41 @@ class Deliverer:
             "send_callbacks",
             partial(self.outbox.lease, seconds=3 * self.patience.answer),
             self._deliver_unless_busy,
-            describe=lambda delivery: delivery.id,  # and not by the address, which may carry a token
+            describe=lambda attempt: attempt.delivery.id,  # and not by the address, which may carry a token
             concurrency=_AT_ONCE,
             interval_seconds=_LOOK_SECONDS,
         )
 
-    async def _deliver_unless_busy(self, delivery: Delivery) -> None:
-        host = httpx2.URL(delivery.url).host
+    async def _deliver_unless_busy(self, attempt: Attempt) -> None:
+        host = httpx2.URL(attempt.delivery.url).host
         if self._under_way[host] >= _AT_ONCE_TO_A_HOST:
-            await run_in_threadpool(self.outbox.postpone, delivery, seconds=_BUSY_HOST_SECONDS)
+            await run_in_threadpool(self.outbox.postpone, attempt, seconds=_BUSY_HOST_SECONDS)
             return
         self._under_way[host] += 1
         try:
-            await self.deliver(delivery)
+            await self.deliver(attempt)
         finally:
             self._under_way[host] -= 1
             if not self._under_way[host]:
                 del self._under_way[host]
 
-    async def deliver(self, delivery: Delivery) -> None:
+    async def deliver(self, attempt: Attempt) -> None:
         """Make one attempt and record what became of it."""
-        settle = await self._attempt(delivery)
-        await run_in_threadpool(settle)
+        record = await self._outcome(attempt)
+        await run_in_threadpool(record)
 
-    async def _attempt(self, delivery: Delivery) -> Callable[[], bool]:
+    async def _outcome(self, attempt: Attempt) -> Callable[[], bool]:
+        """Return what records the outcome of an attempt, which is made."""
         try:
             async with within(self.patience.answer):
-                status, answer = await self._post(delivery)
+                status, answer = await self._post(attempt.delivery)
         except (Refused, httpx2.HTTPError) as error:
-            return self._failed(delivery, str(error) or type(error).__name__)
+            return self._failed(attempt, str(error) or type(error).__name__)
         if 200 <= status < 300:
-            return lambda: self.outbox.delivered(delivery, answer)
+            return lambda: self.outbox.delivered(attempt, answer)
         if status == _GONE:
-            return lambda: self.outbox.give_up(delivery, answer)
-        return self._failed(delivery, answer)
+            return lambda: self.outbox.dead_letter(attempt, answer)
+        return self._failed(attempt, answer)
 
     async def _post(self, delivery: Delivery) -> tuple[int, str]:
         body, timestamp = message_of(delivery, self.public_url), int(time.time())
@@ -128,10 +129,11 @@ class Deliverer:
         async with self.client.stream("POST", delivery.url, content=body, headers=headers) as answer:
             return answer.status_code, f"{answer.status_code} {answer.reason_phrase}".rstrip()
 
-    def _failed(self, delivery: Delivery, answer: str) -> Callable[[], bool]:
+    def _failed(self, attempt: Attempt, answer: str) -> Callable[[], bool]:
+        delivery = attempt.delivery
         pause = self.patience.pause_after(delivery.attempts)
         assert delivery.ended_at is not None  # because only what is due is leased
         if datetime.now(UTC) + timedelta(seconds=pause) > delivery.ended_at + timedelta(seconds=self.patience.give_up):
             logger.warning("gave up %s after %d attempts: %s", delivery.id, delivery.attempts, answer)
-            return lambda: self.outbox.give_up(delivery, answer)
-        return lambda: self.outbox.retry(delivery, answer, seconds=pause)
+            return lambda: self.outbox.dead_letter(attempt, answer)
+        return lambda: self.outbox.retry(attempt, answer, seconds=pause)

@@ -5,8 +5,8 @@ brush masks; and an annotator's rectangle with what speaks inside of it. The mod
 Studio joins its own words to the address (a query would be lost) and sends its `extra_params` to /setup alone, which
 this service would have to remember.
 
-Label Studio waits 1 second for /health, 3 for /setup, 100 for /predict. What is not finished by then is 503, and a
-promise (`pushing.py`). The token that /setup sends is somebody's own: it is neither used nor kept.
+Label Studio waits 1 second for /health, 3 for /setup, 100 for /predict. What is not finished by then is 503, and
+sent later (`pushing.py`). The token that /setup sends is somebody's own: it is neither used nor kept.
 """
 
 import logging
@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.bodies import JsonRoute
 from app.caller import Caller
 from app.contract.connection import connect
+from app.contract.delayed_tasks import DelayedTasks
 from app.contract.errors import RiseError, wrong_field
-from app.contract.promises import Promises
 from app.contract.schemas import JsonObject
 from app.contract.settings import Settings
 from app.dependencies import Service, Services, caller_by_password
@@ -54,7 +54,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Backend]]:
         max_bytes=settings.max_image_bytes,
         seconds=settings.fetch_seconds,
     )
-    backend = Backend(services, studio, Promises(connect(settings.redis_url), "label-studio"))
+    backend = Backend(services, studio, DelayedTasks(connect(settings.redis_url), "label-studio"))
     async with running(Pusher(backend).task()):
         yield {"label_studio": backend}
     await studio.close()

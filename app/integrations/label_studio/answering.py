@@ -1,8 +1,8 @@
-"""Answers Label Studio in time: from finished explanations, or with "later" and a promise.
+"""Answers Label Studio in time: from finished explanations, or with "later".
 
 Label Studio stores an empty answer as a prediction and does not ask again, so an unfinished explanation is never
 answered with one. Its predictions come together or not at all: where one is missing when the time is up, all of them
-are promised and pushed.
+are sent later (`pushing.py`).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from app.contract.schemas import JsonObject, Record
 from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
 
 COME_AGAIN_SECONDS = 30.0
-_LONGEST_SECONDS = 80.0  # Label Studio gives up after 100, and thousands of promises take a while
+_LONGEST_SECONDS = 80.0  # Label Studio gives up after 100, and to put off thousands of tasks takes a while
 _STORED_SECONDS = 5.0  # by when Label Studio has stored the predictions of an answer
 
 
@@ -47,7 +47,7 @@ async def predictions(backend: Backend, errands: list[Errand]) -> list[JsonObjec
             if all(is_told(outcome.record) for outcome in outcomes):
                 return [await _said(backend, outcome) for outcome in outcomes]
     owed = [outcome.errand for outcome in outcomes if _hopeless(outcome) is None]
-    await asyncio.gather(*(backend.promise(errand, seconds=0) for errand in owed))
+    await asyncio.gather(*(backend.send_later(errand, seconds=0) for errand in owed))
     raise RiseError(
         "busy",
         "not all explanations are finished; their predictions are sent to Label Studio when they are",
@@ -79,7 +79,7 @@ async def _said(backend: Backend, outcome: Outcome) -> JsonObject:
     assert record is not None
     said = await backend.prediction(errand, record)
     if errand.layout.overlay is None or record.found_nothing:
-        await backend.settle(errand)
+        await backend.send_nothing(errand)
     else:
-        await backend.promise(errand, seconds=_STORED_SECONDS)
+        await backend.send_later(errand, seconds=_STORED_SECONDS)
     return said

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
+from app.contract.delayed_tasks import DelayedTask, DelayedTasks
 from app.contract.errors import RiseError, wrong_field
 from app.contract.keys import Limits
-from app.contract.promises import Promise, Promises
 from app.contract.schemas import JsonObject, Priority, Record, Request, StoredModel
 from app.dependencies import Services
 from app.integrations.label_studio.images import TaskImages
@@ -57,9 +57,9 @@ class Errand(StoredModel):
         """The model's version as Label Studio tells predictions apart: another for other weights or parameters."""
         return version_of(self.request)
 
-    def promise(self) -> Promise:
-        """Return the promise to run it."""
-        return Promise(id=f"{self.tenant}/{self.task}/{self.version}", content=self.model_dump(mode="json"))
+    def delayed(self) -> DelayedTask:
+        """Return the task to run it later."""
+        return DelayedTask(id=f"{self.tenant}/{self.task}/{self.version}", content=self.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Backend:
     Attributes:
         services: of this front end.
         studio: where tasks come from.
-        promises: what is owed to tasks.
+        tasks: predictions to be sent later.
     """
 
     services: Services
     studio: Studio
-    promises: Promises
+    tasks: DelayedTasks
     _fetching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FETCHED_AT_ONCE))
 
     async def question(self, model: str | None, targets: list[JsonObject] | None = None) -> Request:
@@ -137,13 +137,13 @@ class Backend:
         """Return what a task's explanation is said with."""
         return Wording(errand.layout, self.services.settings.label_studio_labels, errand.version)
 
-    async def promise(self, errand: Errand, *, seconds: float) -> None:
-        """Promise a task its prediction, to be looked at after so many seconds."""
-        await run_in_threadpool(self.promises.make, errand.promise(), seconds=seconds)
+    async def send_later(self, errand: Errand, *, seconds: float) -> None:
+        """Have the prediction of a task sent, after so many seconds at the earliest."""
+        await run_in_threadpool(self.tasks.schedule, errand.delayed(), seconds=seconds)
 
-    async def settle(self, errand: Errand) -> None:
-        """Owe a task nothing any more."""
-        await run_in_threadpool(self.promises.settle, errand.promise().id)
+    async def send_nothing(self, errand: Errand) -> None:
+        """Have no prediction of a task sent any more."""
+        await run_in_threadpool(self.tasks.cancel, errand.delayed().id)
 
 
 def is_told(record: Record | None) -> bool:

@@ -1,7 +1,7 @@
-"""Keeps what was promised to tasks: sends their predictions to Label Studio, when there are any, until they arrive.
+"""Sends predictions that were put off to Label Studio, when there are any, until they arrive.
 
-Every front end does it; each promise is leased by one of them. A prediction that is there already, from Label Studio's
-own asking or from a pusher that died before it could say so, is not sent again.
+Every front end does it; each delayed task is leased by one of them. A prediction that is there already, because Label
+Studio has asked again or a front end died before it could say so, is not sent again.
 """
 
 import logging
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import httpx2
 from starlette.concurrency import run_in_threadpool
 
+from app.contract.delayed_tasks import DelayedTask, LeasedTask
 from app.contract.errors import RiseError
-from app.contract.promises import Promise
 from app.contract.schemas import Record
 from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
 from app.integrations.label_studio.studio import StudioRefused
@@ -32,14 +32,14 @@ _GIVE_UP_SECONDS = 86_400.0
 _NOT_FETCHED = "image-not-fetched"
 
 
-class Never(Exception):  # noqa: N818 - says what becomes of a promise
-    """A promise cannot be kept, and why."""
+class Never(Exception):  # noqa: N818 - says what becomes of a task
+    """A prediction will never be sent, and why."""
 
 
 class Left(NamedTuple):
-    """A promise that is not kept yet, and after how many seconds to look again."""
+    """What is left of a task, and after how many seconds to look again."""
 
-    promise: Promise
+    task: DelayedTask
     seconds: float
 
 
@@ -50,57 +50,57 @@ class Pusher:
     backend: Backend
 
     def task(self) -> PeriodicTask:
-        """Return the background task that looks after promises."""
+        """Return the background task that pushes what was put off."""
         return consumer(
             "push_predictions",
-            partial(self.backend.promises.lease, seconds=_LEASE_SECONDS),
+            partial(self.backend.tasks.lease, seconds=_LEASE_SECONDS),
             self.attend,
-            describe=lambda promise: promise.id,
+            describe=lambda leased: leased.task.id,
             concurrency=_AT_ONCE,
             interval_seconds=_LOOK_SECONDS,
         )
 
-    async def attend(self, promise: Promise) -> None:
-        """Take one look at a promise: keep it, put it off, or say why it never will be kept."""
-        promises, errand = self.backend.promises, Errand.model_validate(promise.content)
+    async def attend(self, leased: LeasedTask) -> None:
+        """Take one look at a task: push its prediction, put it off again, or say why there never will be one."""
+        tasks, errand = self.backend.tasks, Errand.model_validate(leased.task.content)
         try:
-            left = await self._advance(promise, errand)
-            if left is None:
-                await run_in_threadpool(promises.settle, promise.id)
-            else:
-                await run_in_threadpool(promises.put_off, left.promise, seconds=left.seconds)
+            left = await self._advance(leased.task, errand)
         except Never as reason:
             logger.warning("task %d gets no prediction: %s", errand.task, reason)
-            await run_in_threadpool(promises.settle, promise.id)
+            left = None
+        if left is None:
+            await run_in_threadpool(tasks.complete, leased)
+        else:
+            await run_in_threadpool(tasks.reschedule, leased, left.task, seconds=left.seconds)
 
-    async def _advance(self, promise: Promise, errand: Errand) -> Left | None:
-        """Go on with a promise; return what is left of it, None where it is kept."""
+    async def _advance(self, task: DelayedTask, errand: Errand) -> Left | None:
+        """Go on with a task; return what is left of it, None where it is done."""
         if errand.explanation is None:
-            return await self._start(promise, errand)
+            return await self._start(task, errand)
         record = await run_in_threadpool(self.backend.services.store.read, errand.explanation)
         if (problem := failure_of(record)) is not None:
             raise Never(problem.detail)
         if record is None or not is_told(record):
-            return Left(promise, _UNFINISHED_SECONDS)
+            return Left(task, _UNFINISHED_SECONDS)
         try:
             await self._push(errand, record)
         except httpx2.HTTPError as error:
             if isinstance(error, StudioRefused) and error.status in {400, 404}:
                 raise Never(str(error)) from error
-            return Left(promise, _patience(record.finished_at or promise.made_at, error))
+            return Left(task, _patience(record.finished_at or task.made_at, error))
         return None
 
-    async def _start(self, promise: Promise, errand: Errand) -> Left:
-        """Ask for the explanation for which there was no room when it was promised."""
+    async def _start(self, task: DelayedTask, errand: Errand) -> Left:
+        """Ask for the explanation for which there was no room before."""
         try:
             started = await self.backend.started(errand)
         except RiseError as error:
             if error.retry_after_seconds is not None:
-                return Left(promise, max(_UNFINISHED_SECONDS, error.retry_after_seconds))
+                return Left(task, max(_UNFINISHED_SECONDS, error.retry_after_seconds))
             if error.code == _NOT_FETCHED:
-                return Left(promise, _patience(promise.made_at, error))
+                return Left(task, _patience(task.made_at, error))
             raise Never(error.detail) from error
-        renewed = promise.model_copy(update={"content": started.model_dump(mode="json")})
+        renewed = task.model_copy(update={"content": started.model_dump(mode="json")})
         return Left(renewed, _UNFINISHED_SECONDS)
 
     async def _push(self, errand: Errand, record: Record) -> None:
