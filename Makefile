@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 RUNTIME := .[workers,faces,onnx]
 DEVELOPMENT := .[workers,faces,dev,peers]
 BENCH := .[workers,faces,peers,dev]
+CLIENT := ./rise_client
 
 .PHONY: run test check format openapi train bench torture clean
 
@@ -34,9 +35,9 @@ openapi: $(VENV)/.development
 bench: $(VENV)-bench/.installed
 	$(VENV)-bench/bin/python -m bench
 
-$(VENV)-bench/.installed: pyproject.toml constraints.txt
+$(VENV)-bench/.installed: pyproject.toml rise_client/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(BENCH)'
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e $(CLIENT) -e '$(BENCH)'
 	@touch $@
 
 # The service broken on purpose, for ten minutes; SEED=2 for another schedule, SECONDS=60 for less.
@@ -49,7 +50,7 @@ train: $(VENV)/.development
 	$(BIN)/python -m workers.demo.train shapes shapes-detector samples
 
 clean:
-	rm -rf $(VENV) $(VENV)-bench build *.egg-info
+	rm -rf $(VENV) $(VENV)-bench build *.egg-info rise_client/build rise_client/*.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -57,11 +58,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # One stamp per set of dependencies; the larger one satisfies the smaller.
-$(VENV)/.runtime: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.runtime: $(BIN)/python pyproject.toml rise_client/pyproject.toml constraints.txt
 	@test $(VENV)/.development -nt constraints.txt -a $(VENV)/.development -nt pyproject.toml \
-	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(RUNTIME)'
+	    -a $(VENV)/.development -nt rise_client/pyproject.toml \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e $(CLIENT) -e '$(RUNTIME)'
 	@touch $@
 
-$(VENV)/.development: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(DEVELOPMENT)'
+$(VENV)/.development: $(BIN)/python pyproject.toml rise_client/pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e $(CLIENT) -e '$(DEVELOPMENT)'
 	@touch $@

@@ -10,9 +10,10 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # What the service needs comes before the service: a change of code leaves this layer as it is.
 COPY pyproject.toml constraints.txt ./
+COPY rise_client rise_client
 RUN --mount=type=cache,target=/root/.cache/pip \
   mkdir app && touch app/__init__.py README.md LICENSE \
-  && pip install --constraint constraints.txt '.[traces]'
+  && pip install --constraint constraints.txt ./rise_client '.[traces]'
 COPY README.md LICENSE ./
 COPY app app
 RUN --mount=type=cache,target=/root/.cache/pip \

@@ -25,10 +25,11 @@ COPY constraints.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
   pip install --no-deps --index-url "${TORCH_INDEX}" --constraint constraints.txt ${TORCH}
 COPY pyproject.toml ./
+COPY rise_client rise_client
 # hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
   mkdir app workers && touch app/__init__.py workers/__init__.py README.md LICENSE \
-  && pip install --constraint constraints.txt ".[${EXTRAS}]" \
+  && pip install --constraint constraints.txt ./rise_client ".[${EXTRAS}]" \
   && if [ -n "${ONNXRUNTIME}" ]; then \
     pip uninstall --yes onnxruntime && pip install --no-deps "${ONNXRUNTIME}"; \
   fi

@@ -12,8 +12,8 @@ from PIL import Image
 from pycocotools import mask as pycoco
 from pycocotools.coco import COCO
 
-from app.client import Batch, Client, ServiceError
 from app.contract.schemas import Status
+from rise_client import Batch, Client, ServiceError
 from tests.conftest import SAMPLES, Service
 from tests.test_label_studio import STAR, mask_of, regions, share_on
 from tests.test_label_studio_server import said_by_sdk
@@ -52,7 +52,7 @@ def detected(client: Client, files: list[Path]) -> Batch:
 def test_the_images_of_a_batch_come_back_in_order_with_explanations_or_problems(
     client: Client, classified: Batch
 ) -> None:
-    members = list(classified.members())
+    members = list(classified.items())
     assert [member.name for member in members] == ["star.jpg", "more/the ring.jpg", "several.jpg", "none.jpg"]
     assert [member.status for member in members] == ["succeeded"] * 3 + ["refused"]
     assert members[3].error is not None
@@ -68,7 +68,7 @@ def test_a_batch_that_takes_longer_is_not_waited_for_and_can_be_cancelled_and_re
     endless = client.batch([files[0]], model="shapes", masks=1_000_000, until=1, seed=5)
     with pytest.raises(TimeoutError):
         endless.wait(0.2)
-    assert endless.cancel().view.status == "cancelled"
+    assert endless.cancel().data.status == "cancelled"
     endless.delete()
     with pytest.raises(ServiceError, match="not-found"):
         endless.refresh()
@@ -111,7 +111,7 @@ def test_the_annotations_of_a_batch_are_those_of_its_maps_and_are_read_by_cocos_
     assert sorted(data.imgs) == [0, 1, 2]
     assert {row["name"] for row in data.loadCats(data.getCatIds())} >= {"star", "ring"}
     assert [row["file_name"] for row in json.loads(path.read_text())["info"]["left_out"]] == ["none.jpg"]
-    for member in list(classified.members())[:3]:
+    for member in list(classified.items())[:3]:
         (annotation,) = data.loadAnns(data.getAnnIds(imgIds=[member.index]))
         assert member.explanation is not None
         inside = data.annToMask(annotation)

@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.client import Client
 from app.integrations.label_studio.studio import Studio
+from rise_client import Client
 from tests.a_label_studio import PLAIN, WITH_OVERLAY
 from tests.conftest import SAMPLES, Service, start_service, stop_service
 from tests.label_studio_server import TOKEN, LabelStudio, label_studio

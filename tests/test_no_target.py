@@ -9,13 +9,13 @@ import httpx2
 import numpy as np
 import pytest
 
-from app.client import Client
 from app.commands.answers import explain_here, explain_there
 from app.contract.blobs import Blobs
 from app.contract.schemas import Record
 from app.contract.settings import Settings
 from app.integrations.kserve.presentation import Presentation, present
 from app.label_studio.predictions import overlay_of
+from rise_client import Client
 from tests.asking import explain
 from tests.conftest import SAMPLES, Service
 from workers.collection import Collection

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from app.client import Client
+from rise_client import Client
 from tests.conftest import SAMPLES
 from tests.storage.gates import Gate, gate_to
 from tests.storage.redises import redis_server

@@ -13,11 +13,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from app.client import Client, Explanation
 from app.contract.blobs import Blobs
 from app.contract.schemas import JsonObject, Record, TargetResult
 from app.formats import Style, formats
 from app.maps import sheet_of
+from rise_client import Client, Explanation
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,18 @@ def explain_there(server: str, key: str | None, image: Path, fields: dict[str, A
     with Client(server, key) as client:
         explanation = client.explain(image, **fields)
         _show_progress(explanation)
-        view = explanation.wait().view
-        shown = [target.index for target in view.targets if target.error is None]
+        data = explanation.wait().data
+        shown = [target.index for target in data.targets if target.error is None]
         maps = {(index, "npz"): explanation.archive(index) for index in shown}
         maps |= {(index, "overlay.png"): explanation.overlay(index) for index in shown}
-    summary = view.model_dump(mode="json", include={"id", "method", "parameters", "provenance", "progress", "image"})
-    return Answer(list(view.targets), summary, lambda index, ending: maps[index, ending])
+    summary = data.model_dump(mode="json", include={"id", "method", "parameters", "provenance", "progress", "image"})
+    targets = [TargetResult.model_validate(target.model_dump()) for target in data.targets]
+    return Answer(targets, summary, lambda index, ending: maps[index, ending])
 
 
 def _show_progress(explanation: Explanation) -> None:
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} masks")
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(explanation.view.model.id, total=None)
+        task = bar.add_task(explanation.data.model.id, total=None)
         for report in explanation.progress():
             bar.update(task, total=report.total, completed=report.masks)

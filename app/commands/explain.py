@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import httpx2
 import typer
 
-from app.client import ServiceError
 from app.commands.answers import Answer, explain_here, explain_there
 from app.commands.tables import print_answer
+from rise_client import ServiceError
 
 
 def explain(  # noqa: PLR0913, PLR0917 - these are options of a command

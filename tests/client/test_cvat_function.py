@@ -1,5 +1,6 @@
 """The function for CVAT's SDK: loaded by the real `cvat-cli`, run over tasks of pictures by the SDK's own driver."""
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,6 +108,20 @@ def test_masks_are_not_made_polygons_and_labels_of_another_type_are_refused(
         Task("polygon", labels_of(function), "star.jpg").annotate(monkeypatch, function, conv_mask_to_poly=True)
     with pytest.raises(BadFunctionError, match="has type 'mask'"):
         Task("rectangle", labels_of(function), "star.jpg").annotate(monkeypatch, function)
+
+
+def test_a_function_has_one_client_for_all_pictures(url: str) -> None:
+    def threads() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "rise-client"}
+
+    before = threads()
+    function = loaded(url, "model=str:shapes-detector", "show=str:seen")
+    made = threads() - before
+    context: Any = SimpleNamespace(frame_name="blank", conf_threshold=None, conv_mask_to_poly=False)
+    for _ in range(2):
+        function.detect(context, Image.new("RGB", (64, 48)))
+    assert len(made) == 1
+    assert threads() - before == made
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.client import Client
+from rise_client import Client
 from tests.conftest import SAMPLES, Service
 from tests.loaders.environments import ROOT, environment
 from tests.test_label_studio import STAR

@@ -1,7 +1,7 @@
 """Heat maps in FiftyOne: where a model looks, as fields of the samples of a dataset.
 
-    from app.client import Client
-    from app.client.fiftyone import add_heat_maps
+    from rise_client import Client
+    from rise_client.fiftyone import add_heat_maps
 
     with Client("http://127.0.0.1:8000") as client:
         add_heat_maps(dataset, client, model="shapes", folder="heat-maps")
@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.batches.views import MemberView
-from app.client.synchronous import Client
-from app.views import TargetView
+from rise_client.models import BatchItem, TargetData
+from rise_client.sync_client import Client
 
 _WHITE = 65_535
 _AT_ONCE = 200  # samples of one batch
@@ -59,13 +58,13 @@ def add_heat_maps(
     place.mkdir(parents=True, exist_ok=True)
     for chunk in _chunks(samples):
         batch = client.batch([sample.filepath for sample in chunk], model=model, **fields).wait()
-        for sample, member in zip(chunk, batch.members(), strict=True):
-            targets = [] if member.explanation is None else member.explanation.targets[:most]
+        for sample, item in zip(chunk, batch.items(), strict=True):
+            targets = [] if item.explanation is None else item.explanation.targets[:most]
             for number, target in enumerate(targets, start=1):
                 name = field if number == 1 else f"{field}_{number}"
-                _add(sample, name, member, target, client, place)
+                _add(sample, name, item, target, client, place)
             if not targets:
-                sample[f"{field}_error"] = _reason(member)
+                sample[f"{field}_error"] = _reason(item)
             sample.save()
 
 
@@ -80,12 +79,12 @@ def _chunks(samples: Iterable[Any]) -> Iterator[list[Any]]:
         yield chunk
 
 
-def _add(sample: Any, name: str, member: MemberView, target: TargetView, client: Client, folder: Path) -> None:
-    assert member.explanation is not None
+def _add(sample: Any, name: str, item: BatchItem, target: TargetData, client: Client, folder: Path) -> None:
+    assert item.explanation is not None
     if target.error is not None:
         sample[f"{name}_error"] = target.error.detail
         return
-    values = client.explanation(member.explanation.id).map_of(target.index)
+    values = client.explanation(item.explanation.id).map_of(target.index)
     path = folder / f"{sample.id}-{name}.png"
     strongest = float(max(values.max(), 0.0))
     _picture(values, strongest).save(path)
@@ -95,7 +94,7 @@ def _add(sample: Any, name: str, member: MemberView, target: TargetView, client:
         score=target.score,
         reliability=target.reliability,
         strongest=strongest,
-        explanation=member.explanation.id,
+        explanation=item.explanation.id,
     )
     sample[f"{name}_score"] = target.score
     sample[f"{name}_reliability"] = target.reliability
@@ -108,6 +107,6 @@ def _picture(values: NDArray[np.float32], strongest: float) -> Image.Image:
     return Image.fromarray(np.rint(share * _WHITE).astype(np.uint16))
 
 
-def _reason(member: MemberView) -> str:
-    failure = member.error or (member.explanation.error if member.explanation else None)
-    return failure.detail if failure else f"the explanation is {member.status}"
+def _reason(item: BatchItem) -> str:
+    failure = item.error or (item.explanation.error if item.explanation else None)
+    return failure.detail if failure else f"the explanation is {item.status}"

@@ -1,4 +1,4 @@
-"""An event loop beside the program: lives for as long as anybody holds it, and never keeps the program from ending."""
+"""An asyncio event loop in a thread of its own, which ends when nothing refers to it any more, or with the program."""
 
 import asyncio
 import os
@@ -15,19 +15,19 @@ Result = TypeVar("Result")
 _CLOSED = "the client is closed"
 
 
-class Background:
+class EventLoopThread:
     """Runs coroutines in a thread of its own.
 
     Args:
-        close: run last, when this is closed or nobody holds it any more.
+        close: run last, when this is closed or nothing refers to it any more.
     """
 
     def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
         self._process = os.getpid()
-        self._handing_over = threading.Lock()  # so that the loop gets nothing after its end
+        self._handing_over = threading.Lock()  # so that nothing is scheduled after the end of the loop
         self._loop = asyncio.new_event_loop()
         # A daemon, because Python waits for all others before a program may end.
-        self._thread = threading.Thread(target=_run, args=(self._loop,), name="rise-serve client", daemon=True)
+        self._thread = threading.Thread(target=_run, args=(self._loop,), name="rise-client", daemon=True)
         self._thread.start()
         self._end = weakref.finalize(self, _end, self._loop, self._process, close)
 
@@ -42,7 +42,7 @@ class Background:
         *arguments: Parameters.args,
         **options: Parameters.kwargs,
     ) -> Result:
-        """Run a function there and return its result.
+        """Run a function in the loop and return its result.
 
         Raises:
             RuntimeError: if this is closed, before or meanwhile, or belongs to another process.
@@ -65,7 +65,7 @@ class Background:
             future.cancel()  # where the caller is interrupted
 
     def iterate(self, values: AsyncGenerator[Result]) -> Iterator[Result]:
-        """Yield what a generator yields there; it may not yield None."""
+        """Yield what a generator yields in the loop; it may not yield None."""
         try:
             while (value := self.call(partial(anext, values, None))) is not None:
                 yield value
@@ -74,7 +74,7 @@ class Background:
                 self.call(values.aclose)
 
     def close(self) -> None:
-        """Close what is open and end the thread; whoever waits for it gets an error. Does nothing in a forked child."""
+        """Close what is open and end the thread; calls that wait for it raise. Does nothing in a forked child."""
         if self._is_forked:
             return
         with self._handing_over:
@@ -91,12 +91,12 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _end(loop: asyncio.AbstractEventLoop, process: int, close: Callable[[], Awaitable[None]]) -> None:
-    if os.getpid() == process:  # because a forked child has no such thread, and shares what wakes its parent's
+    if os.getpid() == process:  # because a forked child has no such thread, and shares what wakes its parent's loop
         asyncio.run_coroutine_threadsafe(_finish(loop, close), loop)
 
 
 async def _finish(loop: asyncio.AbstractEventLoop, close: Callable[[], Awaitable[None]]) -> None:
-    """Cancel whatever still runs, then close and stop."""
+    """Cancel what still runs, then close and stop."""
     try:
         running = asyncio.all_tasks() - {asyncio.current_task()}
         for task in running:

@@ -12,8 +12,8 @@ sys.path += asked["packages"]  # behind FiftyOne's own
 import fiftyone as fo  # noqa: E402
 from fiftyone import ViewField  # noqa: E402
 
-from app.client import Client  # noqa: E402
-from app.client.fiftyone import add_heat_maps  # noqa: E402
+from rise_client import Client  # noqa: E402
+from rise_client.fiftyone import add_heat_maps  # noqa: E402
 
 dataset = fo.Dataset("pictures")
 dataset.add_samples([fo.Sample(filepath=picture) for picture in asked["pictures"]])

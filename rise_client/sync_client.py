@@ -1,16 +1,15 @@
-"""The client for programs without an event loop: the asynchronous one, run in a thread of its own."""
+"""The client for programs without an event loop, and for notebooks: `AsyncClient`, run in a thread of its own."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
-from app.client.asynchronous import AsyncClient, AsyncExplanation, Map, Mask
-from app.client.background import Background
-from app.client.batches import Batch
-from app.client.calls import Picture
-from app.contract.schemas import MethodCard, ModelCard, Prediction, Progress
-from app.views import Explanation as View
+from rise_client.async_client import AsyncClient, AsyncExplanation, Map, Mask
+from rise_client.batches import Batch
+from rise_client.event_loop_thread import EventLoopThread
+from rise_client.images import ImageInput
+from rise_client.models import ExplanationData, MethodCard, ModelCard, Prediction, Progress
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -24,21 +23,21 @@ class Client:
 
     def __init__(self, url: str, key: str | None = None, **options: Any) -> None:
         self._client = AsyncClient(url, key, **options)
-        self._background = Background(self._client.close)
+        self._thread = EventLoopThread(self._client.close)
 
-    def explain(self, image: Picture, *, model: str, **fields: Any) -> "Explanation":
-        """Ask for an explanation; returns at once. See `AsyncClient.explain`."""
-        return Explanation(self._background, self._run(self._client.explain, image, model=model, **fields))
+    def explain(self, image: ImageInput, *, model: str, **fields: Any) -> "Explanation":
+        """Request an explanation; returns at once. See `AsyncClient.explain`."""
+        return Explanation(self._thread, self._run(self._client.explain, image, model=model, **fields))
 
     def explanation(self, explanation_id: str) -> "Explanation":
         """Return an explanation that exists."""
-        return Explanation(self._background, self._run(self._client.explanation, explanation_id))
+        return Explanation(self._thread, self._run(self._client.explanation, explanation_id))
 
     def batch(self, paths: Iterable[str | Path], *, model: str, **fields: Any) -> Batch:
-        """Ask one question about many image files; returns as soon as they are sent. See `AsyncClient.batch`."""
-        return Batch(self._background, self._run(self._client.batch, paths, model=model, **fields))
+        """Request explanations of many image files; returns as soon as they are sent. See `AsyncClient.batch`."""
+        return Batch(self._thread, self._run(self._client.batch, paths, model=model, **fields))
 
-    def predict(self, image: Picture, *, model: str, limit: int = 10) -> list[Prediction]:
+    def predict(self, image: ImageInput, *, model: str, limit: int = 10) -> list[Prediction]:
         """Return what a model sees in an image, the strongest first."""
         return self._run(self._client.predict, image, model=model, limit=limit)
 
@@ -56,11 +55,11 @@ class Client:
         *arguments: Parameters.args,
         **options: Parameters.kwargs,
     ) -> Result:
-        return self._background.call(function, *arguments, **options)
+        return self._thread.call(function, *arguments, **options)
 
     def close(self) -> None:
         """Close the connections and end the thread."""
-        self._background.close()
+        self._thread.close()
 
     def __enter__(self) -> Self:
         return self
@@ -70,16 +69,16 @@ class Client:
 
 
 class Explanation:
-    """An explanation on the service; see `AsyncExplanation`."""
+    """An explanation on the service; see `AsyncExplanation`. A notebook shows its overlay, when it has ended."""
 
-    def __init__(self, background: Background, explanation: AsyncExplanation) -> None:
-        self._background = background
+    def __init__(self, thread: EventLoopThread, explanation: AsyncExplanation) -> None:
+        self._thread = thread
         self._explanation = explanation
 
     @property
-    def view(self) -> View:
+    def data(self) -> ExplanationData:
         """What was last read of it."""
-        return self._explanation.view
+        return self._explanation.data
 
     @property
     def map(self) -> Map:
@@ -89,43 +88,49 @@ class Explanation:
     @property
     def standard_error(self) -> Map:
         """The standard error of the first target's map, of its shape."""
-        return self._background.call(self._explanation.standard_error, 0)
+        return self._thread.call(self._explanation.standard_error, 0)
 
     def map_of(self, target: int | str) -> Map:
         """Return the map of a target by its index, or of any class by its name."""
-        return self._background.call(self._explanation.map, target)
+        return self._thread.call(self._explanation.map, target)
 
     def archive(self, target: int | str = 0) -> bytes:
         """Return a map with its error bars and all that belongs to it, as the bytes of a `.npz` file."""
-        return self._background.call(self._explanation.archive, target)
+        return self._thread.call(self._explanation.archive, target)
 
     def overlay(self, index: int = 0, **style: Any) -> bytes:
         """Return the image with the map over it, a PNG; `style` is `alpha`, `cmap`, `signed`, `max_side`."""
-        return self._background.call(partial(self._explanation.overlay, index, **style))
+        return self._thread.call(partial(self._explanation.overlay, index, **style))
 
     def region(self, index: int = 0, *, level: float = 0.5) -> Mask:
         """Return the smallest region that holds a share of the positive saliency, `[H, W]`, true inside."""
-        return self._background.call(partial(self._explanation.region, index, level=level))
+        return self._thread.call(partial(self._explanation.region, index, level=level))
 
     def wait(self, seconds: float = float("inf")) -> Self:
         """Wait until it has succeeded; see `AsyncExplanation.wait`."""
-        self._background.call(self._explanation.wait, seconds)
+        self._thread.call(self._explanation.wait, seconds)
         return self
 
     def progress(self) -> Iterator[Progress]:
         """Yield its progress as it comes, until it has ended."""
-        return self._background.iterate(self._explanation.progress())
+        return self._thread.iterate(self._explanation.progress())
 
     def refresh(self) -> Self:
         """Read it again."""
-        self._background.call(self._explanation.refresh)
+        self._thread.call(self._explanation.refresh)
         return self
 
     def cancel(self) -> Self:
         """Stop it."""
-        self._background.call(self._explanation.cancel)
+        self._thread.call(self._explanation.cancel)
         return self
 
     def delete(self) -> None:
         """Remove it with everything that belongs to it."""
-        self._background.call(self._explanation.delete)
+        self._thread.call(self._explanation.delete)
+
+    def __repr__(self) -> str:
+        return repr(self._explanation).replace("<Async", "<", 1)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {**self._explanation._repr_mimebundle_(), "text/plain": repr(self)}

@@ -1,5 +1,6 @@
-"""Batches for programs: many images sent as one, waited for, read one by one, downloaded as files of other tools."""
+"""Batches: many images in one request, one resource to wait for, files of other tools to download."""
 
+import asyncio
 import os
 import secrets
 import tempfile
@@ -11,67 +12,65 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, Self
 
-import anyio
 import httpx2
 
-from app.batches.views import BatchView, MemberView
-from app.client import calls
-from app.client.answers import value_in, values_in
-from app.client.background import Background
-from app.client.calls import Call
+from rise_client.event_loop_thread import EventLoopThread
+from rise_client.models import BatchData, BatchItem
+from rise_client.requests import ApiRequest, batch_request
+from rise_client.responses import parse
 
 BatchFile = Literal["archive", "coco", "label-studio", "label-config"]
 """What a batch is downloaded as; `archive` holds maps, and is told the formats as `formats="npz,png"`."""
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _PAGE = 100
 
 
 class Sender(Protocol):
     """Sends requests, as `AsyncClient` does."""
 
-    async def send(self, call: Call) -> httpx2.Response:
+    async def send(self, request: ApiRequest) -> httpx2.Response:
         """Send a request, again while the service is busy or away."""
         ...
 
-    async def download(self, call: Call, file: IO[bytes]) -> None:
+    async def download(self, request: ApiRequest, file: IO[bytes]) -> None:
         """Write the answer to a request into a file, as it comes."""
         ...
 
 
-def packed(paths: Iterable[str | Path]) -> IO[bytes]:
+def pack(paths: Iterable[str | Path]) -> IO[bytes]:
     """Return a zip archive of image files, in a temporary file; names are what is left of paths below their folder."""
     files = [Path(path).absolute() for path in paths]
     folder = Path(os.path.commonpath([file.parent for file in files])) if files else Path()
-    archive = tempfile.TemporaryFile()  # noqa: SIM115 - whoever sends it closes it
-    with zipfile.ZipFile(archive, "w") as pack:  # stored, because images are packed already
+    archive = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    with zipfile.ZipFile(archive, "w") as packed:  # stored, because images are packed already
         for file in files:
-            pack.write(file, file.relative_to(folder).as_posix())
+            packed.write(file, file.relative_to(folder).as_posix())
     archive.seek(0)
     return archive
 
 
 async def create(sender: Sender, paths: Iterable[str | Path], fields: dict[str, Any]) -> "AsyncBatch":
     """Send files as a batch, with the fields of the question about each."""
-    archive = await anyio.to_thread.run_sync(packed, paths)
+    archive = await asyncio.to_thread(pack, paths)
     with archive:
-        return AsyncBatch(sender, _view(await sender.send(calls.batch(archive, fields))))
+        return AsyncBatch(sender, parse(await sender.send(batch_request(archive, **fields)), BatchData))
 
 
 class AsyncBatch:
     """A batch on the service.
 
     Attributes:
-        view: what was last read of it.
+        data: what was last read of it.
     """
 
-    def __init__(self, sender: Sender, view: BatchView) -> None:
+    def __init__(self, sender: Sender, data: BatchData) -> None:
         self._sender = sender
-        self.view = view
+        self.data = data
 
     async def refresh(self) -> Self:
         """Read it again."""
-        self.view = _view(await self._sender.send(Call("GET", self.view.links["self"])))
+        self.data = parse(await self._sender.send(ApiRequest("GET", self.data.links["self"])), BatchData)
         return self
 
     async def wait(self, seconds: float = float("inf")) -> Self:
@@ -81,23 +80,24 @@ class AsyncBatch:
             TimeoutError: if they have not after so many seconds.
         """
         deadline = time.monotonic() + seconds
-        while (await self.refresh()).view.status == "running":
+        while not (await self.refresh()).data.ended:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"batch {self.view.id} has not ended after {seconds:g} seconds")
-            await anyio.sleep(min(_LOOK_SECONDS, left))
+                raise TimeoutError(f"batch {self.data.id} has not ended after {seconds:g} seconds")
+            await asyncio.sleep(min(_POLL_SECONDS, left))
         return self
 
-    async def members(self) -> AsyncGenerator[MemberView]:
+    async def items(self) -> AsyncGenerator[BatchItem]:
         """Yield its images in the order in which they were sent, with their explanations or problems."""
         after = -1
-        while after < self.view.total - 1:
+        while after < self.data.total - 1:
             options = {"params": {"limit": _PAGE, "after": after}}
-            page = values_in(await self._sender.send(Call("GET", self.view.links["explanations"], options)), MemberView)
+            request = ApiRequest("GET", self.data.links["explanations"], options)
+            page = parse(await self._sender.send(request), list[BatchItem])
             if not page:
                 return
-            for member in page:
-                yield member
+            for item in page:
+                yield item
             after = page[-1].index
 
     async def download(self, path: str | Path, kind: BatchFile = "archive", **options: Any) -> Path:
@@ -109,57 +109,57 @@ class AsyncBatch:
             options: of the kind: `formats`, `level`, `prefix`.
         """
         with _arriving(Path(path)) as file:
-            await self._sender.download(Call("GET", self.view.links[kind], {"params": options}), file)
+            await self._sender.download(ApiRequest("GET", self.data.links[kind], {"params": options}), file)
         return Path(path)
 
     async def cancel(self) -> Self:
         """Stop it; what has ended stays."""
-        self.view = _view(await self._sender.send(Call("POST", self.view.links["cancel"])))
+        self.data = parse(await self._sender.send(ApiRequest("POST", self.data.links["cancel"])), BatchData)
         return self
 
     async def delete(self) -> None:
         """Remove it with the explanations that it made."""
-        await self._sender.send(Call("DELETE", self.view.links["self"]))
+        await self._sender.send(ApiRequest("DELETE", self.data.links["self"]))
 
 
 class Batch:
     """A batch on the service, for programs without an event loop; see `AsyncBatch`."""
 
-    def __init__(self, background: Background, batch: AsyncBatch) -> None:
-        self._background = background
+    def __init__(self, thread: EventLoopThread, batch: AsyncBatch) -> None:
+        self._thread = thread
         self._batch = batch
 
     @property
-    def view(self) -> BatchView:
+    def data(self) -> BatchData:
         """What was last read of it."""
-        return self._batch.view
+        return self._batch.data
 
     def refresh(self) -> Self:
         """Read it again."""
-        self._background.call(self._batch.refresh)
+        self._thread.call(self._batch.refresh)
         return self
 
     def wait(self, seconds: float = float("inf")) -> Self:
         """Wait until all its images have ended, however they have; see `AsyncBatch.wait`."""
-        self._background.call(self._batch.wait, seconds)
+        self._thread.call(self._batch.wait, seconds)
         return self
 
-    def members(self) -> Iterator[MemberView]:
+    def items(self) -> Iterator[BatchItem]:
         """Yield its images in the order in which they were sent, with their explanations or problems."""
-        return self._background.iterate(self._batch.members())
+        return self._thread.iterate(self._batch.items())
 
     def download(self, path: str | Path, kind: BatchFile = "archive", **options: Any) -> Path:
         """Write what there is of it into a file, as it comes; see `AsyncBatch.download`."""
-        return self._background.call(partial(self._batch.download, path, kind, **options))
+        return self._thread.call(partial(self._batch.download, path, kind, **options))
 
     def cancel(self) -> Self:
         """Stop it; what has ended stays."""
-        self._background.call(self._batch.cancel)
+        self._thread.call(self._batch.cancel)
         return self
 
     def delete(self) -> None:
         """Remove it with the explanations that it made."""
-        self._background.call(self._batch.delete)
+        self._thread.call(self._batch.delete)
 
 
 @contextmanager
@@ -178,7 +178,3 @@ def _arriving(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-
-
-def _view(response: httpx2.Response) -> BatchView:
-    return value_in(response, BatchView)

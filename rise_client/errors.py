@@ -1,15 +1,8 @@
-"""Refusals of the service as exceptions, and when to try again."""
+"""What the service refuses, and what is not its answer, as exceptions."""
 
 from typing import Any
 
 import httpx2
-
-_TRIED_AGAIN = {429, 502, 503, 504}
-_REFUSED_AT_ONCE = {429, 503}
-_OUR_OWN_FAULT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
-_NOT_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-_FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 30.0
 
 
 class ServiceError(Exception):
@@ -32,20 +25,20 @@ class ServiceError(Exception):
         self.errors = errors or []
 
 
-def is_refusal(response: httpx2.Response) -> bool:
+def is_error(response: httpx2.Response) -> bool:
     """Return whether a response is an error, or not the service's, which neither redirects nor answers with pages."""
     return not response.is_success or _media_type(response) == "text/html"
 
 
-def refuse(response: httpx2.Response) -> None:
+def raise_for_problem(response: httpx2.Response) -> None:
     """Raise what a response says is wrong.
 
     Raises:
         ServiceError: with the problem, or with what came instead of an answer of the service.
     """
-    if not is_refusal(response):
+    if not is_error(response):
         return
-    problem = _problem(response)
+    problem = problem_in(response)
     if problem is None:
         raise unexpected(response)
     raise ServiceError(problem["code"], problem["detail"], status=response.status_code, errors=problem.get("errors"))
@@ -61,8 +54,8 @@ def unexpected(response: httpx2.Response) -> ServiceError:
     return ServiceError(f"http-{response.status_code}", came + target + doubt, status=response.status_code)
 
 
-def _problem(response: httpx2.Response) -> dict[str, Any] | None:
-    """Return the problem in a response; None where it is not the service that answers."""
+def problem_in(response: httpx2.Response) -> dict[str, Any] | None:
+    """Return the problem details (RFC 9457) in a response; None where it is not the service that answers."""
     if _media_type(response) != "application/problem+json":
         return None
     try:
@@ -75,33 +68,3 @@ def _problem(response: httpx2.Response) -> dict[str, Any] | None:
 def _media_type(response: httpx2.Response) -> str:
     said: str = response.headers.get("Content-Type", "")
     return said.partition(";")[0].strip().lower()
-
-
-def pause_before_retry(
-    outcome: httpx2.Response | httpx2.TransportError, attempt: int, *, repeatable: bool
-) -> float | None:
-    """Return how many seconds to wait before a request is sent again; None where that makes no sense.
-
-    Args:
-        outcome: of the last attempt.
-        attempt: its number, from 0.
-        repeatable: whether the request may be carried out twice.
-    """
-    if not (_may_pass(outcome) and (repeatable or _was_not_carried_out(outcome))):
-        return None
-    said: str = outcome.headers.get("Retry-After", "") if isinstance(outcome, httpx2.Response) else ""
-    if said.isdigit():
-        return max(float(said), _FIRST_PAUSE_SECONDS)
-    return min(_FIRST_PAUSE_SECONDS * 2.0**attempt, _LONGEST_PAUSE_SECONDS)
-
-
-def _may_pass(outcome: httpx2.Response | httpx2.TransportError) -> bool:
-    if isinstance(outcome, httpx2.Response):
-        return outcome.status_code in _TRIED_AGAIN
-    return not isinstance(outcome, _OUR_OWN_FAULT)
-
-
-def _was_not_carried_out(outcome: httpx2.Response | httpx2.TransportError) -> bool:
-    if isinstance(outcome, httpx2.Response):
-        return outcome.status_code in _REFUSED_AT_ONCE and _problem(outcome) is not None
-    return isinstance(outcome, _NOT_CONNECTED)

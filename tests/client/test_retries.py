@@ -11,8 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.client import Batch, Client, ServiceError
-from app.contract.schemas import Status
+from rise_client import Batch, Client, ServiceError
 from tests.conftest import SAMPLES, Service
 from tests.receivers import Answer, Asked, receiver
 from tests.relay import BAD_GATEWAY, BUSY, LOST, Forward, relay
@@ -60,7 +59,7 @@ def test_a_batch_whose_answer_is_lost_is_not_made_twice(service: Service, answer
 def test_a_batch_that_the_service_refused_because_it_is_busy_is_sent_again(service: Service) -> None:
     spoiled = at_first(BUSY, 1, "POST", "/batches")
     with relay(service.url, spoiled) as between, Client(between.url) as client:
-        assert small_batch(client).wait().view.total == 1
+        assert small_batch(client).wait().data.total == 1
     assert between.times("POST", "/batches") == 2
 
 
@@ -73,7 +72,7 @@ def test_a_batch_for_a_service_that_is_away_is_sent_when_it_is_there(service: Se
         time.sleep(0.3)
         assert not asked.done()
         with relay(service.url, lambda came, forward: forward(came), port=port):
-            assert asked.result().wait().view.total == 1
+            assert asked.result().wait().data.total == 1
 
 
 @pytest.mark.parametrize("answer", [BAD_GATEWAY, LOST], ids=["502", "lost"])
@@ -104,13 +103,13 @@ def test_progress_comes_though_the_service_is_busy_at_first(service: Service, an
     with relay(service.url, at_first(answer, 2, "GET", "/events")) as between, Client(between.url) as client:
         explanation = client.explain(STAR, model="shapes", masks=3000, until=1, seed=102)
         assert [report.masks for report in explanation.progress()]
-        assert explanation.view.status is Status.SUCCEEDED
+        assert explanation.data.status == "succeeded"
         explanation.delete()
 
 
 def test_progress_of_a_service_that_stays_busy_ends_with_the_patience(service: Service) -> None:
     spoiled = at_first(BUSY, 1000, "GET", "/events")
-    with relay(service.url, spoiled) as between, Client(between.url, patience_seconds=1) as client:
+    with relay(service.url, spoiled) as between, Client(between.url, retry_timeout_seconds=1) as client:
         explanation = client.explain(STAR, model="shapes", masks=1_000_000, until=1, seed=103)
         with pytest.raises(ServiceError, match="overloaded"):
             list(explanation.progress())
@@ -127,7 +126,7 @@ def test_waiting_does_not_ask_all_the_time_where_the_service_holds_nothing(servi
         with pytest.raises(TimeoutError):
             explanation.wait(3)
         explanation.delete()
-    assert 1 < between.times("GET", explanation.view.id) <= 6
+    assert 1 < between.times("GET", explanation.data.id) <= 6
 
 
 def test_progress_does_not_ask_all_the_time_where_streams_end_at_once(service: Service) -> None:
@@ -135,7 +134,7 @@ def test_progress_does_not_ask_all_the_time_where_streams_end_at_once(service: S
     spoiled = at_first(ended, 1000, "GET", "/events")
     with relay(service.url, spoiled) as between, Client(between.url) as client:
         explanation = client.explain(STAR, model="shapes", masks=1_000_000, until=1, seed=105)
-        threading.Timer(3, client.explanation(explanation.view.id).cancel).start()
+        threading.Timer(3, client.explanation(explanation.data.id).cancel).start()
         assert list(explanation.progress()) == []
         explanation.delete()
     assert 1 < between.times("GET", "/events") <= 12

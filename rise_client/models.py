@@ -1,0 +1,201 @@
+"""What the service answers, as frozen values. What a newer service adds, fields and names of states, is no error."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the upright image."""
+
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+"""States in which an explanation stays."""
+
+
+class ResponseModel(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ModelRef(ResponseModel):
+    """Which model, and which weights."""
+
+    id: str
+    digest: str
+
+
+class ImageInfo(ResponseModel):
+    """The image, upright."""
+
+    width: int
+    height: int
+    sha256: str
+    media_type: str
+
+
+class Progress(ResponseModel):
+    """How far a running explanation is; `reliability` is that of the least converged target, 0..1."""
+
+    masks: int = 0
+    total: int
+    masks_per_second: float | None = None
+    eta_seconds: float | None = None
+    reliability: float | None = None
+
+
+class Failure(ResponseModel):
+    """Why something failed."""
+
+    code: str
+    detail: str
+
+
+class TargetData(ResponseModel):
+    """One target of an explanation.
+
+    Attributes:
+        score: the model's, on the unmasked image.
+        reliability: expected correlation of the map with the fully converged one, 0..1; None: too few blocks.
+        matched: share of masked images in which anything matched (detectors).
+        findings: the strongest effects, in words.
+        error: why it has no map that means anything.
+        peak: x, y of the map's maximum, in pixels of the image.
+        links: addresses of its map, by format.
+    """
+
+    index: int
+    label: int | None
+    name: str | None
+    score: float | None
+    box: Box | None = None
+    reliability: float | None = None
+    matched: float | None = None
+    warnings: list[str] = Field(default_factory=list)
+    findings: list[str] = Field(default_factory=list)
+    error: Failure | None = None
+    peak: tuple[float, float] | None = None
+    links: dict[str, str]
+
+
+class Provenance(ResponseModel):
+    """What it takes to get the same map again; `stopped` is `reliable` or `all-masks`."""
+
+    version: str
+    device: str
+    precision: str
+    seed: int
+    masks_used: int
+    blocks: int
+    workers: int = 1
+    stopped: str
+
+
+class ExplanationData(ResponseModel):
+    """What was asked, how far it is, what came out.
+
+    Attributes:
+        status: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+        parameters: all of them, defaults filled in.
+        queue_position: jobs that stand before it; None where it does not wait.
+        eta_seconds: estimated, until it has ended.
+    """
+
+    id: str
+    status: str
+    model: ModelRef
+    method: str
+    parameters: dict[str, Any]
+    image: ImageInfo
+    progress: Progress | None
+    targets: list[TargetData]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime
+    queue_position: int | None
+    eta_seconds: float | None
+    error: Failure | None
+    provenance: Provenance | None
+    links: dict[str, str]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status in ENDED
+
+
+class BatchData(ResponseModel):
+    """What was asked about many images, and how far that is.
+
+    Attributes:
+        status: `running`, `finished` or `cancelled`.
+        counts: how many images stand how: as their explanations do, or `waiting`, `refused`, `expired`.
+        progress: share of images that have ended, 0..1.
+    """
+
+    id: str
+    status: str
+    model: ModelRef
+    method: str
+    parameters: dict[str, Any]
+    total: int
+    counts: dict[str, int]
+    progress: float
+    created_at: datetime
+    expires_at: datetime
+    links: dict[str, str]
+
+    @property
+    def ended(self) -> bool:
+        """Whether all its images have ended, however they have."""
+        return self.status in {"finished", "cancelled"}
+
+
+class BatchItem(ResponseModel):
+    """One image of a batch; `error` says why it was refused."""
+
+    index: int
+    name: str
+    status: str
+    error: Failure | None
+    explanation: ExplanationData | None
+
+
+class ModelCard(ResponseModel):
+    """A model that the service has.
+
+    Attributes:
+        task: `classification` or `detection`; None while it is not known.
+        input_size: height and width in pixels; None: any size.
+        state: `ready`, `loading` or `failed`, for the `reason`.
+    """
+
+    id: str
+    task: str | None = None
+    labels: list[str] = Field(default_factory=list)
+    input_size: tuple[int, int] | None = None
+    digest: str | None = None
+    max_masks: int | None = None
+    batch: int | None = None
+    state: str
+    reason: str | None = None
+
+
+class MethodCard(ResponseModel):
+    """A method that the service offers; `parameters` is the JSON Schema of what it takes."""
+
+    id: str
+    summary: str
+    tasks: list[str]
+    default_for: list[str]
+    parameters: dict[str, Any]
+
+
+class Prediction(ResponseModel):
+    """One class or detection that a model sees in an image."""
+
+    label: int
+    name: str
+    score: float
+    box: Box | None = None
