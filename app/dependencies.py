@@ -33,6 +33,7 @@ from app.contract.statistics import Statistics
 from app.contract.store import Store
 from app.intake import Intake
 from app.maintenance.requeue import OrphanScanner
+from app.maintenance.served_models import ServedModels
 from app.outbound.pictures import Pictures
 from app.polls import Polls
 from app.rate import count_request
@@ -66,6 +67,7 @@ class Services:
     catalogue: CatalogueReader
     intake: Intake
     orphans: OrphanScanner
+    served: ServedModels
     submission: Submission
     pictures: Pictures
     callbacks: Callbacks

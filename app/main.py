@@ -43,7 +43,8 @@ from app.integrations import integrations
 from app.leaving import when_asked_to_leave
 from app.maintenance.garbage_collector import GarbageCollector
 from app.maintenance.periodic import PeriodicTask, running
-from app.maintenance.requeue import OrphanRequeuer, OrphanScanner
+from app.maintenance.requeue import SILENT_HEARTBEATS, OrphanRequeuer, OrphanScanner
+from app.maintenance.served_models import ServedModels
 from app.outbound.guard import guarded_client
 from app.outbound.hosts import read_permissions
 from app.outbound.pictures import Pictures
@@ -145,6 +146,7 @@ def _services(settings: Settings) -> Services:
         intake=intake,
         submission=Submission(intake, stored, blobs, jobs, arrivals, admission, keep_seconds=settings.keep_seconds),
         orphans=OrphanScanner(redis, keep_seconds=settings.keep_seconds),
+        served=ServedModels(redis, ttl_seconds=settings.queue_ttl_seconds),
         pictures=_pictures(settings),
         uploads=Uploads(intake, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
         batches=Batches(redis, keep_seconds=settings.keep_seconds),
@@ -178,9 +180,18 @@ def _keep_for_good() -> None:
 def _background_tasks(services: Services) -> list[PeriodicTask]:
     settings, leases = services.settings, services.leases
     collector = GarbageCollector(services.expiry, services.blobs, keep_seconds=settings.keep_seconds)
-    requeuer = OrphanRequeuer(services.orphans, services.store, services.jobs, services.pace, services.catalogue)
+    requeuer = OrphanRequeuer(
+        services.orphans,
+        services.store,
+        services.jobs,
+        services.pace,
+        services.catalogue,
+        services.served,
+        keep_seconds=settings.keep_seconds,
+        silent_seconds=SILENT_HEARTBEATS * settings.heartbeat_seconds,
+    )
     return [
         *collector.tasks(leases, interval_seconds=settings.sweep_seconds),
-        requeuer.task(leases, settings),
+        requeuer.task(leases, interval_seconds=settings.sweep_seconds),
         Filler(services).task(),
     ]

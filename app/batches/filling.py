@@ -121,13 +121,14 @@ class Filler:
 
     async def _try(self, now: Pass, member: Member) -> float:
         try:
-            content = await self._content(now, member)
             catalogue = await run_in_threadpool(self.services.catalogue.now)
+            catalogue.queue_of(now.batch.request.model.id)  # before an image is fetched for nothing
+            content = await self._content(now, member)
             submit = self.services.submission.submit
             submitted = await submit(catalogue, now.batch.request, content, caller_of(now.batch), "batch")
             await run_in_threadpool(self._record, now.batch, member, submitted)
         except RiseError as error:
-            if error.retry_after_seconds is not None:
+            if error.retry_after_seconds is not None and not await self._is_gone(error, now.batch):
                 return error.retry_after_seconds
             await self._refuse(now.batch, member, Failure(code=error.code, detail=error.detail))
         except RedisError:  # because that is not the member's fault
@@ -136,6 +137,11 @@ class Filler:
             logger.exception("image %d of batch %s cannot be explained", member.index, now.batch.id)
             await self._refuse(now.batch, member, _UNEXPECTED)
         return 0.0
+
+    async def _is_gone(self, error: RiseError, batch: Batch) -> bool:
+        """Return whether an error says that no worker serves a model, and none has for too long."""
+        is_gone = partial(self.services.served.is_gone, batch.request.model.id, since=batch.created_at)
+        return error.code == "no-worker" and await run_in_threadpool(is_gone)
 
     async def _refuse(self, batch: Batch, member: Member, failure: Failure) -> None:
         failed = member.model_copy(update={"error": failure})

@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     max_queued_seconds: float = Field(
         86_400, gt=0, description="Estimated work that may wait for each worker; more is refused."
     )
+    queue_ttl_seconds: float = Field(
+        86_400,
+        gt=0,
+        description="How long accepted work waits for a model that no worker serves any more; then it fails with "
+        "`no-worker`.",
+    )
     job_timeout_seconds: int = Field(3600, ge=1, description="Longest time that one explanation may run.")
     stall_seconds: float = Field(
         300.0,

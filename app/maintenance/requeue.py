@@ -1,36 +1,53 @@
-"""Explanations that have waited for long: those without a job get one, and those with one do not expire.
+"""Explanations that have waited for long: orphans are requeued, others renewed, and those of models that are gone fail.
 
-A failover may lose the last writes of a server, jobs among them; and a queue may be longer than an explanation is kept.
+A failover may lose the last writes of a server, jobs among them; a queue may be longer than an explanation is kept; and
+an operator may remove a model, or the workers of a queue, for good.
 """
 
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
+from pydantic import ValidationError
 from redis import Redis
 from rq.job import Job
 
-from app.catalogue import CatalogueReader
+from app.catalogue import Catalogue, CatalogueReader
 from app.contract.errors import RiseError
 from app.contract.leases import Leases
 from app.contract.names import DUE, record_key
-from app.contract.pace import Pace
+from app.contract.pace import Pace, SecondsPerMask
 from app.contract.queue import Jobs, is_job
-from app.contract.schemas import Status
-from app.contract.settings import Settings
+from app.contract.schemas import Failure, Record, Status
 from app.contract.store import Store
 from app.contract.turns import scheduling_tags_of
 from app.maintenance.periodic import PeriodicTask, exclusive
+from app.maintenance.served_models import ServedModels
 
 logger = logging.getLogger(__name__)
 
-_SILENT_HEARTBEATS = 12.0
+SILENT_HEARTBEATS = 12.0
+"""After so many without a change an explanation without a job counts as an orphan."""
+
 _AT_ONCE = 1000
 _UNFINISHED = {json.dumps(status).encode() for status in (Status.QUEUED, Status.RUNNING)}
+
+
+class Waiting(NamedTuple):
+    """An explanation that has not ended.
+
+    Attributes:
+        id: its id.
+        has_job: whether it waits on a queue, or runs.
+        silent_seconds: since it changed last.
+    """
+
+    id: str
+    has_job: bool
+    silent_seconds: float
 
 
 class OrphanScanner:
@@ -45,22 +62,9 @@ class OrphanScanner:
         self._redis = redis
         self._keep_seconds = keep_seconds
 
-    def orphaned(self, *, silent_seconds: float) -> Iterator[str]:
-        """Yield the explanations that have not ended, have no job, and have not changed for a while.
-
-        Args:
-            silent_seconds: how long; what is being submitted has no job yet either.
-        """
-        return (explanation_id for explanation_id, has_job in self._silent(silent_seconds) if not has_job)
-
-    def long_waiting(self) -> Iterator[str]:
-        """Yield the explanations that have a job and have not changed for half of the time that they are kept."""
-        return (explanation_id for explanation_id, has_job in self._silent(self._keep_seconds / 2) if has_job)
-
-    def _silent(self, seconds: float) -> Iterator[tuple[str, bool]]:
-        """Yield what has neither ended nor changed for so long, and whether it has a job."""
-        changed_before = datetime.now(UTC) - timedelta(seconds=seconds)
-        first = 0
+    def waiting(self, *, silent_seconds: float) -> Iterator[Waiting]:
+        """Yield the explanations that have neither ended nor changed for a while."""
+        now, first = datetime.now(UTC), 0
         while ids := self._known(first):
             first += len(ids)
             with self._redis.pipeline(transaction=False) as pipeline:
@@ -69,8 +73,11 @@ class OrphanScanner:
                     is_job(pipeline, Job.key_for(explanation_id))
                 found = pipeline.execute()
             for explanation_id, (status, expires_at), has_job in zip(ids, found[::2], found[1::2], strict=True):
-                if status in _UNFINISHED and self._changed_at(expires_at) < changed_before:
-                    yield explanation_id, bool(has_job)
+                if status not in _UNFINISHED:
+                    continue
+                silent = (now - self._changed_at(expires_at)).total_seconds()
+                if silent > silent_seconds:
+                    yield Waiting(explanation_id, bool(has_job), silent)
 
     def _known(self, first: int) -> list[str]:
         found: Any = self._redis.zrange(DUE, first, first + _AT_ONCE - 1)
@@ -80,9 +87,16 @@ class OrphanScanner:
         return datetime.fromisoformat(json.loads(expires_at)) - timedelta(seconds=self._keep_seconds)
 
 
+class _Now(NamedTuple):
+    """What is the same for all explanations of a run."""
+
+    catalogue: Catalogue
+    pace: SecondsPerMask
+
+
 @dataclass(frozen=True)
 class OrphanRequeuer:
-    """Enqueues orphans again, and renews what waits for long.
+    """Enqueues orphans again, renews what waits for long, and fails what waits for a model that is gone.
 
     Attributes:
         scanner: finds them.
@@ -90,6 +104,9 @@ class OrphanRequeuer:
         jobs: the queues.
         pace: what explanations cost.
         catalogue: which queue serves a model.
+        served: when models were last served.
+        keep_seconds: how long an explanation lives after its last change.
+        silent_seconds: how long it must not have changed; what is being submitted has no job yet either.
     """
 
     scanner: OrphanScanner
@@ -97,27 +114,51 @@ class OrphanRequeuer:
     jobs: Jobs
     pace: Pace
     catalogue: CatalogueReader
+    served: ServedModels
+    keep_seconds: float
+    silent_seconds: float
 
-    def task(self, leases: Leases, settings: Settings) -> PeriodicTask:
+    def task(self, leases: Leases, *, interval_seconds: float) -> PeriodicTask:
         """Return the periodic task, of which one process at a time has a run."""
-        interval = min(settings.sweep_seconds, settings.keep_seconds / 4)
-        silent = _SILENT_HEARTBEATS * settings.heartbeat_seconds
-        run = exclusive(leases, "strays", lambda: self.run(silent_seconds=silent), seconds=0.9 * interval)
-        return PeriodicTask("requeue_orphans", run, interval)
+        interval = min(interval_seconds, self.keep_seconds / 4)
+        return PeriodicTask("requeue_orphans", exclusive(leases, "strays", self.run, seconds=0.9 * interval), interval)
 
-    def run(self, *, silent_seconds: float) -> None:
+    def run(self) -> None:
         """Look once at everything that waits."""
-        self.requeue_orphans(silent_seconds=silent_seconds)
-        self.store.renew(list(self.scanner.long_waiting()))
+        now = _Now(self.catalogue.now(), self.pace.seconds_per_mask())
+        self.served.note(card.id for card in now.catalogue.models if card.state == "ready")
+        half_life = self.keep_seconds / 2
+        aged = []
+        for waiting in self.scanner.waiting(silent_seconds=min(self.silent_seconds, half_life)):
+            ended = waiting.silent_seconds > self.silent_seconds and self._see_to(waiting, now)
+            if not ended and waiting.silent_seconds > half_life:
+                aged.append(waiting.id)
+        self.store.renew(aged)
 
-    def requeue_orphans(self, *, silent_seconds: float) -> None:
-        """Enqueue every orphan whose model a live worker serves, in its lane and with its cost."""
-        catalogue, pace = self.catalogue.now(), self.pace.seconds_per_mask()
-        for explanation_id in self.scanner.orphaned(silent_seconds=silent_seconds):
-            record = self.store.read(explanation_id)
-            if record is None or record.status.ended:
-                continue
-            with suppress(RiseError):  # because it can wait until a worker serves its model again
-                queue = catalogue.queue_of(record.request.model.id)
-                self.jobs.enqueue_explanation(queue, explanation_id, again=False, turn=scheduling_tags_of(record, pace))
-                logger.warning("explanation %s had no job; it has a new one", explanation_id)
+    def _see_to(self, waiting: Waiting, now: _Now) -> bool:
+        """Fail or enqueue an explanation where that has to be done; return whether it has ended."""
+        try:
+            record = self.store.read(waiting.id)
+        except ValidationError as cause:  # because one that a newer version wrote must not keep others from being seen
+            logger.warning("explanation %s cannot be read: %s", waiting.id, cause)
+            return False
+        if record is None or record.status.ended:
+            return True
+        try:
+            queue = now.catalogue.queue_of(record.request.model.id)
+        except RiseError as error:
+            return self._give_up(record, error)
+        if not waiting.has_job:
+            tags = scheduling_tags_of(record, now.pace)
+            self.jobs.enqueue_explanation(queue, record.id, again=False, turn=tags)
+            logger.warning("explanation %s had no job; it has a new one", record.id)
+        return False
+
+    def _give_up(self, record: Record, error: RiseError) -> bool:
+        """Fail an explanation if its model has not been served for too long; return whether it has ended."""
+        if not self.served.is_gone(record.request.model.id, since=record.created_at):
+            return False
+        if self.store.fail(record.id, Failure(code=error.code, detail=error.detail)):
+            self.jobs.remove(record.id)
+            logger.warning("explanation %s failed: %s", record.id, error.detail)
+        return True

@@ -3,27 +3,30 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
 from app.contract.announcements import announce
 from app.contract.batches import Batches, Member
+from app.contract.delayed_tasks import DelayedTasks
 from app.contract.names import DUE, record_key
 from app.contract.schemas import Announcement, ModelCard
 from app.contract.settings import Settings
 from app.main import create_app
+from tests.a_label_studio import FakeStudio, fake_studio
 from tests.maintenance.test_periodic import failures
 from tests.test_batches import a_batch
 from tests.test_store import a_record, a_store
+from tests.test_stored_values import ERRAND
 
 BROKEN = "broken"
 HEARTBEAT_SECONDS = 0.02
 
 
-def settings(valkey: str, folder: Path) -> Settings:
-    return Settings(
-        redis_url=valkey, data=folder, sweep_seconds=0.1, heartbeat_seconds=HEARTBEAT_SECONDS, keep_seconds=3600
-    )
+def settings(valkey: str, folder: Path, **more: Any) -> Settings:
+    quick = {"sweep_seconds": 0.1, "heartbeat_seconds": HEARTBEAT_SECONDS, "keep_seconds": 3600}
+    return Settings(redis_url=valkey, data=folder, **{**quick, **more})
 
 
 def serve_model(redis: Redis) -> None:
@@ -78,11 +81,48 @@ def test_batches_are_submitted_after_a_run_that_failed(valkey: str, redis: Redis
         async with app.router.lifespan_context(app):
             await until(lambda: failures("submit_batches") > before)
             redis.zrem("rise:batches", b"\xff")
+            batches.create(batch, [Member(index=0, name="0", kind="id", source="nobody has uploaded it")])
             await until(lambda: not redis.exists("rise:batches"))
 
     redis.zadd("rise:batches", {b"\xff": 0})  # which is no text
     redis.set(b"rise:batch:\xff", "{}")
     batches = Batches(redis, keep_seconds=600)
     batch, _ = a_batch(total=1)
-    batches.create(batch, [Member(index=0, name="0", kind="id", source="nobody has uploaded it")])
+    serve_model(redis)
     asyncio.run(run())
+
+
+def test_images_of_a_batch_whose_model_is_gone_are_given_up_after_a_deadline(
+    valkey: str, redis: Redis, tmp_path: Path
+) -> None:
+    batches = Batches(redis, keep_seconds=600)
+    batch, members = a_batch()
+
+    def errors() -> list[str | None]:
+        return [member.error.code if member.error else None for member in batches.members(batch.id, range(batch.total))]
+
+    async def run() -> None:
+        app = create_app(settings(valkey, tmp_path, queue_ttl_seconds=1))
+        async with app.router.lifespan_context(app):
+            await until(lambda: not redis.exists("rise:batches"))
+        assert errors() == ["no-worker"] * batch.total
+
+    batches.create(batch, members)
+    asyncio.run(run())
+
+
+def test_a_prediction_for_label_studio_whose_model_is_gone_is_given_up_after_a_deadline(
+    valkey: str, redis: Redis, tmp_path: Path
+) -> None:
+    tasks = DelayedTasks(redis, "label-studio")
+    errand = ERRAND.model_copy(update={"address": "/data/upload/1/star.jpg", "explanation": None})
+
+    async def run(studio: FakeStudio) -> None:
+        more = {"label_studio_url": studio.url, "label_studio_api_key": "x", "queue_ttl_seconds": 1}
+        app = create_app(settings(valkey, tmp_path, **more))
+        async with app.router.lifespan_context(app):
+            await until(lambda: not len(tasks))
+
+    tasks.schedule(errand.delayed(), seconds=0)
+    with fake_studio() as studio:
+        asyncio.run(run(studio))

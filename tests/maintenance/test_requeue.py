@@ -1,24 +1,34 @@
 """Explanations that lost their job come back as they were accepted: on a real Valkey."""
 
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
 from redis import Redis
 
 from app.catalogue import CatalogueReader
 from app.contract.backlog import Backlogs
 from app.contract.pace import PACE, Pace, work_of
 from app.contract.queue import Jobs, open_queue
-from app.contract.schemas import Announcement, ModelCard, Priority, Record, Request
+from app.contract.schemas import Announcement, Failure, ModelCard, Priority, Record, Request, Status
 from app.contract.store import Store
 from app.contract.turns import scheduling_tags_of
 from app.maintenance.requeue import OrphanRequeuer, OrphanScanner
+from app.maintenance.served_models import ServedModels
 from tests.test_store import a_record
 from workers.main import _enqueue_if_waiting
 
 KEEP = 3600
+TTL = 1000
 MASKS = 700
 
 
 def a_request() -> Request:
     return a_record().request.model_copy(update={"parameters": {"masks": MASKS}})
+
+
+def in_seconds(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 class House:
@@ -29,8 +39,16 @@ class House:
         self.store, self.jobs = Store(redis, keep_seconds=KEEP), Jobs(redis, timeout_seconds=60)
         self.pace = Pace(redis)
         self.served = True
-        scanner = OrphanScanner(redis, keep_seconds=KEEP)
-        self.requeuer = OrphanRequeuer(scanner, self.store, self.jobs, self.pace, CatalogueReader(self.announcements))
+        self.requeuer = OrphanRequeuer(
+            OrphanScanner(redis, keep_seconds=KEEP),
+            self.store,
+            self.jobs,
+            self.pace,
+            CatalogueReader(self.announcements),
+            ServedModels(redis, ttl_seconds=TTL),
+            keep_seconds=KEEP,
+            silent_seconds=0,
+        )
 
     def announcements(self) -> list[Announcement]:
         cards = [ModelCard(id="m", task="classification", digest="d", state="ready")] if self.served else []
@@ -53,6 +71,14 @@ class House:
     def waiting(self) -> list[str]:
         return open_queue(self.redis, "q").get_job_ids()
 
+    def status(self, name: str) -> Status | None:
+        return self.store.status_of(name)
+
+    def age(self, seconds: float) -> None:
+        """Let all explanations have been accepted so long ago."""
+        for key in self.redis.keys("rise:explanation:*"):
+            self.redis.hset(key, "created_at", json.dumps(in_seconds(-seconds).isoformat()))
+
     def tags(self, name: str) -> list[bytes | None]:
         return self.redis.hmget(f"rq:job:{name}", "lane", "tenant", "work", "masks", "finish")  # type: ignore[return-value]
 
@@ -66,7 +92,7 @@ def test_a_batch_job_that_lost_its_queue_entry_comes_back_in_the_batch_lane_with
     backlog = Backlogs(redis, house.pace).read("q")
     assert (len(backlog), backlog.seconds) == (2, 2 * MASKS * 0.02)
     house.lose_jobs()
-    house.requeuer.requeue_orphans(silent_seconds=0)
+    house.requeuer.run()
     assert house.waiting() == ["now", "batch"]
     assert {name: house.tags(name) for name in ("batch", "now")} == before
     assert before["batch"] == [b"2", b"anna", work.encode(), b"700", b"14"]
@@ -80,7 +106,7 @@ def test_what_was_asked_for_interactively_while_it_waited_as_batch_comes_back_in
     record = house.accept("one", priority="batch")
     house.enqueue(record.model_copy(update={"priority": "interactive"}))
     house.lose_jobs()
-    house.requeuer.requeue_orphans(silent_seconds=0)
+    house.requeuer.run()
     assert house.tags("one")[0] == b"1"
     stored = house.store.read("one")
     assert stored is not None
@@ -111,3 +137,60 @@ def test_a_record_of_an_earlier_version_is_interactive(redis: Redis) -> None:
     record = house.store.read("one")
     assert record is not None
     assert record.priority == "interactive"
+
+
+def test_what_waits_for_a_model_that_is_gone_fails_after_a_deadline_and_is_not_renewed_any_more(redis: Redis) -> None:
+    house = House(redis)
+    house.accept("queued")
+    house.accept("orphan")
+    house.accept("running")
+    redis.lrem("rq:queue:q", 0, "orphan")
+    redis.delete("rq:job:orphan")
+    house.store.start("running", "a worker that is gone, too")
+    house.served = False
+    house.requeuer.run()
+    assert {house.status(name) for name in ("queued", "orphan")} == {Status.QUEUED}
+    redis.zadd("rise:served", {"m": time.time() - 2 * TTL})
+    house.age(2 * TTL)
+    house.requeuer.run()
+    for name in ("queued", "orphan", "running"):
+        record = house.store.read(name)
+        assert record is not None
+        assert record.error == Failure(code="no-worker", detail="no worker serves model 'm' any more")
+    assert house.waiting() == []
+    assert redis.keys("rq:job:*") == []
+
+
+def test_what_waits_for_longer_than_the_deadline_is_kept_while_its_model_is_served(redis: Redis) -> None:
+    house = House(redis)
+    house.accept("one")
+    house.age(2 * TTL)
+    house.requeuer.run()
+    assert house.waiting() == ["one"]
+    house.served = False  # as in a restart of the only worker
+    house.requeuer.run()
+    assert house.status("one") is Status.QUEUED
+    assert house.waiting() == ["one"]
+
+
+def test_what_waits_is_renewed_when_half_of_its_time_has_passed(redis: Redis) -> None:
+    house = House(redis)
+    for name in ("aged", "orphan"):
+        house.accept(name)
+        redis.hset(f"rise:explanation:{name}", "expires_at", json.dumps(in_seconds(KEEP / 3).isoformat()))
+        redis.expire(f"rise:explanation:{name}", KEEP // 3)
+    redis.delete("rq:job:orphan")
+    house.served = False
+    house.requeuer.run()
+    for name in ("aged", "orphan"):
+        assert int(redis.ttl(f"rise:explanation:{name}")) > KEEP / 2
+
+
+def test_an_explanation_that_cannot_be_read_keeps_no_other_from_being_requeued(redis: Redis) -> None:
+    house = House(redis)
+    for name in ("a", "b", "c"):
+        house.accept(name)
+    house.lose_jobs()
+    redis.hset("rise:explanation:b", "request", '"elsewhere"')
+    house.requeuer.run()
+    assert house.waiting() == ["a", "c"]

@@ -95,6 +95,9 @@ class Pusher:
         try:
             started = await self.backend.started(errand)
         except RiseError as error:
+            is_gone = partial(self.backend.services.served.is_gone, errand.request.model.id, since=task.made_at)
+            if error.code == "no-worker" and await run_in_threadpool(is_gone):
+                raise Never(error.detail) from error
             if error.retry_after_seconds is not None:
                 return Left(task, max(_UNFINISHED_SECONDS, error.retry_after_seconds))
             if error.code == _NOT_FETCHED:

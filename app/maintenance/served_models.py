@@ -1,0 +1,43 @@
+"""When each model was last served by a live worker: decides for how long accepted work waits for it.
+
+Kept in Redis, because a front end that has just started has seen no worker yet.
+"""
+
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from redis import Redis
+
+_SERVED = "rise:served"  # sorted set: models by when they were last seen, in seconds since 1970
+
+
+class ServedModels:
+    """Remembers when models were last served.
+
+    Args:
+        redis: client with byte replies.
+        ttl_seconds: how long work waits for a model that no worker serves.
+    """
+
+    def __init__(self, redis: Redis, *, ttl_seconds: float) -> None:
+        self._redis = redis
+        self._ttl_seconds = ttl_seconds
+
+    def note(self, model_ids: Iterable[str]) -> None:
+        """Record that models are served now."""
+        now = time.time()
+        if served := dict.fromkeys(model_ids, now):
+            self._redis.zadd(_SERVED, served)
+
+    def is_gone(self, model_id: str, *, since: datetime) -> bool:
+        """Return whether a model that is not served now has not been for so long that work for it is given up.
+
+        Args:
+            model_id: the model.
+            since: when the work was accepted; before that the model was served.
+        """
+        found: Any = self._redis.zscore(_SERVED, model_id)
+        last_served = max(float(found or 0), since.timestamp())
+        return time.time() - last_served > self._ttl_seconds
