@@ -112,7 +112,7 @@ OUTSIDE = (
 )
 PROGRAM = """
 import torch
-from workers.breakage import breaks_device
+from workers.failures import breaks_device
 try:
     {cause}
     torch.cuda.synchronize()

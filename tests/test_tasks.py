@@ -4,19 +4,18 @@ import json
 import logging
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError, OutOfMemoryError
 from rq.serializers import JSONSerializer
-from rq.timeouts import JobTimeoutException
 
 from app.contract.blobs import Blobs, image_blob
-from app.contract.errors import RiseError
 from app.contract.kin import Kin
 from app.contract.names import record_key
 from app.contract.queue import ASSIST, EXPLAIN, MEASURE, PREDICT, Jobs, job_class, open_queue
@@ -31,8 +30,7 @@ from workers.assistant import assist
 from workers.attempts import Attempts
 from workers.blackbox import CPU
 from workers.collection import Collection
-from workers.execution import Context
-from workers.failures import failure_of, is_retryable
+from workers.execution import Context, Execution, load_and_plan
 from workers.tasks import explain, measure, predict
 from workers.team import Team
 from workers.warm import WarmWorker
@@ -243,35 +241,19 @@ def test_an_assistant_that_fails_leaves_the_explanation_to_its_leader(
     assert context.store.status_of("one") is Status.QUEUED
 
 
-class _Strict(BaseModel):
-    number: int
+class NoSuchThing:
+    """Fails whoever uses it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was used")
 
 
-def _validation_error() -> ValidationError:
-    with pytest.raises(ValidationError) as raised:
-        _Strict.model_validate({"number": "secret"})
-    return raised.value
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "words"),
-    [
-        (RiseError("no-target", "nothing there"), "no-target", "nothing there"),
-        (JobTimeoutException("an hour is over"), "timed-out", "an hour is over"),
-        (ConnectionError("secret"), "unavailable", "Redis does not answer"),
-        (ZeroDivisionError("division by zero"), "internal", "ZeroDivisionError: division by zero;"),
-        (OSError(28, "No space left on device", "/secret/path"), "internal", "OSError: No space left on device;"),
-        (_validation_error(), "internal", "ValidationError: number: Input should be a valid integer"),
-        (type("SecretError", (Exception,), {"__module__": "library"})("secret"), "internal", "SecretError;"),
-    ],
-)
-def test_an_exception_is_told_without_what_may_be_secret_in_it(error: Exception, code: str, words: str) -> None:
-    failure = failure_of(error)
-    assert failure.code == code
-    assert words in failure.detail
-    assert "secret" not in failure.detail
-
-
-def test_what_would_happen_again_is_not_tried_again() -> None:
-    assert is_retryable(ConnectionError())
-    assert not any(map(is_retryable, [KeyError("x"), RiseError("no-target", ""), JobTimeoutException()]))
+def test_an_execution_that_is_made_has_asked_nobody_for_anything(context: Context) -> None:
+    image = Image.open(SAMPLES / "star.jpg").convert("RGB")
+    enqueue(context)
+    record = context.store.read("one")
+    assert record is not None
+    model, study = load_and_plan(context, record, image)
+    nothing: Any = NoSuchThing()
+    away = replace(context, store=nothing, blobs=nothing, models=nothing, kin=nothing, team=nothing)
+    Execution(away, record, "x", model, study, began=0)

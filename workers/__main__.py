@@ -16,7 +16,7 @@ from app.contract.images import decode
 from app.contract.schemas import Progress as Masks
 from app.contract.settings import Settings
 from workers.announce import method_cards
-from workers.blame import blaming
+from workers.attempt import model_call
 from workers.collection import Collection
 from workers.device import choose_device
 from workers.local import explain_locally
@@ -51,7 +51,7 @@ def predict(image: Path, model: Annotated[str, typer.Option()], limit: Annotated
     """Print what a model sees in an image, as JSON."""
     with _in_words():
         content = image.read_bytes()
-        with blaming(model):
+        with model_call(model):
             found = predict_image(_collection().get(model).black_box, decode(content), limit=limit)
     sys.stdout.write(json.dumps([one.model_dump(mode="json") for one in found]) + "\n")
 

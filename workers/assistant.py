@@ -11,7 +11,7 @@ from app.contract.images import decode
 from app.contract.shards import SHARD_SECONDS, Delivery, Shard
 from workers.attempt import Stopped
 from workers.calculator import Calculator
-from workers.execution import Context, prepared
+from workers.execution import Context, load_and_plan
 from workers.failures import failure_of
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def _calculator(context: Context, explanation_id: str) -> Calculator | None:
     if aim is None or record is None:
         return None
     image = decode(context.blobs.get(image_blob(explanation_id)))
-    model, study = prepared(context, record, image)
+    model, study = load_and_plan(context, record, image)
     calculator = Calculator(study, model.id, when_halved=lambda: context.statistics.count_memory_retry(model.id))
     if calculator.aim != aim:
         logger.warning("explanation %s has other targets here", explanation_id)

@@ -1,25 +1,32 @@
-"""The attempt at a job that runs in this process now, for whatever asks a model to say so.
+"""The attempt at a job that runs in this process now, and the calls of models under its supervision.
 
 Like the names in log lines it belongs to the job and not to any one function, so it is found here and not handed down:
-where nothing is supervised (the command line, tests) asking a model is asking a model and nothing else.
+where nothing is supervised (the command line, tests) a call of a model is only given the model's name when it fails.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from rq.executions import Execution
 from rq.job import Job
+from rq.timeouts import JobTimeoutException
 from rq.worker import BaseWorker
 from torch import Tensor
 
+from app.contract.errors import RiseError
 from app.contract.schemas import Failure
 from workers.attempts import Attempts, attempt_of
-from workers.breakage import BrokenDeviceError
+from workers.blackbox import BlackBoxError
+from workers.failures import BrokenDeviceError, breaks_device
 from workers.watchdog import Watchdog, Watched
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -77,14 +84,44 @@ def attempting(
 
 
 @contextmanager
-def asking(model_id: str) -> Iterator[None]:
-    """Say that a model is asked inside, which must show signs of life."""
+def model_call(model_id: str) -> Iterator[None]:
+    """Call a model inside: it must show signs of life, and whatever it raises is a failure that names it.
+
+    A model is somebody else's code. What is raised by this project's own code inside, and the end of the process, go
+    through as they are.
+
+    Raises:
+        RiseError: `timed-out`, `model-failed` or `out-of-memory`.
+        BrokenDeviceError: where the device broke under the model.
+    """
     attempt = _PRESENT.get()
-    if attempt is None:
-        yield
-        return
-    with attempt.watchdog.asking(model_id):
-        yield
+    try:
+        with attempt.watchdog.asking(model_id) if attempt else nullcontext():
+            yield
+    except (RiseError, Stopped):
+        raise
+    except JobTimeoutException as cause:
+        raise RiseError("timed-out", f"its time was up while model {model_id!r} was asked: {cause}") from cause
+    except BlackBoxError as cause:
+        raise RiseError("model-failed", f"model {model_id!r} failed: {cause}") from cause
+    except torch.OutOfMemoryError as cause:
+        raise RiseError("out-of-memory", f"model {model_id!r} does not fit into the device's memory") from cause
+    except Exception as cause:
+        logger.exception("model %s failed", model_id)
+        if breaks_device(cause):
+            raise _broken_device(model_id, cause) from cause
+        raise RiseError("model-failed", f"model {model_id!r} raised {type(cause).__name__}: {cause}") from cause
+    except SystemExit as cause:
+        if attempt is not None and attempt.stopping.is_set():  # RQ's, because the worker was asked to stop twice
+            raise
+        raise RiseError("model-failed", f"model {model_id!r} tried to end the process") from cause
+
+
+def show_life() -> None:
+    """Tell the watchdog, where there is one, that the model that is called makes progress."""
+    attempt = _PRESENT.get()
+    if attempt is not None:
+        attempt.watchdog.sign()
 
 
 def lively(score: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
@@ -107,7 +144,7 @@ def lively(score: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
     return scored
 
 
-def broken_device(model_id: str, cause: Exception) -> BrokenDeviceError:
+def _broken_device(model_id: str, cause: Exception) -> BrokenDeviceError:
     """Return the error for a device that broke under a model, and note it."""
     detail = f"the device broke under model {model_id!r}: {type(cause).__name__}: {cause}"
     attempt = _PRESENT.get()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contract.errors import RiseError
-from workers.blame import blaming
+from workers.attempt import model_call
 from workers.saliency.loop import Block
 from workers.study import Study
 
@@ -59,7 +59,7 @@ class Calculator:
             RiseError: `model-failed` or `out-of-memory`, naming the model.
         """
         started = time.monotonic()
-        with blaming(self._model_id):
+        with model_call(self._model_id):
             block = self._pipeline.block(number)
         if not np.isfinite(block.effects).all():
             raise RiseError("model-failed", f"model {self._model_id!r} gave scores that are not finite numbers")

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -17,8 +18,7 @@ from app.contract.kin import Kin
 from app.contract.schemas import Progress, Record, State, TargetResult
 from app.contract.statistics import Statistics
 from app.contract.store import Store
-from workers.attempt import Stopped
-from workers.blame import blaming
+from workers.attempt import Stopped, model_call
 from workers.calculator import Calculator
 from workers.collection import Collection, LoadedModel
 from workers.convergence import Convergence
@@ -63,8 +63,13 @@ def hand_back() -> Retry:
     return Retry(max=1_000_000, enqueue_at_front=True)
 
 
-def prepared(context: Context, record: Record, image: Image.Image) -> tuple[LoadedModel, Study]:
+def load_and_plan(context: Context, record: Record, image: Image.Image) -> tuple[LoadedModel, Study]:
     """Return the model of an explanation, and what is fixed before its first block.
+
+    Args:
+        context: what a job may use.
+        record: the explanation.
+        image: upright, RGB.
 
     Raises:
         RiseError: what the model, the targets or the parameters make impossible.
@@ -73,33 +78,73 @@ def prepared(context: Context, record: Record, image: Image.Image) -> tuple[Load
     model = context.models.get(request.model.id, request.model.digest)
     plugin = method(request.method)
     parameters = plugin.Parameters.model_validate(request.parameters)
-    with blaming(model.id):
+    with model_call(model.id):
         return model, prepare(model.black_box, image, plugin, parameters, request.targets, batch=model.batch)
 
 
-class Execution:
-    """One execution of one explanation."""
+def execute(context: Context, record: Record, execution: str) -> Retry | None:
+    """Run one execution of an explanation; return what hands its job back where it has not come to the end.
 
-    def __init__(self, context: Context, record: Record, execution: str) -> None:
-        self._began = time.monotonic()
+    Raises:
+        Superseded: if the explanation is cancelled or belongs to another execution by now.
+        Stopped: if the worker is stopping, and nothing has been evaluated yet.
+        RiseError: what makes the explanation impossible.
+        FileNotFoundError: if the image, or a part of the effects, is not in the storage any more.
+    """
+    began = time.monotonic()
+    model, study = load_and_plan(context, record, _load_image(context, record, execution))
+    return Execution(context, record, execution, model, study, began=began).to_the_end()
+
+
+def _load_image(context: Context, record: Record, execution: str) -> Image.Image:
+    """Return the image of an explanation, upright, RGB; wait for a storage that is away."""
+    pause = partial(_pause, context, record, execution)
+    content = outlast(lambda: context.blobs.get(image_blob(record.id)), seconds=context.outage_seconds, pause=pause)
+    return decode(content)
+
+
+def _pause(context: Context, record: Record, execution: str, seconds: float) -> None:
+    """Wait, as long as the explanation belongs to an execution and the worker is not stopping."""
+    if context.stopping.wait(seconds):
+        raise Stopped
+    if not context.store.is_running(record.id, execution):
+        raise Superseded
+
+
+class Execution:
+    """One execution of one explanation, from its plan on.
+
+    Args:
+        context: what a job may use.
+        record: the explanation.
+        execution: name of this execution.
+        model: that is explained.
+        study: the plan.
+        began: when the execution began, in seconds of the monotonic clock.
+    """
+
+    def __init__(
+        self, context: Context, record: Record, execution: str, model: LoadedModel, study: Study, *, began: float
+    ) -> None:
+        self._began = began
         self._context = context
         self._record = record
         self._execution = execution
+        self._model = model
+        self._study = study
         self._resumed_blocks = 0
-        image = decode(self._outlast(lambda: context.blobs.get(image_blob(record.id))))
-        self._model, self._study = prepared(context, record, image)
         # Not a method of this object, which would keep it and all its tensors until Python looks for circles.
-        halved = partial(context.statistics.count_memory_retry, self._model.id)
-        self._calculator = Calculator(self._study, self._model.id, when_halved=halved)
+        halved = partial(context.statistics.count_memory_retry, model.id)
+        self._calculator = Calculator(study, model.id, when_halved=halved)
         resumable = record.state is not None and record.state.kind == "effects"
         self._recorder = Recorder(
             context.blobs,
             record.id,
             execution,
-            record.state if resumable and record.state else self._study.state(),
+            record.state if resumable and record.state else study.state(),
             checkpoint_seconds=context.checkpoint_seconds,
         )
-        self._convergence = Convergence(self._study)
+        self._convergence = Convergence(study)
         self._started = time.monotonic()
         self._reported = -float("inf")
 
@@ -161,7 +206,10 @@ class Execution:
             self._reported = now
 
     def _report(self) -> None:
-        state = self._checkpoint_if_possible() if self._is_checkpoint_due() else None
+        self._advance(self._checkpoint_if_possible() if self._is_checkpoint_due() else None)
+
+    def _advance(self, state: State | None = None) -> None:
+        """Report progress, and a checkpoint where there is one."""
         targets = self._targets() if state else None
         going_on = self._context.store.advance(
             self._record.id, self._execution, progress=self._progress(), targets=targets, state=state
@@ -170,11 +218,8 @@ class Execution:
             raise Superseded
 
     def _hand_back(self) -> Retry:
-        state = self._checkpoint_if_possible()
-        targets = self._targets() if state else None
-        self._context.store.advance(
-            self._record.id, self._execution, progress=self._progress(), targets=targets, state=state
-        )
+        with suppress(Superseded):
+            self._advance(self._checkpoint_if_possible())
         return hand_back()
 
     def _publish(self, assistants: set[str]) -> None:
@@ -209,12 +254,9 @@ class Execution:
 
     def _pause(self, seconds: float) -> None:
         """Wait for a storage that is away; say meanwhile how far it is, so that it does not expire either."""
-        if self._context.stopping.wait(seconds):
-            raise Stopped
-        store, mine = self._context.store, (self._record.id, self._execution)
-        known = self._convergence.blocks > 0  # else what was known of an earlier execution would be forgotten
-        if not (store.advance(*mine, progress=self._progress()) if known else store.is_running(*mine)):
-            raise Superseded
+        _pause(self._context, self._record, self._execution, seconds)
+        if self._convergence.blocks > 0:  # else what was known of an earlier execution would be forgotten
+            self._advance()
 
     def _progress(self) -> Progress:
         new_blocks = self._convergence.blocks - self._resumed_blocks

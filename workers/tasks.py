@@ -16,9 +16,8 @@ from app.contract.images import decode
 from app.contract.logs import belonging, names_in
 from app.contract.schemas import Failure, JsonObject, MetricsRequest, Record
 from app.contract.tracing import span
-from workers.attempt import Stopped
-from workers.blame import blaming
-from workers.execution import Context, Execution, Superseded, hand_back, prepared
+from workers.attempt import Stopped, model_call
+from workers.execution import Context, Superseded, execute, hand_back, load_and_plan
 from workers.failures import failure_of, is_retryable
 from workers.measurement import measure as measure_map
 from workers.prediction import predict_image
@@ -70,7 +69,7 @@ def _attempted(
 
 def _run(context: Context, record: Record, execution: str) -> Retry | None:
     started = time.monotonic()
-    retry = Execution(context, record, execution).to_the_end()
+    retry = execute(context, record, execution)
     words = "handed back" if retry else "succeeded"
     logger.info("explanation %s %s after %.1f s", record.id, words, time.monotonic() - started)
     return retry
@@ -91,7 +90,7 @@ def predict(context: Context, model_id: str, blob: str, limit: int) -> JsonObjec
 def _predicted(context: Context, model_id: str, blob: str, limit: int) -> list[JsonObject]:
     model = context.models.get(model_id)
     image = decode(context.blobs.get(blob))
-    with blaming(model_id):
+    with model_call(model_id):
         found = predict_image(model.black_box, image, limit=limit)
     return [prediction.model_dump(mode="json") for prediction in found]
 
@@ -118,9 +117,9 @@ def _measured(context: Context, explanation_id: str, request: JsonObject) -> Jso
     if record is None or record.state is None:
         raise RiseError("not-found", f"there is no map of explanation {explanation_id!r}")
     image = decode(context.blobs.get(image_blob(record.id)))
-    model, study = prepared(context, record, image)
+    model, study = load_and_plan(context, record, image)
     arrays = [context.blobs.get_array(checkpoint.blob) for checkpoint in record.state.checkpoints]
     row, frame = record.state.target_rows[asked.target], frame_of_image(image.width, image.height)
     drawn = draw(record.state, arrays, row, frame)
-    with blaming(model.id):
+    with model_call(model.id):
         return measure_map(model.black_box, image, study, drawn, asked)

@@ -18,8 +18,8 @@ from tests.conftest import SAMPLES
 from tests.loaders.explaining import alike, collection_of, map_by, reason_of
 from tests.loaders.inference_server import Array
 from tests.loaders.loopback import Asked, Reply, loopback
+from workers.attempt import model_call
 from workers.blackbox import Classifier, Detections, Detector, Preprocessing
-from workers.blame import blaming
 from workers.demo import shapes, shapes_detector
 from workers.demo.outlines import SHAPES
 from workers.preprocessing import normalise, to_input
@@ -238,7 +238,7 @@ def test_whatever_is_wrong_with_an_answer_is_said_with_the_services_name(
     well = answering(classes_in)
     with loopback(lambda asked: reply if asked.number > 12 else well(asked)) as server:
         collection = collection_of(tmp_path, remote(server.url, NAMED, "retries = 1"))
-        with pytest.raises(RiseError) as failed, blaming("remote"):
+        with pytest.raises(RiseError) as failed, model_call("remote"):
             map_by(collection, "remote", small_star, tmp_path)
     assert failed.value.detail.startswith(f"model 'remote' failed: {server.url}/models/shapes {words}")
 

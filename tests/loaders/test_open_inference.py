@@ -15,7 +15,7 @@ from tests.loaders.explaining import alike, collection_of, map_by, reason_of
 from tests.loaders.inference_server import Array, ServedModel, Trouble, serve
 from tests.loaders.loopback import Asked, Reply, loopback
 from tests.loaders.served_shapes import DETECTOR_SHAPE, LOCAL, PREPROCESSING, SHAPE, classify, detect, remote
-from workers.blame import blaming
+from workers.attempt import model_call
 from workers.demo.outlines import SHAPES
 
 
@@ -184,7 +184,7 @@ def test_whatever_is_wrong_with_an_answer_is_said_with_the_servers_name(
     options = "retries = 2\nanswer_seconds = 2\nbatch = 16\nconcurrency = 1"
     with serve({"remote": model}, binary=binary) as server:
         collection = collection_of(tmp_path, remote(server.url, options=options))
-        with pytest.raises(RiseError) as failed, blaming("remote"):
+        with pytest.raises(RiseError) as failed, model_call("remote"):
             map_by(collection, "remote", star, tmp_path)
         url = f"{server.url}/v2/models/remote/infer"
     assert failed.value.detail.startswith(f"model 'remote' failed: {url} {words}")

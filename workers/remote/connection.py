@@ -15,6 +15,7 @@ from typing import TypeVar
 import httpx2
 
 from app.contract.logs import belongings
+from workers.attempt import show_life
 from workers.blackbox import BlackBoxError
 from workers.remote.address import shown
 from workers.remote.answers import Answer
@@ -96,8 +97,10 @@ class Connection:
         abandoned = abandoned or Event()
         for attempt in range(1, self._options.retries + 2):
             outcome = self._attempt(question)
-            if isinstance(outcome, Answer) and outcome.status == HTTPStatus.OK:
-                return outcome
+            if isinstance(outcome, Answer):
+                show_life()  # because a server may ask to wait for longer than a model may be silent
+                if outcome.status == HTTPStatus.OK:
+                    return outcome
             if not is_passing(outcome) or asked_pause(outcome) > self._options.longest_wait_seconds:
                 break
             if attempt <= self._options.retries and abandoned.wait(pause_after(attempt, outcome)):
