@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from app.caller import Caller
 from app.contract.answers import listen
-from app.contract.errors import RiseError
+from app.contract.errors import RiseError, reported_error
 from app.contract.queue import Jobs
 from app.contract.turns import Turn
 
@@ -30,7 +30,6 @@ CALL_SECONDS = 30.0
 MOST_OF_ONE = 16  # calls of one caller that wait in this process, with an image each
 _LISTENERS = 32
 _SOONEST_SECONDS = 1.0
-_LOST_AGAIN_SECONDS = 5.0
 
 
 class Calls:
@@ -66,7 +65,7 @@ class Calls:
         with self._place(caller):
             answer = await self._answer(name, ask)
         if "code" in answer:
-            raise RiseError(answer["code"], answer["detail"])
+            raise reported_error(answer["code"], answer["detail"])
         return answer["found"]
 
     @contextmanager
@@ -88,7 +87,7 @@ class Calls:
                 return await self._listen(await run_in_threadpool(ask))
         except ConnectionAbortedError as cause:
             detail = "the worker that was asked was lost; try again"
-            raise RiseError("unavailable", detail, retry_after_seconds=_LOST_AGAIN_SECONDS) from cause
+            raise RiseError("unavailable", detail) from cause
         except TimeoutError as cause:
             afterwards(self._jobs.remove, name)
             raise RiseError("busy", "every worker is busy; try again", retry_after_seconds=CALL_SECONDS) from cause

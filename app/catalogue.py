@@ -69,12 +69,12 @@ class Catalogue:
             RiseError: `no-worker`, `unknown-name`, or `model-failed` with the reason.
         """
         if not self.announcements:
-            raise RiseError("no-worker", "no worker is running; see GET /readyz", retry_after_seconds=5)
+            raise RiseError("no-worker", "no worker is running; see GET /readyz")
         found = next((card for card in self.models if card.id == model_id), None)
         if found is None:
             raise unknown_name("/model", model_id, [card.id for card in self.models])
         if found.state == "loading":
-            raise RiseError("no-worker", f"model {model_id!r} is still loading", retry_after_seconds=5)
+            raise RiseError("no-worker", f"model {model_id!r} is still loading")
         if found.state == "failed":
             raise RiseError("model-failed", f"model {model_id!r} does not load: {found.reason}")
         return found
@@ -89,7 +89,7 @@ class Catalogue:
         for worker in self.announcements:
             if any(card.id == model_id and card.state == "ready" for card in worker.models):
                 return worker.queue
-        raise RiseError("no-worker", f"no worker serves model {model_id!r} any more", retry_after_seconds=5)
+        raise RiseError("no-worker", f"no worker serves model {model_id!r} any more")
 
     def workers_of(self, queue: str) -> int:
         """Return how many live workers take from a queue; at least 1, because one may be starting."""

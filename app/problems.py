@@ -1,4 +1,4 @@
-"""One table from error codes to HTTP statuses, and RFC 9457 bodies for everything that can go wrong.
+"""RFC 9457 bodies for everything that can go wrong; the codes stand in `app/contract/errors.py`.
 
 Never a traceback, never the uploaded bytes.
 """
@@ -24,45 +24,12 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.contract.connection import meaning_of
-from app.contract.errors import FieldError, RiseError, StorageError
+from app.contract.errors import CODES, BlobNotFoundError, FieldError, RiseError, StorageError
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
-STATUS = {
-    "unreadable-image": 422,
-    "unknown-name": 422,
-    "invalid-parameters": 422,
-    "no-target": 422,
-    "idempotency-key-reused": 422,
-    "url-not-allowed": 422,
-    "image-not-fetched": 422,
-    "malformed-request": 400,
-    "request-timeout": 408,
-    "image-too-large": 413,
-    "request-too-large": 413,
-    "batch-too-large": 413,
-    "unreadable-archive": 422,
-    "unsupported-media-type": 415,
-    "not-acceptable": 406,
-    "unauthorized": 401,
-    "forbidden": 403,
-    "not-found": 404,
-    "not-kept": 404,
-    "method-not-allowed": 405,
-    "not-ready": 409,
-    "expired": 410,
-    "too-many-requests": 429,
-    "busy": 503,
-    "no-worker": 503,
-    "unavailable": 503,
-    "storage-unavailable": 503,
-    "model-failed": 502,
-    "out-of-memory": 503,
-    "timed-out": 504,
-    "internal": 500,
-}
 _CODE_OF_STATUS = {
     400: "malformed-request",
     404: "not-found",
@@ -93,7 +60,7 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="What went wrong this time, in a sentence.")
     instance: str = Field(description="The path that was asked for.")
-    code: str = Field(description="The kind of problem, for programs.", examples=sorted(STATUS))
+    code: str = Field(description="The kind of problem, for programs.", examples=sorted(CODES))
     errors: list[ProblemField] = Field(default_factory=list)
 
 
@@ -103,7 +70,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _of_validation_error)
     app.add_exception_handler(HTTPException, _of_http_error)
     app.add_exception_handler(RedisError, _of_lost_queue)
-    app.add_exception_handler(FileNotFoundError, _of_lost_blob)
     app.add_exception_handler(OSError, _of_full_disk)
     app.add_exception_handler(ClientDisconnect, _of_cut_connection)
     app.add_exception_handler(Exception, _of_anything)
@@ -150,7 +116,7 @@ def described(error: RiseError, path: str) -> Problem:
         error: what went wrong.
         path: what was asked for.
     """
-    status = STATUS[error.code]
+    status = CODES[error.code].status
     return Problem(
         type=_TYPE + error.code,
         title=HTTPStatus(status).phrase,
@@ -178,6 +144,8 @@ def _writable(text: str) -> str:
 
 async def _of_rise_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RiseError)
+    if isinstance(error, BlobNotFoundError):  # because a record refers to it that may be there for good
+        logger.error("%s %s: there is no %s in the storage", request.method, request.url.path, error.name)
     return problem(request, error)
 
 
@@ -216,13 +184,7 @@ def _methods_at(request: Request) -> list[str]:
 async def _of_lost_queue(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RedisError)
     logger.error("%s %s: %s", request.method, request.url.path, error)
-    return problem(request, RiseError("unavailable", f"{meaning_of(error)}; see GET /readyz", retry_after_seconds=5))
-
-
-async def _of_lost_blob(request: Request, error: Exception) -> JSONResponse:
-    """Return what is said of a blob that a record refers to: it was deleted a moment ago, or is lost."""
-    logger.error("%s %s: %s", request.method, request.url.path, error)
-    return problem(request, StorageError("what is asked for is not in the storage"))
+    return problem(request, RiseError("unavailable", f"{meaning_of(error)}; see GET /readyz"))
 
 
 async def _of_full_disk(request: Request, error: Exception) -> JSONResponse:

@@ -9,6 +9,8 @@ from app.contract.uploads import Upload, UploadRegister
 from app.intake import Intake
 from app.sources import ById
 
+_GONE = {"not-found", "expired"}
+
 
 class Uploads:
     """Keeps images by id."""
@@ -52,12 +54,14 @@ class Uploads:
         """Return the bytes of an image that a request names, and put off its expiry.
 
         Raises:
-            RiseError: `unknown-name`, pointing at the field that names it.
+            RiseError: `unknown-name`, pointing at the field that names it; `storage-unavailable`.
         """
         try:
             upload = self.find(tenant, source.id)
             content = self._blobs.get(upload_blob(upload.id))
-        except (RiseError, FileNotFoundError) as cause:
+        except RiseError as cause:
+            if cause.code not in _GONE:
+                raise
             detail = f"there is no image {source.id!r} (any more); upload it with POST /v1/images"
             errors = [FieldError(source.field, detail)]
             raise RiseError("unknown-name", f"{source.field.lstrip('/')}: {detail}", errors=errors) from cause

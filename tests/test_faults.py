@@ -70,7 +70,9 @@ def undisturbed_map(folder: Path, masks: int) -> bytes:
 
 
 def the_map(here: str) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = np.load(io.BytesIO(httpx2.get(f"{here}/maps/0.npy", timeout=30).content))
+    answer = httpx2.get(f"{here}/maps/0.npy", timeout=30)
+    assert answer.is_success, answer.text
+    array: NDArray[np.float32] = np.load(io.BytesIO(answer.content))
     return array
 
 

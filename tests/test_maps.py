@@ -275,7 +275,7 @@ def test_a_finished_map_may_be_kept_until_it_expires_and_a_running_one_is_asked_
     http.delete(running)
 
 
-def test_a_right_copy_is_confirmed_without_drawing_and_a_lost_blob_is_a_problem_that_passes(
+def test_a_right_copy_is_confirmed_without_drawing_and_a_lost_object_is_gone_for_good(
     service: Service, http: httpx2.Client, star: bytes
 ) -> None:
     body = explain(http, star, masks=128, until=1, seed=803).json()
@@ -284,8 +284,11 @@ def test_a_right_copy_is_confirmed_without_drawing_and_a_lost_blob_is_a_problem_
     for blob in (service.data / "blobs" / "explanations" / body["id"] / "effects").iterdir():
         blob.unlink()
     assert http.get(link, headers={"If-None-Match": tag}).status_code == 304
-    lost = http.get(link)
-    assert (lost.status_code, lost.json()["code"]) == (503, "storage-unavailable")
+    (service.data / "blobs" / "explanations" / body["id"] / "image").unlink()
+    for address in (link, body["targets"][0]["links"]["overlay"], body["links"]["image"]):
+        lost = http.get(address)
+        assert (lost.status_code, lost.json()["code"]) == (410, "expired")
+        assert "retry-after" not in lost.headers
 
 
 def test_a_class_that_nobody_asked_for_has_the_map_that_it_would_have_had(

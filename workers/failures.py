@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException
 
 from app.contract.connection import meaning_of
-from app.contract.errors import RiseError
+from app.contract.errors import BlobNotFoundError, RiseError
 from app.contract.patience import is_passing
 from app.contract.schemas import Failure
 
@@ -52,10 +52,10 @@ class BrokenDeviceError(RiseError):
 
 def failure_of(error: BaseException) -> Failure:
     """Return what is told of an exception; one that nobody has foreseen is `internal`."""
+    if isinstance(error, BlobNotFoundError):
+        return _LOST
     if isinstance(error, RiseError):
         return Failure(code=error.code, detail=error.detail)
-    if isinstance(error, FileNotFoundError):
-        return _LOST
     if isinstance(error, JobTimeoutException):
         return Failure(code="timed-out", detail=str(error))
     if isinstance(error, RedisError) and is_passing(error):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from app.contract.blobs import Blobs
-from app.contract.errors import StorageError
+from app.contract.errors import BlobNotFoundError, StorageError
 from app.contract.kin import Kin
 from app.contract.schemas import Record, TargetResult
 from app.contract.store import Store
@@ -41,7 +41,7 @@ def inherited(
         for checkpoint in left.state.checkpoints:
             array = blobs.get_array(checkpoint.blob)
             yield [calculator.given(number, effects, matched) for effects, number in zip(array, numbers, strict=False)]
-    except (FileNotFoundError, StorageError) as error:  # because it may be deleted at any time
+    except (BlobNotFoundError, StorageError) as error:  # because it may be deleted at any time
         logger.info("explanation %s goes on from what it has of %s: %s", record.id, left.id, error)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contract.blobs import Blobs
-from app.contract.errors import StorageError
+from app.contract.errors import BlobNotFoundError, StorageError
 from app.contract.schemas import Record
 from app.contract.shards import SHARD_SECONDS, Delivery
 from workers.calculator import Calculator
@@ -162,7 +162,7 @@ class Leader:
                 effects = self._blobs.get_array(delivery.blob)
             except StorageError:  # it is asked for again, or computed here
                 return
-            except FileNotFoundError:
+            except BlobNotFoundError:
                 logger.warning("a shard of explanation %s is lost", self._record.id)
         self._seen.add(delivery.blob)
         for number, array, matched in zip(numbers, effects, delivery.matched, strict=False):

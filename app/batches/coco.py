@@ -12,7 +12,7 @@ from app.batches.progress import status_of
 from app.batches.results import explained, trouble
 from app.contract.batches import Batch, Batches, Member
 from app.contract.blobs import Blobs
-from app.contract.errors import RiseError, StorageError
+from app.contract.errors import RiseError
 from app.contract.schemas import JsonObject, Record, TargetResult
 from app.contract.store import Store
 from app.highlights import drawn_values, enlarged
@@ -47,7 +47,7 @@ def coco_of(batch: Batch, batches: Batches, store: Store, blobs: Blobs, *, level
                     own = {"id": number, "image_id": member.index, **said}
                     yield (b"" if number == 1 else b",") + json.dumps(own).encode()
                     categories.setdefault(said["category_id"], target.name or str(target.label))
-        except (RiseError, StorageError, FileNotFoundError) as error:
+        except RiseError as error:
             left_out.append({**_left_out(batch, member, record), "error": trouble(error)})
     classes = [{"id": label, "name": name} for label, name in sorted(categories.items())]
     info = {"batch": batch.id, "model": batch.request.model.id, "level": level, "left_out": left_out}

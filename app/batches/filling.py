@@ -20,7 +20,7 @@ from app.batches.intake import open_archive, read_entry
 from app.caller import Caller
 from app.contract.batches import Batch, Member
 from app.contract.blobs import archive_blob, batch_folder
-from app.contract.errors import RiseError
+from app.contract.errors import BlobNotFoundError, RiseError
 from app.contract.leased_queue import Lease
 from app.contract.logs import belonging, names_in
 from app.contract.schemas import Failure
@@ -94,7 +94,7 @@ class Filler:
     def _archive(self, batch_id: str) -> zipfile.ZipFile | None:
         try:
             return open_archive(self.services.blobs.open(archive_blob(batch_id)))
-        except FileNotFoundError:
+        except BlobNotFoundError:
             return None
 
     def _renew_at_times(self, batch_id: str) -> None:

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from app.batches.results import explained, trouble
 from app.contract.batches import Batch, Batches, Member
 from app.contract.blobs import Blobs
-from app.contract.errors import RiseError, StorageError
+from app.contract.errors import RiseError
 from app.contract.schemas import JsonObject, Record
 from app.contract.store import Store
 from app.label_studio.layout import LEVELS, Control, Label, Layout
@@ -44,7 +44,7 @@ def _task(member: Member, record: Record, blobs: Blobs, prefix: str) -> JsonObje
     wording = Wording(_layout(names), {}, version_of(record.request))
     try:
         return {"data": data, "predictions": [prediction_of(record, blobs, wording)]}
-    except (RiseError, StorageError, FileNotFoundError) as error:
+    except RiseError as error:
         return {"data": {**data, "error": trouble(error)["detail"]}, "predictions": []}
 
 

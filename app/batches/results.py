@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from app.batches.progress import status_of
 from app.contract.batches import Batch, Batches, Member
 from app.contract.blobs import Blobs
-from app.contract.errors import RiseError, StorageError
+from app.contract.errors import BlobNotFoundError, RiseError, StorageError
 from app.contract.schemas import JsonObject, Record, Status
 from app.contract.store import Store
 from app.formats import Style, formats
@@ -43,13 +43,13 @@ def explained(batch: Batch, batches: Batches, store: Store) -> Iterator[tuple[Me
             yield member, store.read(member.explanation) if member.explanation else None
 
 
-def trouble(error: RiseError | StorageError | FileNotFoundError) -> JsonObject:
+def trouble(error: RiseError) -> JsonObject:
     """Return why an explanation that has succeeded has no map."""
     if isinstance(error, StorageError):
         return {"code": error.code, "detail": f"its maps cannot be drawn now: {error}"}
-    if isinstance(error, RiseError):
-        return {"code": error.code, "detail": error.detail}
-    return {"code": "expired", "detail": f"its maps cannot be drawn any more: {error}"}
+    if isinstance(error, BlobNotFoundError):
+        return {"code": error.code, "detail": f"its maps cannot be drawn any more: {error}"}
+    return {"code": error.code, "detail": error.detail}
 
 
 def archive_of(batch: Batch, batches: Batches, store: Store, blobs: Blobs, endings: list[str]) -> Iterator[bytes]:
@@ -101,7 +101,7 @@ def _files(
                 name = f"{folder}/{target.index}.{ending}"
                 yield name, formats()[ending].encode(sheet, Style())
                 row["files"].append(name)
-    except (RiseError, StorageError, FileNotFoundError) as error:
+    except RiseError as error:
         row["error"] = trouble(error)
 
 

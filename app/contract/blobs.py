@@ -29,7 +29,7 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 
 from app.contract.breaker import Breaker
-from app.contract.errors import StorageError
+from app.contract.errors import BlobNotFoundError, StorageError
 from app.contract.parts import Parts, part_name
 from app.contract.unfinished import unfinished_files
 
@@ -46,6 +46,7 @@ _PART_BYTES = 8_000_000
 _READ_BYTES = 1_000_000
 _LEAST_FREE_BYTES = 1_000_000
 _AT_ONCE = 8  # requests to a remote store
+_NO_STORE = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -95,19 +96,27 @@ class Blobs:
         with self._breaker.call(), _explained():
             yield
 
+    @contextmanager
+    def _asking_for(self, name: str) -> Iterator[None]:
+        with self._asking():
+            try:
+                yield
+            except FileNotFoundError as cause:
+                there = self._folder is None or self._folder.is_dir()
+                if not there or any(word in str(cause) for word in _NO_STORE):
+                    raise
+                raise BlobNotFoundError(name) from cause
+
     def _write(self, name: str, content: bytes) -> None:
-        try:
-            obstore.put(self._store, name, content, use_multipart=False)
-        except FileNotFoundError as cause:
-            raise StorageError("the storage that is set does not exist") from cause
+        obstore.put(self._store, name, content, use_multipart=False)
 
     def get(self, name: str) -> bytes:
         """Read an object.
 
         Raises:
-            FileNotFoundError: if there is none.
+            BlobNotFoundError: if there is none.
         """
-        with self._asking():
+        with self._asking_for(name):
             return bytes(obstore.get(self._store, name).bytes())
 
     def put_file(self, name: str, file: IO[bytes]) -> None:
@@ -119,16 +128,16 @@ class Blobs:
         """Open a file for reading here and there.
 
         Raises:
-            FileNotFoundError: if there is none.
+            BlobNotFoundError: if there is none.
         """
         with self._asking():
             sizes = {item["path"]: item["size"] for batch in obstore.list(self._store, prefix=name) for item in batch}
         if not sizes:
-            raise FileNotFoundError(f"there is no {name}")
+            raise BlobNotFoundError(name)
         return io.BufferedReader(Parts(self._read, dict(sorted(sizes.items()))), _READ_BYTES)
 
     def _read(self, name: str, start: int, end: int) -> bytes:
-        with self._asking():
+        with self._asking_for(name):
             return bytes(obstore.get_range(self._store, name, start=start, end=end))
 
     def put_array(self, name: str, array: NDArray[Any]) -> None:
@@ -141,7 +150,7 @@ class Blobs:
         """Read an array; never unpickles.
 
         Raises:
-            FileNotFoundError: if there is none.
+            BlobNotFoundError: if there is none.
         """
         content = self.get(name)
         try:
@@ -207,8 +216,8 @@ def _explained() -> Iterator[None]:
     """Say of whatever goes wrong what it means; its own words have addresses in them, and belong into the log."""
     try:
         yield
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as cause:  # because what is missed is not an object
+        raise StorageError("the storage that is set does not exist") from cause
     except (BaseError, OSError) as cause:
         said = (str(cause) or type(cause).__name__).splitlines()[0]
         logger.warning("storage: %s", said)

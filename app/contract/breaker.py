@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.contract.errors import StorageError
+from app.contract.errors import BlobNotFoundError, StorageError
 
 
 class Breaker:
@@ -51,7 +51,7 @@ class Breaker:
         except StorageError:
             self._silent = time.monotonic() - began >= self._silence_seconds
             raise
-        except FileNotFoundError:  # because that is an answer
+        except BlobNotFoundError:  # because that is an answer
             self._silent = False
             raise
         self._silent = False

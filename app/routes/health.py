@@ -14,6 +14,8 @@ from app.openapi import PROBLEMS
 
 router = APIRouter(tags=["health"])
 
+_AGAIN_SECONDS = "5"
+
 Check = Literal["ok", "failing"]
 Part = Literal["redis", "storage", "workers"]
 Excluded = Annotated[Part | None, Query(description="A part that is looked at and does not count.")]
@@ -46,7 +48,9 @@ def readyz(services: Service, response: Response, exclude: Excluded = None) -> R
     complaints = {name: _complaint(check) for name, check in checks.items()}
     detail = [f"{name}: {words}" for name, words in complaints.items() if words]
     ready = not any(words for name, words in complaints.items() if name != exclude)
-    response.status_code = 200 if ready else 503
+    if not ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = _AGAIN_SECONDS
     states: dict[str, Check] = {name: "failing" if words else "ok" for name, words in complaints.items()}
     return Readiness(
         ready=ready, redis=states["redis"], storage=states["storage"], workers=states["workers"], detail=detail

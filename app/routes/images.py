@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 
 from app.bodies import media_type_of, read_json, unsupported
 from app.caller import Caller
-from app.contract.errors import FieldError, RiseError, unknown_name, wrong_field
+from app.contract.errors import FieldError, RiseError, StorageError, unknown_name, wrong_field
 from app.contract.schemas import StoredModel
 from app.contract.uploads import Upload
 from app.dependencies import Explainer, Reader, Service, Services, chosen_image
@@ -93,10 +93,12 @@ async def _keep(
     content = await chosen_image(services, caller, source)
     try:
         return view_of(await run_in_threadpool(services.uploads.keep, caller.tenant, content))
+    except StorageError:  # because that is not the field's fault
+        raise
     except RiseError as error:
         named = f" ({filename})" if filename else ""
         detail = f"{field.lstrip('/')}{named}: {error.detail}"
-        raise RiseError(error.code, detail, errors=[FieldError(field, error.detail)]) from error
+        raise error.reworded(detail, errors=[FieldError(field, error.detail)]) from error
 
 
 def view_of(upload: Upload) -> ImageView:

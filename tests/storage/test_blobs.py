@@ -1,6 +1,7 @@
 """What a crash, a full disk or a damaged file does to objects in a local folder."""
 
 import io
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract.blobs import Blobs, archive_blob, image_blob
-from app.contract.errors import StorageError
+from app.contract.errors import BlobNotFoundError, StorageError
 from app.contract.parts import Parts
 from tests.storage.disks import fill, make_room, small_disk
 
@@ -63,7 +64,7 @@ def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read_and_nothing_for
     assert len(left) == 2
     assert blobs.names("explanations") == [image_blob("two")]
     assert blobs.get(image_blob("two")) == b"whole"
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(BlobNotFoundError):
         blobs.get(image_blob("one"))
     assert blobs.delete_unfinished(before=hence(-60)) == 0  # because its writer might live
     assert blobs.delete_unfinished(before=hence(60)) == 2
@@ -83,7 +84,7 @@ def test_a_file_in_parts_reads_like_the_file_that_it_was(blobs: Blobs, folder: P
         assert file.read(20) == content[7_999_990:8_000_010]
     blobs.delete_all("batches/one")
     assert list(folder.rglob("*archive*")) == []
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(BlobNotFoundError):
         blobs.open(archive_blob("one"))
 
 
@@ -101,6 +102,14 @@ def test_parts_of_any_size_are_one_file(contents: list[bytes], looks: list[tuple
         assert file.read(size) == whole.read(size)
     assert file.seek(0) == 0
     assert file.read() == whole.getvalue()
+
+
+def test_an_object_of_a_store_that_is_not_there_is_not_said_to_be_gone(blobs: Blobs, folder: Path) -> None:
+    blobs.put(image_blob("one"), b"content")
+    shutil.rmtree(folder)
+    for ask in (lambda: blobs.get(image_blob("one")), lambda: blobs.get_array(image_blob("one"))):
+        with pytest.raises(StorageError, match="the storage that is set does not exist"):
+            ask()
 
 
 def test_a_damaged_array_is_the_storage_s_fault(blobs: Blobs, folder: Path) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.contract.breaker import Breaker
-from app.contract.errors import StorageError
+from app.contract.errors import BlobNotFoundError, StorageError
 
 
 def test_what_fails_at_once_keeps_nobody_from_trying() -> None:
@@ -43,7 +43,7 @@ def test_an_answer_that_there_is_no_such_object_closes_it() -> None:
     broken = Breaker(silence_seconds=0.0)
     with pytest.raises(StorageError, match="silent"), broken.call():
         raise StorageError("silent")
-    with pytest.raises(FileNotFoundError), broken.call():
-        raise FileNotFoundError("no such object")
+    with pytest.raises(BlobNotFoundError), broken.call():
+        raise BlobNotFoundError("explanations/one/image")
     with broken.call(), broken.call():  # the second call is refused while the breaker is open
         pass

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.contract.blobs import BATCHES, EXPLANATIONS, PREDICTIONS, Blobs, image_blob
-from app.contract.errors import StorageError
+from app.contract.errors import BlobNotFoundError, StorageError
 from tests.asking import WAIT, explain
 from tests.conftest import Service, start_service, stop_service
 from tests.storage.gates import Gate, gate_to
@@ -71,6 +71,17 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.1)
+
+
+def test_an_object_of_a_bucket_that_is_not_there_is_not_said_to_be_gone(
+    s3_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings_for(s3_port).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BlobNotFoundError):
+        Blobs("s3://maps/rise").get(image_blob("one"))
+    with pytest.raises(StorageError, match="the storage that is set does not exist"):
+        Blobs("s3://nobody/rise").get(image_blob("one"))
 
 
 def test_an_explanation_lives_in_s3_from_its_image_to_its_end(http: httpx2.Client, blobs: Blobs, star: bytes) -> None:
@@ -163,9 +174,10 @@ def test_a_job_outlasts_an_outage_and_gives_the_map_of_an_undisturbed_run(
     assert body["status"] == "succeeded", body
     assert body["started_at"] == started  # nobody had to begin again
     until(lambda: http.get("/readyz").status_code == 200)
+    drawn = the_map(here)  # before it expires
     undisturbed = submit(remote, masks=6000, seed=7, targets='[{"label": "star"}]')
     assert ended(undisturbed)["status"] == "succeeded"
-    assert np.allclose(the_map(here), the_map(undisturbed), atol=1e-6)
+    assert np.allclose(drawn, the_map(undisturbed), atol=1e-6)
 
 
 def test_a_bucket_that_is_not_there_is_said_so(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> None:

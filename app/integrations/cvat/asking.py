@@ -15,7 +15,7 @@ from typing import TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
-from app.contract.errors import RiseError
+from app.contract.errors import RiseError, reported_error
 from app.contract.schemas import JsonObject, Record, Request
 from app.dependencies import Services
 from app.submission import build_request, read_question
@@ -62,8 +62,9 @@ class Visit:
         if not record.status.ended:
             detail = f"explanation {record.id} is not finished; it goes on, and the same call finds it finished"
             raise RiseError("busy", detail, retry_after_seconds=_COME_AGAIN_SECONDS)
-        detail = record.error.detail if record.error else f"the explanation was {record.status.value}"
-        raise RiseError("model-failed", detail)
+        if record.error is not None:
+            raise reported_error(record.error.code, record.error.detail)
+        raise RiseError("model-failed", f"the explanation was {record.status.value}")
 
     async def patient(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """Return what a function returns, which is called again for as long as it says that this makes sense.

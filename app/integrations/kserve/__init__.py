@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.catalogue import Catalogue
-from app.contract.errors import RiseError
+from app.contract.errors import RiseError, reported_error
 from app.contract.schemas import JsonObject, ModelCard, Record, Status
 from app.contract.settings import Settings
 from app.dependencies import Explainer, Reader, Service
@@ -29,7 +29,6 @@ from app.integrations.kserve.description import ERRORS, EXPLAIN_BODY, Unfinished
 from app.integrations.kserve.instances import read_instances
 from app.integrations.kserve.presentation import Explanations, present, read_presentation
 from app.integrations.kserve.words import InKServesWords
-from app.problems import STATUS
 
 _WAIT_SECONDS = 50.0
 _READ_AT_ONCE = 2  # because parsed numbers take ten times the memory of their picture
@@ -99,7 +98,7 @@ def _known(catalogue: Catalogue, model: str) -> ModelCard:
         RiseError: `not-found`, or `no-worker` where nobody knows.
     """
     if not catalogue.announcements:
-        raise RiseError("no-worker", "no worker is running; see GET /readyz", retry_after_seconds=5)
+        raise RiseError("no-worker", "no worker is running; see GET /readyz")
     found = next((card for card in catalogue.models if card.id == model), None)
     if found is None:
         raise RiseError("not-found", f"there is no model {model!r}; see GET /v1/models")
@@ -110,7 +109,7 @@ def _failure(record: Record) -> RiseError:
     """Return why an explanation has no maps."""
     if record.error is None:
         return RiseError("not-ready", "the explanation was cancelled; ask again")
-    return RiseError(record.error.code if record.error.code in STATUS else "internal", record.error.detail)
+    return reported_error(record.error.code, record.error.detail)
 
 
 router = APIRouter(prefix="/integrations/kserve", include_in_schema=False, lifespan=_lifespan)

@@ -38,7 +38,7 @@ async def submit_all(
         except RiseError as error:
             if error.code not in _OF_THE_IMAGE:
                 raise
-            raise RiseError(error.code, f"instances/{place}: {error.detail}") from error
+            raise error.reworded(f"instances/{place}: {error.detail}") from error
         if callback is not None:
             await run_in_threadpool(services.callbacks.register, record.id, callback)
         records.append(record)

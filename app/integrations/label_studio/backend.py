@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.caller import Caller
 from app.contract.delayed_tasks import DelayedTask, DelayedTasks
-from app.contract.errors import RiseError, wrong_field
+from app.contract.errors import RiseError, reported_error, wrong_field
 from app.contract.keys import Limits
 from app.contract.schemas import JsonObject, Priority, Record, Request, StoredModel
 from app.dependencies import Services
@@ -157,5 +157,6 @@ def failure_of(record: Record | None) -> RiseError | None:
         return RiseError("expired", "the explanation is gone")
     if not record.status.ended or is_told(record):
         return None
-    detail = record.error.detail if record.error is not None else f"the explanation was {record.status.value}"
-    return RiseError("model-failed", detail)
+    if record.error is not None:
+        return reported_error(record.error.code, record.error.detail)
+    return RiseError("model-failed", f"the explanation was {record.status.value}")

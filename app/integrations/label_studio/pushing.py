@@ -14,7 +14,7 @@ import httpx2
 from starlette.concurrency import run_in_threadpool
 
 from app.contract.delayed_tasks import DelayedTask, LeasedTask
-from app.contract.errors import RiseError
+from app.contract.errors import BlobNotFoundError, RiseError
 from app.contract.schemas import Record
 from app.integrations.label_studio.backend import Backend, Errand, failure_of, is_told
 from app.integrations.label_studio.studio import StudioRefused
@@ -65,7 +65,7 @@ class Pusher:
         tasks, errand = self.backend.tasks, Errand.model_validate(leased.task.content)
         try:
             left = await self._advance(leased.task, errand)
-        except Never as reason:
+        except (Never, BlobNotFoundError) as reason:
             logger.warning("task %d gets no prediction: %s", errand.task, reason)
             left = None
         if left is None:
