@@ -47,7 +47,7 @@ torture: $(VENV)/.development
 	$(BIN)/python -m tests.torture --seconds $(SECONDS) --seed $(SEED)
 
 train: $(VENV)/.development
-	$(BIN)/python -m workers.demo.train shapes shapes-detector samples
+	$(BIN)/python -m bench.demo_training.train shapes shapes-detector samples
 
 clean:
 	rm -rf $(VENV) $(VENV)-bench build *.egg-info rise_client/build rise_client/*.egg-info

@@ -9,70 +9,70 @@ from types import ModuleType
 
 from fastapi import APIRouter, FastAPI
 
-from app.admission import Admission
-from app.batches.filling import Filler
-from app.catalogue import CatalogueReader
-from app.contract.announcements import announcements
-from app.contract.arrivals import Arrivals
-from app.contract.backlog import Backlogs
-from app.contract.batches import Batches
-from app.contract.blobs import Blobs
-from app.contract.callbacks import Callbacks
-from app.contract.connection import connect, connect_async
-from app.contract.events import Events
-from app.contract.expiry import Expiry
-from app.contract.idempotency import IdempotencyKeys
-from app.contract.keys import Keys
-from app.contract.leases import Leases
-from app.contract.limits import Pending, RequestRates
-from app.contract.listing import Listing
-from app.contract.logs import configure_logs
-from app.contract.pace import Pace
-from app.contract.queue import Jobs
-from app.contract.settings import Settings
-from app.contract.statistics import Statistics
-from app.contract.store import Store
-from app.contract.stored import read_stored
-from app.contract.tracing import configure_tracing
-from app.contract.uploads import UploadRegister
-from app.dependencies import Services
-from app.gathering import Gathering
-from app.heads import Heads
-from app.intake import Intake
-from app.integrations import integrations
-from app.leaving import when_asked_to_leave
-from app.maintenance.garbage_collector import GarbageCollector
-from app.maintenance.periodic import PeriodicTask, running
-from app.maintenance.requeue import SILENT_HEARTBEATS, OrphanRequeuer, OrphanScanner
-from app.maintenance.served_models import ServedModels
-from app.outbound.guard import guarded_client
-from app.outbound.hosts import read_permissions
-from app.outbound.pictures import Pictures
-from app.polls import Polls
-from app.problems import BodyLimit, Refuse, install, problem
-from app.rate import RateLimitFields
-from app.requests import Requests
-from app.routes import (
+from app.admission.backlog import BacklogReader
+from app.admission.controller import AdmissionController
+from app.admission.limits import ConcurrencyQuota, TokenBucket
+from app.api.dependencies import Services
+from app.api.graceful_shutdown import on_shutdown_signal
+from app.api.middleware.access_log import AccessLogMiddleware
+from app.api.middleware.body_timeout import BodyTimeoutMiddleware
+from app.api.middleware.fast_path import FastPathMiddleware, FastPathRoute
+from app.api.middleware.head_method import HeadMethodMiddleware
+from app.api.middleware.rate_limit import RateLimitHeadersMiddleware
+from app.api.problems import BodyLimitMiddleware, Refuse, install_error_handlers, problem_response
+from app.api.routes import (
     batches,
-    callbacks,
-    catalogue,
-    document,
+    evaluation,
     events,
     explanations,
     health,
     images,
     listing,
     maps,
-    metrics,
-    monitoring,
+    models,
+    openapi,
+    prometheus,
+    webhooks,
 )
-from app.shortcuts import Shortcut, Shortcuts
-from app.slow_bodies import SlowBodies
-from app.submission import Submission
-from app.uploads import Uploads
+from app.api.status_cache import StatusReadCache
+from app.auth.api_keys import ApiKeyStore
+from app.batches.store import BatchStore
+from app.batches.submitter import BatchSubmitter
+from app.contract.counters import PersistentCounters
+from app.contract.explanations.store import ExplanationStore
+from app.contract.explanations.webhooks import WebhookSubscriptions
+from app.contract.log_context import configure_logs
+from app.contract.queue.jobs import JobQueue
+from app.contract.queue.throughput import ThroughputStats
+from app.contract.redis.client import connect, connect_async
+from app.contract.redis.leases import Leases
+from app.contract.settings import Settings
+from app.contract.storage.object_store import BlobStore
+from app.contract.tracing import configure_tracing
+from app.contract.worker_registry import announcements
+from app.egress.allowlist import read_permissions
+from app.egress.client import ssrf_safe_client
+from app.explanations.catalogue import CatalogueReader
+from app.explanations.coalescer import RequestCoalescer
+from app.explanations.enqueue import ExplanationCreator
+from app.explanations.events import EventStreams
+from app.explanations.idempotency_keys import IdempotencyKeys
+from app.explanations.listing import Listing
+from app.explanations.record_reader import read_raw_records
+from app.explanations.service import ExplanationService
+from app.images.fetcher import ImageFetcher
+from app.images.upload_register import UploadRegister
+from app.images.uploads import Uploads
+from app.images.validation import ImageValidator
+from app.integrations import integrations
+from app.maintenance.expiry import ExpiryIndex
+from app.maintenance.garbage_collector import GarbageCollector
+from app.maintenance.periodic import PeriodicTask, running
+from app.maintenance.requeue import SILENT_HEARTBEATS, OrphanRequeuer, OrphanScanner
+from app.maintenance.served_models import ServedModels
 
-ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, callbacks, images, batches, maps, metrics)
-ROUTES += (catalogue, health, monitoring, document)
+ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, webhooks, images, batches, maps, evaluation)
+ROUTES += (models, health, prometheus, openapi)
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000
 
@@ -85,7 +85,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def front_end(
-    settings: Settings, routers: Iterable[APIRouter], *, refuse: Refuse = problem, shortcuts: Iterable[Shortcut] = ()
+    settings: Settings,
+    routers: Iterable[APIRouter],
+    *,
+    refuse: Refuse = problem_response,
+    shortcuts: Iterable[FastPathRoute] = (),
 ) -> FastAPI:
     """Return a front end with some routes; `refuse` answers bodies that are too large for any of them."""
     configure_logs(settings.log_format, settings.log_level)
@@ -97,19 +101,19 @@ def front_end(
         summary="Why did the model say so? Saliency maps for any image model, with error bars.",
         version=version("rise-serve"),
         lifespan=_lifespan,
-        webhooks=callbacks.webhooks,
-        openapi_url=None,  # because app/routes/document.py answers, with the methods of live workers
+        webhooks=webhooks.webhooks,
+        openapi_url=None,  # because app/api/routes/openapi.py answers, with the methods of live workers
     )
-    app.add_middleware(BodyLimit, max_body_size=limit, elsewhere=limits_of_many, refuse=refuse)
+    app.add_middleware(BodyLimitMiddleware, max_body_size=limit, elsewhere=limits_of_many, refuse=refuse)
     if not traced:  # because it is FastAPI that names spans after routes
-        app.add_middleware(Shortcuts, shortcuts=shortcuts)
-    app.add_middleware(SlowBodies, seconds=settings.body_seconds)
+        app.add_middleware(FastPathMiddleware, shortcuts=shortcuts)
+    app.add_middleware(BodyTimeoutMiddleware, seconds=settings.body_seconds)
     if settings.keys == "on":
-        app.add_middleware(RateLimitFields)
-    app.add_middleware(Heads)
-    app.add_middleware(Requests)
+        app.add_middleware(RateLimitHeadersMiddleware)
+    app.add_middleware(HeadMethodMiddleware)
+    app.add_middleware(AccessLogMiddleware)
     app.state.services = _services(settings)
-    install(app)
+    install_error_handlers(app)
     for router in routers:
         app.include_router(router)
     return app
@@ -117,47 +121,49 @@ def front_end(
 
 def _services(settings: Settings) -> Services:
     redis = connect(settings.redis_url)
-    store = Store(redis, keep_seconds=settings.keep_seconds)
-    blobs = Blobs(settings.storage_url, seconds=settings.storage_seconds)
-    jobs = Jobs(redis, timeout_seconds=settings.job_timeout_seconds)
+    store = ExplanationStore(redis, keep_seconds=settings.keep_seconds)
+    blobs = BlobStore(settings.storage_url, seconds=settings.storage_seconds)
+    jobs = JobQueue(redis, timeout_seconds=settings.job_timeout_seconds)
     on_loop = connect_async(settings.redis_url)
-    intake = Intake(settings)
-    pace = Pace(redis)
-    admission = Admission(settings, Backlogs(redis, pace), Pending(redis))
-    stored = Gathering(partial(read_stored, on_loop))
-    arrivals = Arrivals(on_loop, store, jobs)
+    intake = ImageValidator(settings)
+    pace = ThroughputStats(redis)
+    admission = AdmissionController(settings, BacklogReader(redis, pace), ConcurrencyQuota(redis))
+    stored = RequestCoalescer(partial(read_raw_records, on_loop))
+    arrivals = ExplanationCreator(on_loop, store, jobs)
     return Services(
         settings=settings,
         store=store,
         listing=Listing(redis, store),
-        expiry=Expiry(redis),
+        expiry=ExpiryIndex(redis),
         leases=Leases(redis),
         blobs=blobs,
         jobs=jobs,
         pace=pace,
-        statistics=Statistics(redis),
-        events=Events(on_loop),
-        polls=Polls(stored),
-        keys=Keys(redis),
+        statistics=PersistentCounters(redis),
+        events=EventStreams(on_loop),
+        polls=StatusReadCache(stored),
+        keys=ApiKeyStore(redis),
         catalogue=CatalogueReader(partial(announcements, redis)),
         idempotency=IdempotencyKeys(redis),
         admission=admission,
-        rates=RequestRates(redis),
+        rates=TokenBucket(redis),
         intake=intake,
-        submission=Submission(intake, stored, blobs, jobs, arrivals, admission, keep_seconds=settings.keep_seconds),
+        submission=ExplanationService(
+            intake, stored, blobs, jobs, arrivals, admission, keep_seconds=settings.keep_seconds
+        ),
         orphans=OrphanScanner(redis, keep_seconds=settings.keep_seconds),
         served=ServedModels(redis, ttl_seconds=settings.queue_ttl_seconds),
         pictures=_pictures(settings),
         uploads=Uploads(intake, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
-        batches=Batches(redis, keep_seconds=settings.keep_seconds),
-        callbacks=Callbacks(redis, keep_seconds=settings.keep_seconds),
+        batches=BatchStore(redis, keep_seconds=settings.keep_seconds),
+        callbacks=WebhookSubscriptions(redis, keep_seconds=settings.keep_seconds),
     )
 
 
-def _pictures(settings: Settings) -> Pictures:
+def _pictures(settings: Settings) -> ImageFetcher:
     hosts = read_permissions(settings)
-    client = guarded_client(hosts, seconds=settings.fetch_seconds)
-    return Pictures(client, hosts, settings.max_image_bytes, settings.fetch_seconds)
+    client = ssrf_safe_client(hosts, seconds=settings.fetch_seconds)
+    return ImageFetcher(client, hosts, settings.max_image_bytes, settings.fetch_seconds)
 
 
 @asynccontextmanager
@@ -165,7 +171,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     async with running(*_background_tasks(services)):
         _keep_for_good()
-        with when_asked_to_leave(services.events.release):
+        with on_shutdown_signal(services.events.release):
             yield
     await services.events.close()
     await services.pictures.client.aclose()
@@ -193,5 +199,5 @@ def _background_tasks(services: Services) -> list[PeriodicTask]:
     return [
         *collector.tasks(leases, interval_seconds=settings.sweep_seconds),
         requeuer.task(leases, interval_seconds=settings.sweep_seconds),
-        Filler(services).task(),
+        BatchSubmitter(services).task(),
     ]

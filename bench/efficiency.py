@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from app.contract.moments import Moments
+from app.contract.saliency.running_moments import RunningMoments
 from bench.reference import BATCH, SUBJECTS, Map, Subject, pen_of, pictures, reference_map, study_of
 from bench.rows import Row
 from workers.blackbox import BlackBox
-from workers.saliency.designs import sample_independently
-from workers.saliency.loop import weights_of_each
-from workers.saliency.masks import blend, indicators, render
-from workers.study import Study
+from workers.explainer.plan import ExplanationPlan
+from workers.saliency.estimators import weights_of_each
+from workers.saliency.masks import blend, one_hot_states, render
+from workers.saliency.sampling import sample_independently
 
 ENOUGH = 0.95
 LEAST = 4096  # masks that every estimator sees, however few it needs
@@ -63,16 +63,16 @@ class Needed:
         return self.masks is not None and masks >= max(LEAST, 2 * self.masks)
 
 
-def contrast_maps(study: Study) -> Iterator[tuple[int, dict[str, Map]]]:
+def contrast_maps(study: ExplanationPlan) -> Iterator[tuple[int, dict[str, Map]]]:
     """Yield the contrast map of the first target after every block, with the masks used."""
-    moments, pen, row = Moments(), pen_of(study), study.aim.target_rows[0]
+    moments, pen, row = RunningMoments(), pen_of(study), study.aim.target_rows[0]
     for block in study.run():
         moments.add(pen.block(block.effects[row, 0], block.index))
         assert moments.mean is not None
         yield moments.count * study.block_size, {"contrast": moments.mean}
 
 
-def independent_maps(study: Study, most: int) -> Iterator[tuple[int, dict[str, Map]]]:
+def independent_maps(study: ExplanationPlan, most: int) -> Iterator[tuple[int, dict[str, Map]]]:
     """Yield the maps of the other estimators after every batch."""
     keep, zeros = study.parameters.keep, np.zeros(study.scene.image.shape[1:])
     y, m, ym, mm = 0.0, zeros, zeros, zeros
@@ -89,16 +89,16 @@ def independent_maps(study: Study, most: int) -> Iterator[tuple[int, dict[str, M
         yield count, {"published": ym, "debiased": debiased, "centred": centred}
 
 
-def independent_masks(study: Study, batch: int) -> tuple[Tensor, Tensor]:
+def independent_masks(study: ExplanationPlan, batch: int) -> tuple[Tensor, Tensor]:
     """Return scores `[B]` and masks `[B, H, W]` of a batch whose cells and shifts are all independent."""
     scene = study.scene
     states, uniform = sample_independently(study.design, 10_000_000 + batch, BATCH)
-    hidden = render(indicators(torch.from_numpy(states), 1), *weights_of_each(scene, uniform))
+    hidden = render(one_hot_states(torch.from_numpy(states), 1), *weights_of_each(scene, uniform))
     masked = blend(scene.image, scene.fills - scene.image, hidden, out=scene.image.new_empty(BATCH, *scene.image.shape))
     return scene.score(masked)[:, study.aim.target_rows[0]].float(), 1 - hidden[0]
 
 
-def needs(study: Study, truth: Map, most: int) -> dict[str, int]:
+def needs(study: ExplanationPlan, truth: Map, most: int) -> dict[str, int]:
     """Return the masks that each estimator needs."""
     found = {name: Needed(truth) for name in ("contrast", *OTHERS)}
     for maps in (contrast_maps(study), independent_maps(study, most)):

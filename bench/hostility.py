@@ -5,9 +5,9 @@ import statistics
 import httpx2
 
 from bench.rows import Row
-from tests.attack import attack
 from tests.conftest import SAMPLES, Service
-from tests.hostile_requests import hostile_requests
+from tests.support.attacker import attack
+from tests.support.hostile_requests import hostile_requests
 
 _COUNT = 10_000
 _FIFTH = _COUNT // 5

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 
 from bench.loop import ratio_row, study_of
 from bench.rows import Row
-from workers.batching import best_batch
-from workers.loading.entry import ModelEntry, PreprocessingEntry
-from workers.loading.libraries import import_for_torch
+from workers.blackbox.batch_size import autotune_batch_size
+from workers.loading.optional_imports import import_for_torch
+from workers.model_io.entry import ModelEntry, PreprocessingEntry
 from workers.models import load_model
 
 _FILE = "weights.safetensors"
@@ -61,7 +61,7 @@ def _row(case: Case, device: torch.device) -> Row:
         else:
             save_file(case.model.state_dict(), folder / _FILE)
         model = load_model(case.entry, folder=folder, device=device)
-        study = study_of(model, case.method, best_batch(model), case.asked, **case.parameters)
+        study = study_of(model, case.method, autotune_batch_size(model), case.asked, **case.parameters)
     height, width = study.scene.canvas.height, study.scene.canvas.width
     return ratio_row(f"{case.name}, {width} x {height}", study, model, 1.05, case.rounds)
 

@@ -12,10 +12,10 @@ from PIL import Image
 from bench.networks import classifier, null_classifier, one_stage_detector, residual_network
 from bench.rows import Row
 from bench.stopwatch import median_ratio, seconds_of
-from workers.batching import best_batch
 from workers.blackbox import BlackBox
+from workers.blackbox.batch_size import autotune_batch_size
+from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
-from workers.study import Study, prepare
 
 CPU_ROUNDS = 3  # of five thousand masks, which are minutes on a CPU
 
@@ -25,28 +25,30 @@ def photograph(width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def study_of(black_box: BlackBox, name: str, batch: int, asked: str | None = None, **parameters: object) -> Study:
+def study_of(
+    black_box: BlackBox, name: str, batch: int, asked: str | None = None, **parameters: object
+) -> ExplanationPlan:
     plugin = method(name)
     height, width = black_box.preprocessing.size or (224, 224)
     chosen = plugin.Parameters(until=1, **parameters)
-    return prepare(black_box, photograph(width, height), plugin, chosen, asked, batch=batch)
+    return build_plan(black_box, photograph(width, height), plugin, chosen, asked, batch=batch)
 
 
-def masks_of(study: Study) -> int:
+def masks_of(study: ExplanationPlan) -> int:
     return study.blocks * study.block_size
 
 
-def batch_of(study: Study) -> int:
+def batch_of(study: ExplanationPlan) -> int:
     """Return how many pictures the model gets at once: no more than a block has."""
     return min(study.scene.batch, study.block_size)
 
 
-def explain(study: Study) -> None:
+def explain(study: ExplanationPlan) -> None:
     for _ in study.run():
         pass
 
 
-def forward(study: Study, black_box: BlackBox) -> None:
+def forward(study: ExplanationPlan, black_box: BlackBox) -> None:
     """Ask the model about as many pictures as the study masks, at the same batch size, and nothing else."""
     batch = study.scene.image.expand(batch_of(study), -1, -1, -1).contiguous()
     if study.scene.image.is_contiguous(memory_format=torch.contiguous_format) and batch.dim() == 4:
@@ -58,12 +60,12 @@ def forward(study: Study, black_box: BlackBox) -> None:
             left -= len(batch)
 
 
-def ratio_row(what: str, study: Study, black_box: BlackBox, target: float, rounds: int) -> Row:
+def ratio_row(what: str, study: ExplanationPlan, black_box: BlackBox, target: float, rounds: int) -> Row:
     things = {"explain": partial(explain, study), "forward": partial(forward, study, black_box)}
     return forward_row(what, study, seconds_of(things, rounds=rounds), target)
 
 
-def forward_row(what: str, study: Study, measured: dict[str, list[float]], target: float) -> Row:
+def forward_row(what: str, study: ExplanationPlan, measured: dict[str, list[float]], target: float) -> Row:
     """Return the ratio of `explain` and `forward` of what was measured."""
     ratio, masks = median_ratio(measured, "explain", "forward"), masks_of(study)
     per_mask, rounds = statistics.median(measured["forward"]) / masks * 1000, len(measured["forward"])
@@ -78,7 +80,7 @@ def rows(device: torch.device, rounds: int) -> Iterator[Row]:
     size = "ResNet-50, bfloat16" if gpu else "ResNet-18, float32"
     depths = (3, 4, 6, 3) if gpu else (2, 2, 2, 2)
     model = classifier(residual_network(depths, bottleneck=gpu), device=device, dtype=dtype)
-    batch = best_batch(model)
+    batch = autotune_batch_size(model)
     masks = 4000 if gpu else 256
     for asked, words in (("top:5", "5 targets"), ("top:999", "999 targets and the effects of all 1,000 classes")):
         study = study_of(model, "rise", batch, asked, masks=masks, grid=8)
@@ -89,7 +91,7 @@ def rows(device: torch.device, rounds: int) -> Iterator[Row]:
 def detector_rows(device: torch.device, dtype: torch.dtype, rounds: int, masks: int = 5000) -> Iterator[Row]:
     """Yield D-RISE at 16 x 16 cells: explain over forward, and twenty targets over one."""
     detector = one_stage_detector(device=device, dtype=dtype)
-    batch = best_batch(detector)
+    batch = autotune_batch_size(detector)
     options = {"masks": masks, "grid": 16, "threshold": 0.0, "max_targets": 20, "rescue": False}
     twenty = study_of(detector, "drise", batch, "top:20", **options)
     one = study_of(detector, "drise", batch, "top:1", **options)
@@ -111,6 +113,6 @@ def detector_rows(device: torch.device, dtype: torch.dtype, rounds: int, masks: 
     yield Row("D-RISE: 20 targets / 1 target", value, "<= 1.05", ratio <= 1.05)
 
 
-def null_study(masks: int) -> Study:
+def null_study(masks: int) -> ExplanationPlan:
     """Return an explanation of the model that does nothing, 7 x 7 cells."""
     return study_of(null_classifier(), "rise", 16, "top:10", masks=masks, grid=7)

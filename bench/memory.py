@@ -7,11 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from app.contract.blobs import Blobs
+from app.contract.storage.object_store import BlobStore
 from bench.loop import null_study
 from bench.rows import Row
-from workers.convergence import Convergence
-from workers.recorder import Recorder
+from workers.execution.checkpoints import CheckpointWriter
+from workers.explainer.convergence import Convergence
 
 FEW, MANY = 2_000, 100_000
 
@@ -37,7 +37,9 @@ def main(masks: int) -> None:
     study = null_study(masks)
     convergence = Convergence(study)
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(Blobs(Path(folder).as_uri()), "bench", "bench", study.state(), checkpoint_seconds=1.0)
+        recorder = CheckpointWriter(
+            BlobStore(Path(folder).as_uri()), "bench", "bench", study.state(), checkpoint_seconds=1.0
+        )
         for block in study.run():
             convergence.add(block)
             recorder.add(block)

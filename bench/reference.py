@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.contract.geometry import Frame, Pen
+from app.contract.saliency.geometry import BlockRenderer, Viewport
+from bench.demo_training.batches import Recipe, draw_held_out_pictures
+from bench.demo_training.pictures import draw_one_object, draw_several_objects
 from workers.blackbox import BlackBox
 from workers.demo import shapes, shapes_detector
-from workers.demo.batches import Recipe, draw_held_out_pictures
-from workers.demo.pictures import draw_one_object, draw_several_objects
+from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
-from workers.saliency.loop import Score
-from workers.study import Study, prepare
+from workers.saliency.estimators import Score
 
 STORE = Path(__file__).parents[1] / "build" / "bench"
 SEED = 999
@@ -56,10 +56,10 @@ def pictures(subject: Subject, count: int) -> list[Image.Image]:
     return [Image.fromarray(drawn.image) for drawn in draw_held_out_pictures(subject.recipe, count, seed=77)]
 
 
-def study_of(subject: Subject, black_box: BlackBox, picture: Image.Image, **parameters: object) -> Study:
+def study_of(subject: Subject, black_box: BlackBox, picture: Image.Image, **parameters: object) -> ExplanationPlan:
     """Return the explanation of a picture's first target, to be run to its last mask."""
     plugin = method(subject.method)
-    study = prepare(black_box, picture, plugin, plugin.Parameters(until=1, **parameters), "top:1", batch=BATCH)
+    study = build_plan(black_box, picture, plugin, plugin.Parameters(until=1, **parameters), "top:1", batch=BATCH)
     return replace(study, scene=replace(study.scene, score=channels_last(study.scene.score)))
 
 
@@ -68,13 +68,13 @@ def channels_last(score: Score) -> Score:
     return lambda masked: score(masked.contiguous(memory_format=torch.channels_last))
 
 
-def pen_of(study: Study) -> Pen:
+def pen_of(study: ExplanationPlan) -> BlockRenderer:
     """Return what draws maps at the size of the canvas."""
     canvas = study.scene.canvas
-    return Pen(canvas, Frame(canvas.height, canvas.width, canvas.view))
+    return BlockRenderer(canvas, Viewport(canvas.height, canvas.width, canvas.view))
 
 
-def converged_map(study: Study, name: str) -> Map:
+def converged_map(study: ExplanationPlan, name: str) -> Map:
     """Return the map of all blocks of a study, from the disk where it was computed before."""
     path = STORE / f"{name}-{study.blocks * study.block_size}.npy"
     if not path.exists():

@@ -15,7 +15,7 @@ from rq import Worker
 
 from bench.rows import Row
 from tests.conftest import SAMPLES
-from tests.replicas import replicas
+from tests.support.replicas import replicas
 
 MASKS = 24_000
 _TARGET = 1.8

@@ -22,10 +22,10 @@ from PIL import Image
 from redis import Redis
 
 from bench.rows import Row
-from tests.attack import resident_bytes
 from tests.conftest import SAMPLES, Service, start_service, stop_service, wait_for_models
-from tests.loaders.environments import free_port
-from tests.storage.redises import redis_server
+from tests.support.attacker import resident_bytes
+from tests.support.environments import free_port
+from tests.support.redis_servers import redis_server
 
 COUNT = 2000
 _FIRST = 100

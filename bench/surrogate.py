@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.contract.geometry import Canvas
-from workers.saliency.designs import Design
+from app.contract.saliency.geometry import Canvas
+from workers.saliency.sampling import MaskDesign
 
 _STEPS = 60
 _PATCHES = 16  # along each side
@@ -91,7 +91,7 @@ def own_effects(surrogate: Surrogate, grid: tuple[int, int], places: Tensor) -> 
 
 @lru_cache(maxsize=2)
 def _own_masks(grid: tuple[int, int]) -> Tensor:
-    design = Design(grid, 0.5, 1, _OWN_SEED)
+    design = MaskDesign(grid, 0.5, 1, _OWN_SEED)
     states = np.concatenate([design.sample(block) for block in range(_OWN_BLOCKS)])
     return 1 - torch.from_numpy(states).float().flatten(1)
 

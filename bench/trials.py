@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.contract.geometry import Canvas
+from app.contract.saliency.geometry import Canvas
 from bench.reference import Map
 from bench.surrogate import matched
-from workers.saliency.designs import Design, States
-from workers.saliency.masks import blend, indicators, render
-from workers.study import Study
+from workers.explainer.plan import ExplanationPlan
+from workers.saliency.masks import blend, one_hot_states, render
+from workers.saliency.sampling import MaskDesign, States
 
 Shift = tuple[int, int]
-Sampler = Callable[[Study, int], tuple[States, Shift]]
+Sampler = Callable[[ExplanationPlan, int], tuple[States, Shift]]
 """Number of a block -> its states `[N, h, w]` and its shift."""
 
 
@@ -46,7 +46,7 @@ class Trial:
 class Bank:
     """Asks the model about blocks and remembers the answers."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: ExplanationPlan) -> None:
         self.study = study
         self._trials: dict[tuple[Sampler, int], Trial] = {}
         self._maps: dict[tuple[str, int], Map] = {}
@@ -75,7 +75,7 @@ class Bank:
         scene, row, scores = self.study.scene, self.study.aim.target_rows[0], []
         room = scene.image.new_empty((scene.batch, *scene.image.shape))
         rows, columns = (torch.from_numpy(axis.rows(at)) for axis, at in zip(self.axes(states), shift, strict=True))
-        hidden = indicators(torch.from_numpy(states), 1)
+        hidden = one_hot_states(torch.from_numpy(states), 1)
         with torch.inference_mode():
             for part in hidden.split(scene.batch, 1):  # type: ignore[no-untyped-call]  # because torch has not typed it
                 masked = blend(scene.image, scene.fills - scene.image, render(part, rows, columns), out=room)
@@ -94,18 +94,18 @@ class Bank:
         return drawn
 
 
-def folded(study: Study, block: int) -> tuple[States, Shift]:
+def folded(study: ExplanationPlan, block: int) -> tuple[States, Shift]:
     """Sample as the product does: a Hadamard design and its negative."""
     return study.design.sample(block), study.scene.canvas.shift(block)
 
 
-def unfolded(study: Study, block: int) -> tuple[States, Shift]:
+def unfolded(study: ExplanationPlan, block: int) -> tuple[States, Shift]:
     """Sample a Hadamard design without its negative: half as many masks, twice as many shifts."""
     states, shift = folded(study, block)
     return states[: len(states) // 2], shift
 
 
-def half_folded(study: Study, block: int) -> tuple[States, Shift]:
+def half_folded(study: ExplanationPlan, block: int) -> tuple[States, Shift]:
     """Sample half the rows of a Hadamard design, with their negatives: fewer masks than cells."""
     states, shift = folded(study, block)
     order = len(states) // 2
@@ -113,14 +113,14 @@ def half_folded(study: Study, block: int) -> tuple[States, Shift]:
     return states[np.concatenate([rows, rows + order])], shift
 
 
-def doubled(study: Study, block: int) -> tuple[States, Shift]:
+def doubled(study: ExplanationPlan, block: int) -> tuple[States, Shift]:
     """Sample a Hadamard design of twice the order, of which half the columns stay unused."""
     height, width = study.design.grid
-    states = Design((2 * height, width), 0.5, 1, study.design.seed).sample(block)
+    states = MaskDesign((2 * height, width), 0.5, 1, study.design.seed).sample(block)
     return states[:, :height], study.scene.canvas.shift(block)
 
 
-def coarse(study: Study, _: int) -> tuple[States, Shift]:
+def coarse(study: ExplanationPlan, _: int) -> tuple[States, Shift]:
     """Sample one block of cells twice as wide and high."""
     height, width = study.design.grid
-    return Design((height // 2, width // 2), 0.5, 1, study.design.seed).sample(0), (0, 0)
+    return MaskDesign((height // 2, width // 2), 0.5, 1, study.design.seed).sample(0), (0, 0)

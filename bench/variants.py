@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from app.contract.moments import Moments
-from app.contract.shrinkage import shrunk as shrunk_nearby
+from app.contract.saliency.running_moments import RunningMoments
+from app.contract.saliency.shrinkage import wiener_shrink as shrunk_nearby
 from bench.reference import Map
 from bench.surrogate import fitted, matched, own_effects, places_of
 from bench.trials import Bank, Sampler, Trial, coarse, doubled, folded, half_folded, unfolded
-from workers.saliency.designs import Design, States
+from workers.saliency.sampling import MaskDesign, States
 
 FOLDS = 4
 Maps = NDArray[np.float64]
@@ -109,7 +109,7 @@ def shrunk_with_bars(bank: Bank, masks: int) -> Maps:
 
 def shrunk_by_neighbourhood(bank: Bank, masks: int) -> Maps:
     """Shrink with the noise of the neighbourhood, from the fourth block on: a small effect that is sure stays."""
-    maps, moments = product(bank, masks), Moments()
+    maps, moments = product(bank, masks), RunningMoments()
     for drawn in maps:
         moments.add(drawn[None].astype(np.float32))
     shrunk: Maps = maps - maps.mean(axis=0) + shrunk_nearby(moments, bank.canvas.grid)[0][0]
@@ -169,7 +169,7 @@ def _grouped_block(bank: Bank, block: int, energy: Map) -> Map:
     shift = bank.canvas.shift(block)
     rows, columns = (axis.rows(at) for axis, at in zip(bank.canvas.axes, shift, strict=True))
     unknown, count = _unknowns(rows.T @ energy @ columns)
-    states: States = Design((1, count), 0.5, 1, bank.study.design.seed).sample(block)[:, 0]
+    states: States = MaskDesign((1, count), 0.5, 1, bank.study.design.seed).sample(block)[:, 0]
     trial = bank.ask(states[:, unknown], shift)
     sizes = torch.from_numpy(np.bincount(unknown.ravel()))[torch.from_numpy(unknown.ravel())]
     return bank.draw(trial.effects / sizes, shift)

@@ -47,6 +47,6 @@ ENV PATH=/opt/venv/bin:$PATH \
   RISE_HOST=0.0.0.0 \
   RISE_DATA=/data
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "app.healthy", "api"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "app.cli.healthcheck", "api"]
 ENTRYPOINT ["/usr/bin/tini", "--"]
 CMD ["rise-serve", "api"]

@@ -70,6 +70,6 @@ ENV PATH=/opt/venv/bin:$PATH \
   RISE_MODELS=/srv/models/models.toml \
   RISE_DATA=/data
 # A worker is announced before its models are loaded, so the start takes as long as importing torch.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-m", "app.healthy", "worker"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-m", "app.cli.healthcheck", "worker"]
 ENTRYPOINT ["/usr/bin/tini", "--"]
 CMD ["rise-serve", "worker"]

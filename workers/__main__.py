@@ -1,4 +1,4 @@
-"""`python -m workers`: serve models, or explain one image without a server. Part of `rise-serve` (`app/cli.py`)."""
+"""`python -m workers`: serve models, or explain one image without a server. Part of `rise-serve`."""
 
 import json
 import sys
@@ -15,13 +15,13 @@ from app.contract.errors import RiseError
 from app.contract.images import decode
 from app.contract.schemas import Progress as Masks
 from app.contract.settings import Settings
-from workers.announce import method_cards
-from workers.attempt import model_call
-from workers.collection import Collection
-from workers.device import choose_device
-from workers.local import explain_locally
+from workers.blackbox.device import choose_device
+from workers.execution.local_run import explain_locally
+from workers.explainer.prediction import predict_image
 from workers.main import run_worker
-from workers.prediction import predict_image
+from workers.registry.heartbeat import method_cards
+from workers.registry.model_registry import ModelRegistry
+from workers.supervision.current_attempt import model_call
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -87,9 +87,9 @@ def _in_words() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def _collection() -> Collection:
+def _collection() -> ModelRegistry:
     settings = Settings()
-    return Collection(settings.models, choose_device(settings.device))
+    return ModelRegistry(settings.models, choose_device(settings.device))
 
 
 def _bar() -> Progress:

@@ -16,31 +16,31 @@ from pydantic import ValidationError
 from redis import Redis
 from rq.serializers import JSONSerializer
 
-from app.contract.blobs import Blobs
-from app.contract.connection import connect_patiently
-from app.contract.endings import BROKEN_DEVICE
-from app.contract.kin import Kin
-from app.contract.logs import configure_logs
-from app.contract.pace import Pace
-from app.contract.queue import ASSIST, EXPLAIN, MEASURE, PREDICT, Jobs, job_class, open_queue
+from app.contract.counters import PersistentCounters
+from app.contract.exit_codes import BROKEN_DEVICE
+from app.contract.explanations.reuse_index import BlockReuseIndex
+from app.contract.explanations.store import ExplanationStore
+from app.contract.log_context import configure_logs
+from app.contract.queue.fair_queue import scheduling_tags_of
+from app.contract.queue.jobs import ASSIST, EXPLAIN, MEASURE, PREDICT, JobQueue, job_class, open_queue
+from app.contract.queue.throughput import ThroughputStats
+from app.contract.redis.client import connect_with_retry
 from app.contract.schemas import Status
 from app.contract.settings import Settings
-from app.contract.shards import Shards
-from app.contract.statistics import Statistics
-from app.contract.store import Store
+from app.contract.storage.object_store import BlobStore
 from app.contract.tracing import configure_tracing
-from app.contract.turns import scheduling_tags_of
-from workers.announce import Pulse, announcement
-from workers.assistant import assist
-from workers.attempts import Attempts
-from workers.collection import Collection
-from workers.device import choose_device
-from workers.execution import Context
-from workers.stacks import folder_for_stacks
+from workers.blackbox.device import choose_device
+from workers.execution.helper import assist
+from workers.execution.peers import PeerWorkers
+from workers.execution.run import JobContext
+from workers.execution.shards import ShardQueue
+from workers.registry.heartbeat import HeartbeatPublisher, announcement
+from workers.registry.model_registry import ModelRegistry
+from workers.supervision.crash_reports import folder_for_stacks
+from workers.supervision.retry_policy import Attempts
+from workers.supervision.watchdog import Watchdog
+from workers.supervision.worker import LOST_AFTER_HEARTBEATS, InProcessWorker
 from workers.tasks import explain, measure, predict
-from workers.team import Team
-from workers.warm import LOST_AFTER_HEARTBEATS, WarmWorker
-from workers.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +53,12 @@ def run_worker(settings: Settings) -> None:
     configure_logs(settings.log_format, settings.log_level)
     configure_tracing("rise-serve-worker")
     stopping = Event()
-    redis = connect_patiently(settings.redis_url, seconds=settings.outage_seconds, stopping=stopping)
+    redis = connect_with_retry(settings.redis_url, seconds=settings.outage_seconds, stopping=stopping)
     device = choose_device(settings.device)
-    models = Collection(settings.models, device)
+    models = ModelRegistry(settings.models, device)
     context = _context(settings, redis, models, stopping)
     worker = _worker(settings, redis, context)
-    pulse = Pulse(
+    pulse = HeartbeatPublisher(
         redis,
         worker,
         lambda: announcement(worker, settings.queue, device, models.cards()),
@@ -86,37 +86,37 @@ def _end_at_once() -> None:
     os._exit(BROKEN_DEVICE)
 
 
-def _context(settings: Settings, redis: Redis, models: Collection, stopping: Event) -> Context:
-    return Context(
-        store=Store(redis, keep_seconds=settings.keep_seconds),
-        blobs=Blobs(settings.storage_url, seconds=settings.storage_seconds),
+def _context(settings: Settings, redis: Redis, models: ModelRegistry, stopping: Event) -> JobContext:
+    return JobContext(
+        store=ExplanationStore(redis, keep_seconds=settings.keep_seconds),
+        blobs=BlobStore(settings.storage_url, seconds=settings.storage_seconds),
         models=models,
-        statistics=Statistics(redis),
+        statistics=PersistentCounters(redis),
         checkpoint_seconds=settings.checkpoint_seconds,
         team=_team(settings, redis),
-        kin=Kin(redis),
+        kin=BlockReuseIndex(redis),
         outage_seconds=settings.outage_seconds,
         stopping=stopping,
     )
 
 
-def _team(settings: Settings, redis: Redis) -> Team:
-    return Team(
+def _team(settings: Settings, redis: Redis) -> PeerWorkers:
+    return PeerWorkers(
         redis,
-        Jobs(redis, timeout_seconds=settings.job_timeout_seconds),
-        Shards(redis),
+        JobQueue(redis, timeout_seconds=settings.job_timeout_seconds),
+        ShardQueue(redis),
         queue=settings.queue,
         worker=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
         worth_seconds=settings.share_seconds,
     )
 
 
-def _worker(settings: Settings, redis: Redis, context: Context) -> WarmWorker:
+def _worker(settings: Settings, redis: Redis, context: JobContext) -> InProcessWorker:
     tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, ASSIST: assist, PREDICT: predict, MEASURE: measure}
     allowed = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, settings.queue, allowed)
     stacks = folder_for_stacks(settings.data)
-    return WarmWorker(
+    return InProcessWorker(
         [queue],
         name=context.team.worker,
         connection=redis,
@@ -127,7 +127,7 @@ def _worker(settings: Settings, redis: Redis, context: Context) -> WarmWorker:
         stopping=context.stopping,
         watchdog=_watchdog(settings, context.team.worker, stacks),
         attempts=Attempts(redis, context.store, queue, stacks=stacks),
-        ended=partial(_enqueue_if_waiting, context.store, context.team.jobs, Pace(redis), settings.queue),
+        ended=partial(_enqueue_if_waiting, context.store, context.team.jobs, ThroughputStats(redis), settings.queue),
         log_job_description=False,
     )
 
@@ -144,7 +144,9 @@ def _watchdog(settings: Settings, worker: str, stacks: Path) -> Watchdog:
     return watchdog
 
 
-def _enqueue_if_waiting(store: Store, jobs: Jobs, pace: Pace, queue: str, explanation_id: str) -> None:
+def _enqueue_if_waiting(
+    store: ExplanationStore, jobs: JobQueue, pace: ThroughputStats, queue: str, explanation_id: str
+) -> None:
     """Enqueue an explanation that was deleted or cancelled while it ran here, and asked for again meanwhile.
 
     Its new job has the id of the old one, and RQ deletes by id what has ended.

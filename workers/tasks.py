@@ -8,26 +8,26 @@ from typing import Any, TypeVar
 
 from rq import Retry
 
-from app.contract.blobs import image_blob
-from app.contract.drawing import draw
 from app.contract.errors import RiseError
-from app.contract.geometry import frame_of_image
 from app.contract.images import decode
-from app.contract.logs import belonging, names_in
-from app.contract.schemas import Failure, JsonObject, MetricsRequest, Record
+from app.contract.log_context import log_context, propagated_context
+from app.contract.saliency.geometry import viewport_of_image
+from app.contract.saliency.rendering import draw
+from app.contract.schemas import ExplanationRecord, Failure, JsonObject, MetricsRequest
+from app.contract.storage.object_store import image_blob
 from app.contract.tracing import span
-from workers.attempt import Stopped, model_call
-from workers.execution import Context, Superseded, execute, hand_back, load_and_plan
-from workers.failures import failure_of, is_retryable
-from workers.measurement import measure as measure_map
-from workers.prediction import predict_image
+from workers.execution.run import JobContext, OwnershipLost, execute, load_and_plan, requeue_at_front
+from workers.explainer.evaluation import measure as measure_map
+from workers.explainer.prediction import predict_image
+from workers.supervision.current_attempt import ShutdownRequested, model_call
+from workers.supervision.failures import failure_of, is_retryable
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-def explain(context: Context, explanation_id: str) -> Retry | None:
+def explain(context: JobContext, explanation_id: str) -> Retry | None:
     """Run one explanation from its first missing block to its end.
 
     Returns:
@@ -38,28 +38,28 @@ def explain(context: Context, explanation_id: str) -> Retry | None:
         Exception: what may go better in another attempt (`is_retryable`); RQ makes it.
     """
     execution = uuid.uuid4().hex
-    with belonging(explanation=explanation_id):
+    with log_context(explanation=explanation_id):
         record = _attempted(context, explanation_id, execution, context.store.start)
-        if not isinstance(record, Record):
+        if not isinstance(record, ExplanationRecord):
             return None
         model, method = record.request.model.id, record.request.method
         with (
-            belonging(**names_in(record.origin)),
+            log_context(**propagated_context(record.origin)),
             span("explain", record.origin, explanation=explanation_id, model=model, method=method),
         ):
             return _attempted(context, explanation_id, execution, lambda *_: _run(context, record, execution))
 
 
 def _attempted(
-    context: Context, explanation_id: str, execution: str, step: Callable[[str, str], T]
+    context: JobContext, explanation_id: str, execution: str, step: Callable[[str, str], T]
 ) -> T | Retry | None:
     """Return what a step of an execution returns; None where its explanation has ended, and why is stored."""
     try:
         return step(explanation_id, execution)
-    except Superseded:
+    except OwnershipLost:
         logger.info("explanation %s was cancelled or taken over", explanation_id)
-    except Stopped:
-        return hand_back()
+    except ShutdownRequested:
+        return requeue_at_front()
     except Exception as error:
         if is_retryable(error):
             raise
@@ -67,7 +67,7 @@ def _attempted(
     return None
 
 
-def _run(context: Context, record: Record, execution: str) -> Retry | None:
+def _run(context: JobContext, record: ExplanationRecord, execution: str) -> Retry | None:
     started = time.monotonic()
     retry = execute(context, record, execution)
     words = "handed back" if retry else "succeeded"
@@ -82,12 +82,12 @@ def _told(what: str, error: Exception) -> Failure:
     return failure
 
 
-def predict(context: Context, model_id: str, blob: str, limit: int) -> JsonObject:
+def predict(context: JobContext, model_id: str, blob: str, limit: int) -> JsonObject:
     """Return as `found` what a model sees in an image, strongest first; or `code` and `detail` of what went wrong."""
     return _answered("a prediction", lambda: _predicted(context, model_id, blob, limit))
 
 
-def _predicted(context: Context, model_id: str, blob: str, limit: int) -> list[JsonObject]:
+def _predicted(context: JobContext, model_id: str, blob: str, limit: int) -> list[JsonObject]:
     model = context.models.get(model_id)
     image = decode(context.blobs.get(blob))
     with model_call(model_id):
@@ -95,9 +95,9 @@ def _predicted(context: Context, model_id: str, blob: str, limit: int) -> list[J
     return [prediction.model_dump(mode="json") for prediction in found]
 
 
-def measure(context: Context, explanation_id: str, request: JsonObject) -> JsonObject:
+def measure(context: JobContext, explanation_id: str, request: JsonObject) -> JsonObject:
     """Return as `found` the metrics of a finished explanation; or `code` and `detail` of what went wrong."""
-    with belonging(explanation=explanation_id):
+    with log_context(explanation=explanation_id):
         return _answered("a measurement", lambda: _measured(context, explanation_id, request))
 
 
@@ -105,13 +105,13 @@ def _answered(what: str, call: Callable[[], Any]) -> JsonObject:
     """Return as `found` what comes of a call; or `code` and `detail` of what went wrong, because somebody waits."""
     try:
         return {"found": call()}
-    except Stopped:
+    except ShutdownRequested:
         return {"code": "busy", "detail": "the worker is leaving; ask again"}
     except Exception as error:
         return _told(what, error).model_dump()
 
 
-def _measured(context: Context, explanation_id: str, request: JsonObject) -> JsonObject:
+def _measured(context: JobContext, explanation_id: str, request: JsonObject) -> JsonObject:
     asked = MetricsRequest.model_validate(request)
     record = context.store.read(explanation_id)
     if record is None or record.state is None:
@@ -119,7 +119,7 @@ def _measured(context: Context, explanation_id: str, request: JsonObject) -> Jso
     image = decode(context.blobs.get(image_blob(record.id)))
     model, study = load_and_plan(context, record, image)
     arrays = [context.blobs.get_array(checkpoint.blob) for checkpoint in record.state.checkpoints]
-    row, frame = record.state.target_rows[asked.target], frame_of_image(image.width, image.height)
+    row, frame = record.state.target_rows[asked.target], viewport_of_image(image.width, image.height)
     drawn = draw(record.state, arrays, row, frame)
     with model_call(model.id):
         return measure_map(model.black_box, image, study, drawn, asked)

@@ -4,10 +4,10 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.batches.progress import BatchStatus, MemberStatus, counts_of, share_ended, status_of, status_of_all
-from app.contract.batches import Batch, Batches, Member
-from app.contract.schemas import Failure, JsonObject, ModelRef, Record, StoredModel
-from app.views import Explanation, view
+from app.batches.status import BatchStatus, ItemStatus, batch_status, counts_of, fraction_done, item_status
+from app.batches.store import BatchItem, BatchRecord, BatchStore
+from app.contract.schemas import ExplanationRecord, Failure, JsonObject, ModelRef, StoredModel
+from app.explanations.views import ExplanationView, view
 
 _PARTS = ("explanations", "archive", "coco.json", "label-studio.json", "label-config.xml", "cancel")
 
@@ -21,7 +21,7 @@ class BatchView(StoredModel):
     method: str
     parameters: JsonObject
     total: int = Field(description="How many images it has.")
-    counts: dict[MemberStatus, int] = Field(
+    counts: dict[ItemStatus, int] = Field(
         description="How many images stand how: `waiting` for room in the queue, `refused` with a problem, "
         "`expired` where the explanation is gone; the others as their explanations do."
     )
@@ -31,42 +31,42 @@ class BatchView(StoredModel):
     links: dict[str, str]
 
 
-class MemberView(StoredModel):
+class ItemView(StoredModel):
     """One image of a batch."""
 
     index: int = Field(description="Place in the batch, from 0.")
     name: str = Field(description="Name in the archive, URL, or id.")
-    status: MemberStatus
+    status: ItemStatus
     error: Failure | None = Field(description="Why this image was refused.")
-    explanation: Explanation | None
+    explanation: ExplanationView | None
 
 
-def view_of_batch(batch: Batch, batches: Batches) -> BatchView:
+def view_of_batch(batch: BatchRecord, batches: BatchStore) -> BatchView:
     """Return what a client sees of a batch."""
     counts = counts_of(batch, batches)
     here = f"/v1/batches/{batch.id}"
     parts = {part.partition(".")[0]: f"{here}/{part}" for part in _PARTS}
     return BatchView(
         id=batch.id,
-        status=status_of_all(batch, counts),
+        status=batch_status(batch, counts),
         model=batch.request.model,
         method=batch.request.method,
         parameters=batch.request.parameters,
         total=batch.total,
         counts=counts,
-        progress=round(share_ended(batch, counts), 4),
+        progress=round(fraction_done(batch, counts), 4),
         created_at=batch.created_at,
         expires_at=batches.expiry(batch.id),
         links={"self": here, **parts},
     )
 
 
-def view_of_member(batch: Batch, member: Member, record: Record | None) -> MemberView:
+def view_of_item(batch: BatchRecord, member: BatchItem, record: ExplanationRecord | None) -> ItemView:
     """Return what a client sees of one image of a batch."""
-    return MemberView(
+    return ItemView(
         index=member.index,
         name=member.name,
-        status=status_of(batch, member, record.status if record else None),
+        status=item_status(batch, member, record.status if record else None),
         error=member.error,
         explanation=view(record, None) if record else None,
     )

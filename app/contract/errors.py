@@ -1,6 +1,6 @@
 """What can be wrong, in words that a client reads, and the one table of error codes.
 
-The front end raises these and answers them by HTTP (`app/problems.py`); workers store `code` and `detail` on the
+The front end raises these and answers them by HTTP (`app/api/problems.py`); workers store `code` and `detail` on the
 explanation that failed, or send them back.
 """
 
@@ -122,12 +122,12 @@ def reported_error(code: str, detail: str) -> RiseError:
     return RiseError(code if code in CODES else "internal", detail)
 
 
-def wrong_field(field: str, detail: str) -> RiseError:
+def invalid_field(field: str, detail: str) -> RiseError:
     """Return the error for one field with a value that is not allowed."""
     return RiseError("invalid-parameters", f"{field.lstrip('/')}: {detail}", errors=[FieldError(field, detail)])
 
 
-def unknown_name(field: str, given: object, choices: Sequence[str]) -> RiseError:
+def unknown_choice(field: str, given: object, choices: Sequence[str]) -> RiseError:
     """Return the error for a name that nobody knows; its detail lists the choices (at most twenty)."""
     shown = ", ".join(choices[:20]) + (f" and {len(choices) - 20} more" if len(choices) > 20 else "")
     detail = f"{given!r} is not known here; choose from: {shown or '(nothing is available)'}"

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from app.contract.costly import refuse_costly
 from app.contract.errors import RiseError
-from app.contract.jpeg import without_pixels
+from app.images.decompression_bombs import reject_decompression_bomb
+from app.images.jpeg import strip_scan_data
 
 FORMATS = {
     "JPEG": "image/jpeg",
@@ -70,7 +70,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return upright.convert("RGB")
 
 
-class Unread(NamedTuple):
+class ImageHeader(NamedTuple):
     """An image of which only the header has been read.
 
     Attributes:
@@ -82,7 +82,7 @@ class Unread(NamedTuple):
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, content: bytes) -> "Unread":
+    def of(cls, content: bytes) -> "ImageHeader":
         """Read a header.
 
         Raises:
@@ -93,18 +93,18 @@ class Unread(NamedTuple):
         hollow = cls.without_pixels(content)
         if hollow is not None:
             return hollow
-        refuse_costly(content)
+        reject_decompression_bomb(content)
         image = open_image(content)
         return cls(image, image.size)
 
     @classmethod
-    def without_pixels(cls, content: bytes) -> "Unread | None":
+    def without_pixels(cls, content: bytes) -> "ImageHeader | None":
         """Read the header of a JPEG with one scan; None for any other file, which is not even opened.
 
         Raises:
             OSError, ValueError, SyntaxError: if there is none, by Pillow.
         """
-        hollow = without_pixels(content)
+        hollow = strip_scan_data(content)
         return None if hollow is None else cls(open_image(hollow.content), (hollow.width, hollow.height))
 
     def read_through(self) -> tuple[int, int]:

@@ -79,7 +79,7 @@ class TargetRequest(TargetSpec):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class Question(RequestModel):
+class ExplanationParams(RequestModel):
     """The part of a request that is the same for every method."""
 
     model: Identifier = Field(description="Id from `GET /v1/models`.")
@@ -101,7 +101,7 @@ class ModelRef(StoredModel):
     digest: str = Field(description="Hash of weights and entry; part of every explanation's identity.")
 
 
-class Request(StoredModel):
+class CanonicalRequest(StoredModel):
     """A request with every default filled in: what is hashed, stored and read by the worker."""
 
     model: ModelRef
@@ -233,13 +233,13 @@ class State(StoredModel):
         return sum(checkpoint.count for checkpoint in self.checkpoints)
 
 
-class Record(StoredModel):
+class ExplanationRecord(StoredModel):
     """Everything that is stored of an explanation, blobs aside."""
 
     id: str
     tenant: str = Field("public", description="Whose it is.")
     priority: Priority = Field("interactive", description="The best one that it was asked for with while it waited.")
-    request: Request
+    request: CanonicalRequest
     image: ImageInfo
     status: StoredStatus
     created_at: datetime

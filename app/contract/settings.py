@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.contract.callbacks import GIVE_UP_SECONDS
-from app.contract.logs import LogFormat, LogLevel
+from app.contract.explanations.webhooks import GIVE_UP_SECONDS
+from app.contract.log_context import LogFormat, LogLevel
 from app.contract.schemas import Identifier
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
 
-from app.contract.logs import belongings
+from app.contract.log_context import current_log_context
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +34,16 @@ def configure_tracing(service: str) -> bool:
     return True
 
 
-def carried() -> dict[str, str]:
+def inject_trace_headers() -> dict[str, str]:
     """Return the headers that carry the present trace; nothing where there is none."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier
 
 
-def origin() -> dict[str, str]:
+def request_context() -> dict[str, str]:
     """Return what travels with work through queues: the names in its log lines, and its trace."""
-    return {**belongings(), **carried()}
+    return {**current_log_context(), **inject_trace_headers()}
 
 
 @contextmanager

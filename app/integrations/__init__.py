@@ -9,7 +9,7 @@ A tool that asks fixed paths of its host gets them: its prefix is then another (
 
 Its routes exist only where it is on, so what nobody uses is no way in. They stand outside of /openapi.json, because
 their contract is the tool's and not ours. They ask for explanations through `services.submission`, as the API does
-(`app/dependencies.py` has the services, the caller and more), and know nothing of how a map is made.
+(`app/api/dependencies.py` has the services, the caller and more), and know nothing of how a map is made.
 
 What has to live as long as the process, a client or a task beside the routes, belongs into the router's own lifespan,
 which finds the services at `app.state.services` and yields what its routes then find in `request.state`. One that needs

@@ -4,12 +4,20 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 
-from app.contract.batches import batch_key
-from app.contract.blobs import BATCHES, EXPLANATIONS, IMAGES, PREDICTIONS, Blobs, folder_of, owner_of
-from app.contract.expiry import Expiry
-from app.contract.leases import Leases
-from app.contract.names import record_key
-from app.contract.uploads import upload_key
+from app.batches.store import batch_key
+from app.contract.redis.keys import record_key
+from app.contract.redis.leases import Leases
+from app.contract.storage.object_store import (
+    BATCHES,
+    EXPLANATIONS,
+    IMAGES,
+    PREDICTIONS,
+    BlobStore,
+    explanation_prefix,
+    owner_id,
+)
+from app.images.upload_register import upload_key
+from app.maintenance.expiry import ExpiryIndex
 from app.maintenance.periodic import PeriodicTask, exclusive
 
 _YOUNG_SECONDS = 30.0  # a blob as young may belong to the same explanation asked for again: its record comes after it
@@ -29,7 +37,7 @@ class GarbageCollector:
         keep_seconds: how long an explanation lives after its last change.
     """
 
-    def __init__(self, expiry: Expiry, blobs: Blobs, *, keep_seconds: float) -> None:
+    def __init__(self, expiry: ExpiryIndex, blobs: BlobStore, *, keep_seconds: float) -> None:
         self._expiry = expiry
         self._blobs = blobs
         self._keep_seconds = keep_seconds
@@ -54,7 +62,7 @@ class GarbageCollector:
         while due := self._expiry.due(now=now, limit=_AT_ONCE):
             living = self._expiry.living(due)
             for explanation_id in due:
-                gone = explanation_id not in living and self._emptied(folder_of(explanation_id), now)
+                gone = explanation_id not in living and self._emptied(explanation_prefix(explanation_id), now)
                 if not (gone and self._expiry.forget(explanation_id)):
                     self._expiry.put_off(explanation_id, now + _LOOK_AGAIN_SECONDS)
 
@@ -74,8 +82,8 @@ class GarbageCollector:
         self._blobs.delete(self._blobs.names(PREDICTIONS, before=old))
         for folder, key_of in _KEYS.items():
             names = [name for name in self._blobs.names(folder, before=old) if name.count("/") > 1]
-            living = self._expiry.there(sorted({owner_of(name) for name in names}), key_of)
-            self._blobs.delete([name for name in names if owner_of(name) not in living])
+            living = self._expiry.there(sorted({owner_id(name) for name in names}), key_of)
+            self._blobs.delete([name for name in names if owner_id(name) not in living])
 
 
 def _moment(seconds: float) -> datetime:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from prometheus_client import Counter
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.leases import Leases
+from app.contract.redis.leases import Leases
 
 Item = TypeVar("Item")
 

@@ -15,15 +15,15 @@ from pydantic import ValidationError
 from redis import Redis
 from rq.job import Job
 
-from app.catalogue import Catalogue, CatalogueReader
 from app.contract.errors import RiseError
-from app.contract.leases import Leases
-from app.contract.names import DUE, record_key
-from app.contract.pace import Pace, SecondsPerMask
-from app.contract.queue import Jobs, is_job
-from app.contract.schemas import Failure, Record, Status
-from app.contract.store import Store
-from app.contract.turns import scheduling_tags_of
+from app.contract.explanations.store import ExplanationStore
+from app.contract.queue.fair_queue import scheduling_tags_of
+from app.contract.queue.jobs import JobQueue, job_exists
+from app.contract.queue.throughput import ServiceTimes, ThroughputStats
+from app.contract.redis.keys import DUE, record_key
+from app.contract.redis.leases import Leases
+from app.contract.schemas import ExplanationRecord, Failure, Status
+from app.explanations.catalogue import Catalogue, CatalogueReader
 from app.maintenance.periodic import PeriodicTask, exclusive
 from app.maintenance.served_models import ServedModels
 
@@ -70,7 +70,7 @@ class OrphanScanner:
             with self._redis.pipeline(transaction=False) as pipeline:
                 for explanation_id in ids:
                     pipeline.hmget(record_key(explanation_id), "status", "expires_at")
-                    is_job(pipeline, Job.key_for(explanation_id))
+                    job_exists(pipeline, Job.key_for(explanation_id))
                 found = pipeline.execute()
             for explanation_id, (status, expires_at), has_job in zip(ids, found[::2], found[1::2], strict=True):
                 if status not in _UNFINISHED:
@@ -91,7 +91,7 @@ class _Now(NamedTuple):
     """What is the same for all explanations of a run."""
 
     catalogue: Catalogue
-    pace: SecondsPerMask
+    pace: ServiceTimes
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class OrphanRequeuer:
     """
 
     scanner: OrphanScanner
-    store: Store
-    jobs: Jobs
-    pace: Pace
+    store: ExplanationStore
+    jobs: JobQueue
+    pace: ThroughputStats
     catalogue: CatalogueReader
     served: ServedModels
     keep_seconds: float
@@ -154,7 +154,7 @@ class OrphanRequeuer:
             logger.warning("explanation %s had no job; it has a new one", record.id)
         return False
 
-    def _give_up(self, record: Record, error: RiseError) -> bool:
+    def _give_up(self, record: ExplanationRecord, error: RiseError) -> bool:
         """Fail an explanation if its model has not been served for too long; return whether it has ended."""
         if not self.served.is_gone(record.request.model.id, since=record.created_at):
             return False

@@ -12,9 +12,9 @@ from cvat_sdk.auto_annotation import BadFunctionError, driver
 from cvat_sdk.masks import decode_mask
 from PIL import Image
 
+from tests.app.integrations.test_label_studio import STAR, share_on, wait_until_all_models_are_ready
 from tests.conftest import SAMPLES, Service
 from tests.deployment.files import DOCKER
-from tests.test_label_studio import STAR, share_on, wait_until_all_models_are_ready
 
 FILE = DOCKER / "integrations" / "cvat_function.py"
 

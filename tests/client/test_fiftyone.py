@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from rise_client import Client
+from tests.app.integrations.test_label_studio import STAR
 from tests.conftest import SAMPLES, Service
-from tests.loaders.environments import ROOT, environment
-from tests.test_label_studio import STAR
+from tests.support.environments import ROOT, environment
 
 NAMES = ("star.jpg", "ring.jpg", "none.jpg")
 
@@ -29,7 +29,7 @@ def found(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Any:
     home = {"HOME": str(folder), "FIFTYONE_DO_NOT_TRACK": "true", "FIFTYONE_DATABASE_DIR": str(folder / "db")}
     python = environment("fiftyone") / "bin" / "python"
     done = subprocess.run(
-        [str(python), str(Path(__file__).with_name("with_fiftyone.py"))],
+        [str(python), str(Path(__file__).resolve().parents[2] / "support" / "fiftyone_script.py")],
         input=json.dumps(asked),
         env={"PATH": f"{python.parent}:/usr/bin:/bin", **home},
         capture_output=True,

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from rise_client import Client, requests
 from rise_client.models import BatchData, BatchItem, ExplanationData, MethodCard, ModelCard, Prediction
 from tests.conftest import SAMPLES, Service
-from tests.receivers import Answer, Asked
-from tests.relay import Forward, relay
+from tests.support.http_proxy import Forward, relay
+from tests.support.http_receivers import Answer, Asked
 
 DOCUMENT = json.loads((Path(__file__).resolve().parents[2] / "app" / "openapi.json").read_text())
 STAR = SAMPLES / "star.jpg"

@@ -12,8 +12,8 @@ from PIL import Image
 
 from rise_client import Client
 from tests.conftest import SAMPLES, Service
-from tests.loaders.environments import ROOT, SECONDS_TO_INSTALL, environment
-from tests.relay import relay
+from tests.support.environments import ROOT, SECONDS_TO_INSTALL, environment
+from tests.support.http_proxy import relay
 
 STAR = SAMPLES / "star.jpg"
 

@@ -13,8 +13,8 @@ import pytest
 
 from rise_client import Batch, Client, ServiceError
 from tests.conftest import SAMPLES, Service
-from tests.receivers import Answer, Asked, receiver
-from tests.relay import BAD_GATEWAY, BUSY, LOST, Forward, relay
+from tests.support.http_proxy import BAD_GATEWAY, BUSY, LOST, Forward, relay
+from tests.support.http_receivers import Answer, Asked, receiver
 
 STAR = SAMPLES / "star.jpg"
 PAGE = Answer(200, (b"<h1>Sign in</h1>",), {"Content-Type": "text/html; charset=utf-8"})

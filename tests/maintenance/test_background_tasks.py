@@ -7,18 +7,18 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.announcements import announce
-from app.contract.batches import Batches, Member
-from app.contract.delayed_tasks import DelayedTasks
-from app.contract.names import DUE, record_key
+from app.batches.store import BatchItem, BatchStore
+from app.contract.redis.keys import DUE, record_key
 from app.contract.schemas import Announcement, ModelCard
 from app.contract.settings import Settings
+from app.contract.worker_registry import announce
+from app.integrations.label_studio.delayed_tasks import DelayedTasks
 from app.main import create_app
-from tests.a_label_studio import FakeStudio, fake_studio
-from tests.maintenance.test_periodic import failures
-from tests.test_batches import a_batch
-from tests.test_store import a_record, a_store
-from tests.test_stored_values import ERRAND
+from tests.app.batches.test_batches import a_batch
+from tests.app.maintenance.test_periodic import failures
+from tests.contract.test_store import a_record, a_store
+from tests.contract.test_stored_values import ERRAND
+from tests.support.fake_label_studio import FakeStudio, fake_studio
 
 BROKEN = "broken"
 HEARTBEAT_SECONDS = 0.02
@@ -81,12 +81,12 @@ def test_batches_are_submitted_after_a_run_that_failed(valkey: str, redis: Redis
         async with app.router.lifespan_context(app):
             await until(lambda: failures("submit_batches") > before)
             redis.zrem("rise:batches", b"\xff")
-            batches.create(batch, [Member(index=0, name="0", kind="id", source="nobody has uploaded it")])
+            batches.create(batch, [BatchItem(index=0, name="0", kind="id", source="nobody has uploaded it")])
             await until(lambda: not redis.exists("rise:batches"))
 
     redis.zadd("rise:batches", {b"\xff": 0})  # which is no text
     redis.set(b"rise:batch:\xff", "{}")
-    batches = Batches(redis, keep_seconds=600)
+    batches = BatchStore(redis, keep_seconds=600)
     batch, _ = a_batch(total=1)
     serve_model(redis)
     asyncio.run(run())
@@ -95,7 +95,7 @@ def test_batches_are_submitted_after_a_run_that_failed(valkey: str, redis: Redis
 def test_images_of_a_batch_whose_model_is_gone_are_given_up_after_a_deadline(
     valkey: str, redis: Redis, tmp_path: Path
 ) -> None:
-    batches = Batches(redis, keep_seconds=600)
+    batches = BatchStore(redis, keep_seconds=600)
     batch, members = a_batch()
 
     def errors() -> list[str | None]:

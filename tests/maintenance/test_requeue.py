@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 from redis import Redis
 
-from app.catalogue import CatalogueReader
-from app.contract.backlog import Backlogs
-from app.contract.pace import PACE, Pace, work_of
-from app.contract.queue import Jobs, open_queue
-from app.contract.schemas import Announcement, Failure, ModelCard, Priority, Record, Request, Status
-from app.contract.store import Store
-from app.contract.turns import scheduling_tags_of
+from app.admission.backlog import BacklogReader
+from app.contract.explanations.store import ExplanationStore
+from app.contract.queue.fair_queue import scheduling_tags_of
+from app.contract.queue.jobs import JobQueue, open_queue
+from app.contract.queue.throughput import PACE, ThroughputStats, workload_class
+from app.contract.schemas import Announcement, CanonicalRequest, ExplanationRecord, Failure, ModelCard, Priority, Status
+from app.explanations.catalogue import CatalogueReader
 from app.maintenance.requeue import OrphanRequeuer, OrphanScanner
 from app.maintenance.served_models import ServedModels
-from tests.test_store import a_record
+from tests.contract.test_store import a_record
 from workers.main import _enqueue_if_waiting
 
 KEEP = 3600
@@ -23,7 +23,7 @@ TTL = 1000
 MASKS = 700
 
 
-def a_request() -> Request:
+def a_request() -> CanonicalRequest:
     return a_record().request.model_copy(update={"parameters": {"masks": MASKS}})
 
 
@@ -36,8 +36,8 @@ class House:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.store, self.jobs = Store(redis, keep_seconds=KEEP), Jobs(redis, timeout_seconds=60)
-        self.pace = Pace(redis)
+        self.store, self.jobs = ExplanationStore(redis, keep_seconds=KEEP), JobQueue(redis, timeout_seconds=60)
+        self.pace = ThroughputStats(redis)
         self.served = True
         self.requeuer = OrphanRequeuer(
             OrphanScanner(redis, keep_seconds=KEEP),
@@ -54,13 +54,13 @@ class House:
         cards = [ModelCard(id="m", task="classification", digest="d", state="ready")] if self.served else []
         return [Announcement(worker="w", queue="q", version="0", device="cpu", models=cards, methods=[], fills=[])]
 
-    def accept(self, name: str, tenant: str = "anna", priority: Priority = "interactive") -> Record:
+    def accept(self, name: str, tenant: str = "anna", priority: Priority = "interactive") -> ExplanationRecord:
         record = a_record(name).model_copy(update={"tenant": tenant, "priority": priority, "request": a_request()})
         assert self.store.create(record)
         self.enqueue(record)
         return record
 
-    def enqueue(self, record: Record) -> None:
+    def enqueue(self, record: ExplanationRecord) -> None:
         tags = scheduling_tags_of(record, self.pace.seconds_per_mask())
         self.jobs.enqueue_explanation("q", record.id, again=False, turn=tags)
 
@@ -85,18 +85,18 @@ class House:
 
 def test_a_batch_job_that_lost_its_queue_entry_comes_back_in_the_batch_lane_with_its_cost(redis: Redis) -> None:
     house = House(redis)
-    work = work_of(a_request())
+    work = workload_class(a_request())
     redis.hset(PACE, mapping={f"{work} seconds": 2, f"{work} masks": 100})
     _, now = house.accept("batch", priority="batch"), house.accept("now", tenant="ben")
     before = {name: house.tags(name) for name in ("batch", "now")}
-    backlog = Backlogs(redis, house.pace).read("q")
+    backlog = BacklogReader(redis, house.pace).read("q")
     assert (len(backlog), backlog.seconds) == (2, 2 * MASKS * 0.02)
     house.lose_jobs()
     house.requeuer.run()
     assert house.waiting() == ["now", "batch"]
     assert {name: house.tags(name) for name in ("batch", "now")} == before
     assert before["batch"] == [b"2", b"anna", work.encode(), b"700", b"14"]
-    backlog = Backlogs(redis, house.pace).read("q")
+    backlog = BacklogReader(redis, house.pace).read("q")
     assert (len(backlog), backlog.seconds) == (2, 2 * MASKS * 0.02)
     assert now.priority == "interactive"
 

@@ -8,10 +8,10 @@ import httpx2
 import numpy as np
 import pytest
 
-from tests.asking import explain
 from tests.conftest import Service, start_service, stop_service
-from tests.storage.disks import fill, make_room, small_disk
-from tests.test_faults import ended, submit, the_map, wait_for_masks
+from tests.support.requests import explain
+from tests.support.small_disks import fill, make_room, small_disk
+from tests.system.test_worker_faults import ended, submit, the_map, wait_for_masks
 
 MASKS = 6000
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from app.contract.announcements import announce, withdraw
-from app.contract.connection import connect
+from app.contract.redis.client import connect
 from app.contract.schemas import Announcement
-from tests.loaders.environments import ROOT, free_port
-from tests.storage.gates import gate_to
-from tests.storage.redises import issue_certificates, redis_server, sentinel_of
+from app.contract.worker_registry import announce, withdraw
+from tests.support.environments import ROOT, free_port
+from tests.support.redis_servers import issue_certificates, redis_server, sentinel_of
+from tests.support.tcp_gate import gate_to
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 WORKER = f"{socket.gethostname()}-1-abc"
@@ -64,7 +64,7 @@ def front_end_port() -> Iterator[int]:
 
 def check(name: str, url: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a health check as a container does."""
-    command = [sys.executable, "-m", "app.healthy", name]
+    command = [sys.executable, "-m", "app.cli.healthcheck", name]
     environment = {**os.environ, "RISE_REDIS_URL": url, **settings}
     found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in found.stderr, found.stderr

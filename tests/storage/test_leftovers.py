@@ -10,15 +10,15 @@ import httpx2
 import pytest
 from redis import Redis
 
-from app.contract.blobs import Blobs, archive_blob, effects_blob, image_blob, upload_blob
-from tests.asking import WAIT, explain
+from app.contract.storage.object_store import BlobStore, archive_blob, effects_blob, image_blob, upload_blob
+from tests.app.batches.test_batches import pictures, send, wait_for
+from tests.app.batches.test_zip_reader import packed
+from tests.app.explanations.test_events import endless
 from tests.conftest import Service, start_service, stop_service
-from tests.loaders.environments import free_port
-from tests.storage.redises import redis_server
-from tests.storage.test_blobs import kill_in_the_middle
-from tests.test_batch_intake import packed
-from tests.test_batches import pictures, send, wait_for
-from tests.test_events import endless
+from tests.storage.test_object_store import kill_in_the_middle
+from tests.support.environments import free_port
+from tests.support.redis_servers import redis_server
+from tests.support.requests import WAIT, explain
 
 KEEP_SECONDS = 4
 _SIZES = {"hash": "hlen", "zset": "zcard", "set": "scard", "list": "llen", "stream": "xlen"}
@@ -94,7 +94,7 @@ def test_what_has_expired_takes_no_room_in_redis_nor_in_the_storage(
 
 def test_what_nobody_refers_to_is_swept_whatever_left_it(forgetful: Service) -> None:
     folder = forgetful.data / "blobs"
-    blobs = Blobs(folder.as_uri())
+    blobs = BlobStore(folder.as_uri())
     left = [
         image_blob("crashed-before-its-record"),
         effects_blob("lost-with-the-server", "superseded", 0),
@@ -112,7 +112,7 @@ def test_what_nobody_refers_to_is_swept_whatever_left_it(forgetful: Service) -> 
 def test_effects_of_a_superseded_execution_go_with_the_explanation(forgetful: Service, star: bytes) -> None:
     with httpx2.Client(base_url=forgetful.url, timeout=60) as http:
         body = explain(http, star, masks=128, until=1).json()
-        blobs = Blobs((forgetful.data / "blobs").as_uri())
+        blobs = BlobStore((forgetful.data / "blobs").as_uri())
         late = effects_blob(body["id"], "superseded", 9)
         blobs.put(late, b"late")
         until(lambda: http.get(body["links"]["self"]).status_code == 410)

@@ -9,15 +9,15 @@ import httpx2
 import numpy as np
 import pytest
 
-from app.contract.blobs import BATCHES, EXPLANATIONS, PREDICTIONS, Blobs, image_blob
 from app.contract.errors import BlobNotFoundError, StorageError
-from tests.asking import WAIT, explain
+from app.contract.storage.object_store import BATCHES, EXPLANATIONS, PREDICTIONS, BlobStore, image_blob
+from tests.app.batches.test_batches import pictures, send, wait_for
+from tests.app.batches.test_zip_reader import packed
 from tests.conftest import Service, start_service, stop_service
-from tests.storage.gates import Gate, gate_to
-from tests.storage.s3 import open_uploads, s3_server, settings_for
-from tests.test_batch_intake import packed
-from tests.test_batches import pictures, send, wait_for
-from tests.test_faults import ended, submit, the_map, wait_for_masks
+from tests.support.requests import WAIT, explain
+from tests.support.s3_server import open_uploads, s3_server, settings_for
+from tests.support.tcp_gate import Gate, gate_to
+from tests.system.test_worker_faults import ended, submit, the_map, wait_for_masks
 
 KEEP_SECONDS = 20
 STORAGE_SECONDS = 2.0
@@ -59,11 +59,11 @@ def http(remote: Service, gate: Gate) -> Iterator[httpx2.Client]:
 
 
 @pytest.fixture
-def blobs(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Blobs:
+def blobs(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> BlobStore:
     """The same bucket, seen from here."""
     for name, value in settings_for(s3_port).items():
         monkeypatch.setenv(name, value)
-    return Blobs(settings_for(s3_port)["RISE_STORAGE"])
+    return BlobStore(settings_for(s3_port)["RISE_STORAGE"])
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -79,12 +79,14 @@ def test_an_object_of_a_bucket_that_is_not_there_is_not_said_to_be_gone(
     for name, value in settings_for(s3_port).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BlobNotFoundError):
-        Blobs("s3://maps/rise").get(image_blob("one"))
+        BlobStore("s3://maps/rise").get(image_blob("one"))
     with pytest.raises(StorageError, match="the storage that is set does not exist"):
-        Blobs("s3://nobody/rise").get(image_blob("one"))
+        BlobStore("s3://nobody/rise").get(image_blob("one"))
 
 
-def test_an_explanation_lives_in_s3_from_its_image_to_its_end(http: httpx2.Client, blobs: Blobs, star: bytes) -> None:
+def test_an_explanation_lives_in_s3_from_its_image_to_its_end(
+    http: httpx2.Client, blobs: BlobStore, star: bytes
+) -> None:
     body = explain(http, star, masks=512, until=1).json()
     assert body["status"] == "succeeded", body
     assert image_blob(body["id"]) in blobs.names(EXPLANATIONS)
@@ -95,7 +97,7 @@ def test_an_explanation_lives_in_s3_from_its_image_to_its_end(http: httpx2.Clien
     assert not [name for name in blobs.names(EXPLANATIONS) if body["id"] in name]
 
 
-def test_what_has_expired_leaves_the_bucket(http: httpx2.Client, blobs: Blobs, star: bytes) -> None:
+def test_what_has_expired_leaves_the_bucket(http: httpx2.Client, blobs: BlobStore, star: bytes) -> None:
     body = explain(http, star, masks=512, until=1, seed=2).json()
     assert any(body["id"] in name for name in blobs.names(EXPLANATIONS))
     until(lambda: http.get(body["links"]["self"]).status_code == 410)
@@ -103,7 +105,7 @@ def test_what_has_expired_leaves_the_bucket(http: httpx2.Client, blobs: Blobs, s
 
 
 def test_predictions_uploads_and_batches_go_through_s3_and_leave_nothing_open(
-    http: httpx2.Client, blobs: Blobs, s3_port: int, star: bytes
+    http: httpx2.Client, blobs: BlobStore, s3_port: int, star: bytes
 ) -> None:
     seen = http.post("/v1/models/shapes/predict", files={"image": star})
     assert seen.json()[0]["name"] == "star", seen.text
@@ -184,4 +186,4 @@ def test_a_bucket_that_is_not_there_is_said_so(s3_port: int, monkeypatch: pytest
     for name, value in settings_for(s3_port).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StorageError, match="does not exist"):
-        Blobs("s3://nowhere/rise").ping()
+        BlobStore("s3://nowhere/rise").ping()

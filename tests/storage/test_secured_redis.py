@@ -15,17 +15,17 @@ import trustme
 from redis import Redis
 from redis.exceptions import ConnectionError, ResponseError
 
-from app.contract.connection import connect
-from tests.asking import WAIT, explain
+from app.contract.redis.client import connect
+from tests.app.batches.test_batches import pictures, send, wait_for
+from tests.app.batches.test_zip_reader import packed
+from tests.app.explanations.test_events import endless
 from tests.conftest import Service, start_service, stop_service
-from tests.loaders.environments import ROOT, free_port
-from tests.sse import opened
-from tests.storage.gates import gate_to
-from tests.storage.redises import issue_certificates, redis_server
-from tests.test_batch_intake import packed
-from tests.test_batches import pictures, send, wait_for
-from tests.test_events import endless
-from tests.test_faults import ended, submit, wait_for_masks
+from tests.support.environments import ROOT, free_port
+from tests.support.redis_servers import issue_certificates, redis_server
+from tests.support.requests import WAIT, explain
+from tests.support.sse import opened
+from tests.support.tcp_gate import gate_to
+from tests.system.test_worker_faults import ended, submit, wait_for_masks
 
 _PASSWORD = "p@ss:word/"
 

@@ -6,13 +6,13 @@ import httpx2
 import pytest
 from redis.sentinel import SentinelManagedSSLConnection
 
-from app.contract.connection import connect, connect_async
-from app.contract.sentinel import master_pool, read_sentinel_url
-from tests.asking import explain
+from app.contract.redis.client import connect, connect_async
+from app.contract.redis.sentinel import master_pool, read_sentinel_url
 from tests.conftest import start_service, stop_service
-from tests.sse import opened
-from tests.storage.redises import redis_server, watched_redis
-from tests.test_faults import ended, submit, wait_for_masks
+from tests.support.redis_servers import redis_server, watched_redis
+from tests.support.requests import explain
+from tests.support.sse import opened
+from tests.system.test_worker_faults import ended, submit, wait_for_masks
 
 
 def test_a_url_names_sentinels_the_service_and_everything_that_connections_need() -> None:

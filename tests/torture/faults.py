@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.storage.gates import Gate
+from tests.support.tcp_gate import Gate
 from tests.torture.ledger import Ledger
 from tests.torture.members import Member
 from tests.torture.schedule import Fault

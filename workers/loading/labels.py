@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from workers.loading.entry import ModelEntry
+from workers.model_io.entry import ModelEntry
 
 
 def labels_of(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from app.contract.schemas import JsonObject, RequestModel, Task
-from workers.loading.entry import ModelEntry
+from workers.model_io.entry import ModelEntry
 
 Metadata = Mapping[str, str]
 Part = TypeVar("Part", bound=RequestModel)
@@ -22,7 +22,7 @@ _TASKS: dict[str, Task] = {"classification": "classification", "detection": "det
 _ULTRALYTICS_TASKS: dict[str, Task] = {"classify": "classification", "detect": "detection"}
 
 
-def completed(entry: ModelEntry, metadata: Metadata) -> ModelEntry:
+def merge_metadata(entry: ModelEntry, metadata: Metadata) -> ModelEntry:
     """Return the entry with what it leaves open taken from the file's own words.
 
     Args:

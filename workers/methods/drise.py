@@ -10,12 +10,12 @@ from pydantic import Field
 from torch import Tensor
 
 from workers.blackbox import Detections, Detector
-from workers.detections import aim_at_detections
-from workers.parameters import Fill, MaskingParameters, Side
-from workers.preprocessing import Lens
-from workers.saliency.loop import PublishedMap
-from workers.saliency.similarity import Part
-from workers.targets import Aim, Asked
+from workers.blackbox.preprocessing import CoordinateTransform
+from workers.explainer.detections import resolve_detection_targets
+from workers.explainer.parameters import Fill, MaskingParameters, Side
+from workers.explainer.targets import RequestedTargets, ResolvedTargets
+from workers.saliency.estimators import PublishedMap
+from workers.saliency.similarity import SimilarityTerm
 
 TASKS = ("detection",)
 DEFAULT_FOR = ("detection",)
@@ -29,7 +29,7 @@ class Parameters(MaskingParameters):
 
     grid: Side | tuple[Side, Side] = Field(16, description="Cells along each side, or [rows, columns].")
     fill: Fill = Field("black", description="What hides: a name from `GET /v1/fills`, or a colour `#rrggbb`.")
-    explain: Part = Field(
+    explain: SimilarityTerm = Field(
         "whole", description="`whole`: overlap x class x objectness; `class`: what made it this class; `location`."
     )
     threshold: float = Field(0.3, ge=0, le=1, description="Confidence from which a proposal is a detection.")
@@ -42,9 +42,11 @@ def fills(parameters: Parameters) -> list[str]:
     return [parameters.fill]
 
 
-def aim(black_box: Detector, outputs: Detections, asked: Asked, lens: Lens, parameters: Parameters) -> Aim:
+def aim(
+    black_box: Detector, outputs: Detections, asked: RequestedTargets, lens: CoordinateTransform, parameters: Parameters
+) -> ResolvedTargets:
     """Return the detections to explain and how proposals become their scores."""
-    return aim_at_detections(
+    return resolve_detection_targets(
         black_box,
         outputs,
         asked,

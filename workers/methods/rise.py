@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from workers.blackbox import Classifier
-from workers.parameters import Fill, MaskingParameters
-from workers.preprocessing import Lens
-from workers.saliency.loop import PublishedMap
-from workers.targets import Aim, Asked, ClassScore, aim_at_classes
+from workers.blackbox.preprocessing import CoordinateTransform
+from workers.explainer.parameters import Fill, MaskingParameters
+from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets, resolve_class_targets
+from workers.saliency.estimators import PublishedMap
 
 TASKS = ("classification",)
 DEFAULT_FOR = ("classification",)
@@ -30,10 +30,12 @@ def fills(parameters: Parameters) -> list[str]:
     return [parameters.fill]
 
 
-def aim(black_box: Classifier, outputs: Tensor, asked: Asked, _: Lens, parameters: Parameters) -> Aim:
+def aim(
+    black_box: Classifier, outputs: Tensor, asked: RequestedTargets, _: CoordinateTransform, parameters: Parameters
+) -> ResolvedTargets:
     """Return the classes to explain and how raw outputs become their scores."""
     kept = parameters.cells[0] * parameters.cells[1] if parameters.estimator == "contrast" else None
-    return aim_at_classes(black_box, outputs, asked, what=parameters.score, numbers_per_class=kept)
+    return resolve_class_targets(black_box, outputs, asked, what=parameters.score, numbers_per_class=kept)
 
 
 def weigh(parameters: Parameters) -> PublishedMap:

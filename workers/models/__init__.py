@@ -20,12 +20,12 @@ from types import ModuleType
 
 import torch
 
-from app.contract.errors import unknown_name
+from app.contract.errors import unknown_choice
 from app.contract.plugins import plugin, plugin_names
 from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
-from workers.device import choose_device
-from workers.loading.entry import ModelEntry
+from workers.blackbox.device import choose_device
+from workers.model_io.entry import ModelEntry
 
 
 class NoOptions(RequestModel):
@@ -66,7 +66,7 @@ def load_model(entry: ModelEntry, *, folder: Path, device: torch.device) -> Blac
 def _loader(entry: ModelEntry) -> ModuleType:
     package = sys.modules[__name__]
     if entry.loader not in plugin_names(package):
-        raise unknown_name("/loader", entry.loader, plugin_names(package))
+        raise unknown_choice("/loader", entry.loader, plugin_names(package))
     return plugin(package, entry.loader)
 
 

@@ -1,7 +1,8 @@
 """Loader `exported`: an archive of `torch.export` (`.pt2`), or one compiled ahead of time (AOTInductor).
 
 `source` is the archive's path. No Python of the model is needed, and none is run: reading an archive with
-`torch.export.load` can unpickle and evaluate what is in it, so that `workers/loading/archive.py` first refuses all that
+`torch.export.load` can unpickle and evaluate what is in it, so that `workers/loading/pt2_scanner.py` first refuses
+all that
 does; TorchScript is a pickle and is refused by its name. Conditions on sizes that an archive states as Python are not
 compiled. A compiled archive is a program, and is run only where `[MODEL.options]` says `compiled = true`.
 
@@ -22,12 +23,12 @@ from torch.export.passes import move_to_device_pass
 
 from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
-from workers.loading.archive import Archive, look_through
-from workers.loading.entry import ModelEntry
-from workers.loading.graph import Graph, black_box_of
-from workers.loading.metadata import completed
-from workers.loading.outputs import Outputs
-from workers.loading.pictures import Layout, PictureInput, Run, picture_input
+from workers.loading.graph_model import Graph, black_box_of
+from workers.loading.metadata import merge_metadata
+from workers.loading.pt2_scanner import Archive, scan_archive
+from workers.model_io.entry import ModelEntry
+from workers.model_io.image_input import ImageInput, Layout, Run, image_input
+from workers.model_io.outputs import Outputs
 
 _DTYPES = {torch.float32, torch.float16, torch.bfloat16, torch.uint8}
 
@@ -51,7 +52,7 @@ def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
     options = Options.model_validate(entry.options)
     if entry.precision or entry.compile or entry.channels_last:
         raise ValueError("precision, compile, channels_last: an archive has its own; leave them out")
-    archive = look_through(folder / entry.source)
+    archive = scan_archive(folder / entry.source)
     if archive.compiled != options.compiled:
         words = "machine code; say compiled = true to run it as a program" if archive.compiled else "no machine code"
         raise ValueError(f"options.compiled: {archive.path} holds {words}")
@@ -71,7 +72,7 @@ def _program(archive: Archive, entry: ModelEntry, options: Options, device: torc
     return Graph(_runner(module), given, archive.metadata, (archive.path,), device)
 
 
-def _input_of(program: ExportedProgram, options: Options) -> PictureInput:
+def _input_of(program: ExportedProgram, options: Options) -> ImageInput:
     names = program.graph_signature.user_inputs
     if len(names) != 1:
         listed = ", ".join(map(str, names))
@@ -79,7 +80,7 @@ def _input_of(program: ExportedProgram, options: Options) -> PictureInput:
     (value,) = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name == names[0]]
     if value.dtype not in _DTYPES:
         raise ValueError(f"the model's input is {value.dtype}; known are float32, float16, bfloat16 and uint8")
-    given = picture_input([_fixed(side) for side in value.shape], options.layout, value.dtype)
+    given = image_input([_fixed(side) for side in value.shape], options.layout, value.dtype)
     return given if given.most else _within(given, program, value.shape[0])
 
 
@@ -87,13 +88,13 @@ def _fixed(side: int | torch.SymInt) -> int | None:
     return side if isinstance(side, int) else None
 
 
-def _within(given: PictureInput, program: ExportedProgram, batch: torch.SymInt) -> PictureInput:
+def _within(given: ImageInput, program: ExportedProgram, batch: torch.SymInt) -> ImageInput:
     """Return the input with the largest batch that the archive was exported for."""
     most = program.range_constraints[batch.node.expr].upper
     return (
         given
         if not most.is_Integer
-        else PictureInput(given.layout, given.channels, given.size, given.dtype, 1, int(most))
+        else ImageInput(given.layout, given.channels, given.size, given.dtype, 1, int(most))
     )
 
 
@@ -104,10 +105,10 @@ def _compiled(archive: Archive, entry: ModelEntry, options: Options, device: tor
     made_for = model.get_metadata().get("AOTI_DEVICE_KEY", device.type)
     if made_for != device.type:
         raise ValueError(f"{archive.path}: it was compiled for {made_for}, but the model computes on {device.type}")
-    said = completed(entry, archive.metadata).preprocessing
-    given = PictureInput(options.layout or "nchw", 1 if said.channels == "grey" else 3, None)
+    said = merge_metadata(entry, archive.metadata).preprocessing
+    given = ImageInput(options.layout or "nchw", 1 if said.channels == "grey" else 3, None)
     if options.batch:
-        given = PictureInput(given.layout, given.channels, None, least=options.batch, most=options.batch)
+        given = ImageInput(given.layout, given.channels, None, least=options.batch, most=options.batch)
     return Graph(_runner(model), given, archive.metadata, (archive.path,), device)
 
 

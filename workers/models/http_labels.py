@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from workers.blackbox import BlackBox
-from workers.loading.entry import ModelEntry
-from workers.remote.options import LabelsOptions
+from workers.model_io.entry import ModelEntry
+from workers.remote.http.options import LabelsOptions
 
 Options = LabelsOptions
 
@@ -25,6 +25,6 @@ def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
         ValueError: if what the service answers and the entry say does not fit together.
         BlackBoxError: if the service does not answer as it should.
     """
-    from workers.remote.labelled import labelled  # noqa: PLC0415 - it needs the extra's libraries, the entry does not
+    from workers.remote.hf_labels.adapter import load_hf_labels_model  # noqa: PLC0415 - it needs the extra's libraries, the entry does not
 
-    return replace(labelled(entry, Options.model_validate(entry.options), folder), device=device)
+    return replace(load_hf_labels_model(entry, Options.model_validate(entry.options), folder), device=device)

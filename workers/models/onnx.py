@@ -19,10 +19,10 @@ from torch.utils.dlpack import from_dlpack
 
 from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
-from workers.loading.entry import ModelEntry
-from workers.loading.graph import Graph, black_box_of
-from workers.loading.outputs import Outputs
-from workers.loading.pictures import Layout, PictureInput, Run, described, picture_input
+from workers.loading.graph_model import Graph, black_box_of
+from workers.model_io.entry import ModelEntry
+from workers.model_io.image_input import ImageInput, Layout, Run, described, image_input
+from workers.model_io.outputs import Outputs
 
 if TYPE_CHECKING:
     import onnx
@@ -138,7 +138,7 @@ def _device_of(session: Any, device: torch.device) -> torch.device:
     return torch.device("cpu")
 
 
-def _input_of(session: Any, options: Options) -> PictureInput:
+def _input_of(session: Any, options: Options) -> ImageInput:
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(one.name for one in inputs)
@@ -148,7 +148,7 @@ def _input_of(session: Any, options: Options) -> PictureInput:
         raise ValueError(f"the model's input is a {inputs[0].type}; known are {', '.join(_DTYPES)}")
     shape = [side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape]
     try:
-        return picture_input(shape, options.layout, dtype)
+        return image_input(shape, options.layout, dtype)
     except ValueError as cause:
         raise ValueError(f"{inputs[0].name} {described(shape)}: {cause}") from cause
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from workers.blackbox import BlackBox, BlackBoxError
-from workers.loading.entry import ModelEntry
-from workers.remote.options import InferenceOptions
+from workers.model_io.entry import ModelEntry
+from workers.remote.http.options import InferenceOptions
 
 Options = InferenceOptions
 
@@ -27,14 +27,14 @@ def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
         ValueError: if what the server and the entry say does not fit together.
         BlackBoxError: if the server does not answer as it should.
     """
-    from workers.remote.served import served  # noqa: PLC0415 - it needs the extra's libraries, the entry does not
+    from workers.remote.kserve.adapter import load_kserve_model  # noqa: PLC0415 - it needs the extra's libraries, the entry does not
 
     options = Options.model_validate(entry.options)
-    black_box = served(entry, options, folder)
+    black_box = load_kserve_model(entry, options, folder)
 
     def has_changed() -> bool:
         try:
-            return served(entry, options, folder).identity != black_box.identity
+            return load_kserve_model(entry, options, folder).identity != black_box.identity
         except BlackBoxError:
             return False  # because a server that is away for a moment says nothing about its model
 

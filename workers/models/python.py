@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from workers.blackbox import BlackBox, Classifier, Detector
-from workers.loading.entry import ModelEntry
+from workers.model_io.entry import ModelEntry
 
 
 def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:  # noqa: ARG001 - a loader's signature

@@ -29,14 +29,14 @@ from torch import Tensor
 
 from app.contract.schemas import JsonObject, RequestModel
 from workers.blackbox import BlackBox, Classifier, Interpolation, Preprocessing
-from workers.loading.entry import ModelEntry
-from workers.loading.hub import Source, find_source, first_line
+from workers.loading.hub import ModelSource, find_source, first_line
 from workers.loading.labels import labels_of
-from workers.loading.libraries import import_for_torch
-from workers.loading.modules import Forward, in_place
-from workers.loading.outputs import class_scores
-from workers.loading.preprocessing import preprocessing_of
+from workers.loading.optional_imports import import_for_torch
+from workers.loading.torch_module import Forward, prepare_module
 from workers.loading.weights import load_into, read_weights, tensors_only
+from workers.model_io.entry import ModelEntry
+from workers.model_io.outputs import class_scores
+from workers.model_io.preprocessing_config import preprocessing_of
 
 _FILTERS: dict[str, Interpolation] = {"nearest": "nearest", "bilinear": "bilinear"}  # all others: bicubic
 _HUB_PREFIX = r"hf[-_]hub:"
@@ -52,12 +52,12 @@ class Options(RequestModel):
 
 
 @dataclass(frozen=True)
-class Built:
+class TimmModel:
     """A model with its weights, the names of its classes, and where the weights come from."""
 
     model: Any
     labels: tuple[str, ...]
-    source: Source
+    source: ModelSource
 
 
 def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
@@ -81,10 +81,10 @@ def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
         where = built.source
         return Classifier(scores, built.labels, preprocessing, activation, files=where.files, identity=where.identity)
 
-    return in_place(built.model, entry, device, make)
+    return prepare_module(built.model, entry, device, make)
 
 
-def _from_file(entry: ModelEntry, options: Options, folder: Path) -> Built:
+def _from_file(entry: ModelEntry, options: Options, folder: Path) -> TimmModel:
     """Return a model with weights from a file."""
     file = folder / str(options.weights)
     tensors = read_weights(file)
@@ -92,10 +92,10 @@ def _from_file(entry: ModelEntry, options: Options, folder: Path) -> Built:
     count = options.num_classes or len(labels_of(entry, folder=folder))
     model = _create(entry.source, num_classes=count, **options.arguments)
     load_into(model, tensors, file)
-    return Built(model, labels_of(entry, folder=folder, count=count), Source(folder, files=(file,)))
+    return TimmModel(model, labels_of(entry, folder=folder, count=count), ModelSource(folder, files=(file,)))
 
 
-def _from_source(entry: ModelEntry, options: Options, folder: Path) -> Built:
+def _from_source(entry: ModelEntry, options: Options, folder: Path) -> TimmModel:
     """Return a model with the weights of a folder or a hub id; a name of timm's stands for a hub id."""
     name = entry.source
     if not (folder / name).is_dir():
@@ -103,7 +103,7 @@ def _from_source(entry: ModelEntry, options: Options, folder: Path) -> Built:
     source = find_source(name, folder=folder, revision=options.revision)
     model = _create(f"local-dir:{source.folder}", pretrained=True, **options.arguments)
     labels = labels_of(entry, folder=folder, found=_names(model.pretrained_cfg), count=model.num_classes)
-    return Built(model, labels, source)
+    return TimmModel(model, labels, source)
 
 
 def _check_known(name: str) -> None:

@@ -27,15 +27,15 @@ from torch import Tensor, nn
 
 from app.contract.schemas import JsonObject, RequestModel, Task
 from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
-from workers.loading.entry import ModelEntry, OutputsEntry
 from workers.loading.hub import first_line
 from workers.loading.labels import labels_of
-from workers.loading.libraries import import_for_torch
-from workers.loading.modules import Forward, in_place
-from workers.loading.outputs import DetectorLayout, class_scores, detections
-from workers.loading.preprocessing import preprocessing_of
-from workers.loading.torchvision_detector import Proposals, preprocessing_of_detector
+from workers.loading.optional_imports import import_for_torch
+from workers.loading.torch_module import Forward, prepare_module
 from workers.loading.weights import load_into, read_weights, tensors_only
+from workers.model_io.entry import ModelEntry, OutputsEntry
+from workers.model_io.outputs import DetectorLayout, class_scores, detections
+from workers.model_io.preprocessing_config import preprocessing_of
+from workers.model_io.torchvision_detector import Proposals, preprocessing_of_detector
 
 _FILES = {".safetensors", ".pt", ".pth", ".bin"}
 _LAYOUT = OutputsEntry(scores="scores", boxes="boxes", background="first")
@@ -53,7 +53,7 @@ class Options(RequestModel):
 
 
 @dataclass(frozen=True)
-class Built:
+class TorchvisionModel:
     """A model with what comes with its weights.
 
     Attributes:
@@ -102,7 +102,7 @@ def _task(name: str) -> Task:
     raise ValueError(f"source = {name!r}: torchvision has no such classifier or detector; {near}")
 
 
-def _from_name(entry: ModelEntry, options: Options, task: Task, folder: Path) -> Built:
+def _from_name(entry: ModelEntry, options: Options, task: Task, folder: Path) -> TorchvisionModel:
     """Return a model with weights of torchvision's own."""
     models = import_for_torch("torchvision.models")
     weights = _weights_called(entry.source, options.weights)
@@ -115,7 +115,7 @@ def _from_name(entry: ModelEntry, options: Options, task: Task, folder: Path) ->
     categories = weights.meta["categories"][1 if task == "detection" else 0 :]
     labels = labels_of(entry, folder=folder, found=categories, count=len(categories))
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
-    return Built(model, weights, labels, file)
+    return TorchvisionModel(model, weights, labels, file)
 
 
 def _weights_called(source: str, name: str) -> Any:
@@ -127,7 +127,7 @@ def _weights_called(source: str, name: str) -> Any:
     return known[short]
 
 
-def _from_file(entry: ModelEntry, options: Options, task: Task, folder: Path) -> Built:
+def _from_file(entry: ModelEntry, options: Options, task: Task, folder: Path) -> TorchvisionModel:
     """Return a model with weights from a file."""
     models = import_for_torch("torchvision.models")
     file = folder / options.weights
@@ -142,10 +142,10 @@ def _from_file(entry: ModelEntry, options: Options, task: Task, folder: Path) ->
         raise ValueError(f"source = {entry.source!r}: {first_line(cause)}") from cause
     load_into(model, tensors, file)
     weights = None if options.transforms is None else _weights_called(entry.source, options.transforms)
-    return Built(model, weights, labels, file)
+    return TorchvisionModel(model, weights, labels, file)
 
 
-def _classifier(entry: ModelEntry, built: Built, device: torch.device) -> BlackBox:
+def _classifier(entry: ModelEntry, built: TorchvisionModel, device: torch.device) -> BlackBox:
     found = None if built.weights is None else _of_preset(built.weights.transforms())
     preprocessing = preprocessing_of(entry, found)
 
@@ -156,7 +156,7 @@ def _classifier(entry: ModelEntry, built: Built, device: torch.device) -> BlackB
         activation = entry.outputs.activation or "softmax"
         return Classifier(scores, built.labels, preprocessing, activation=activation, files=(built.file,))
 
-    return in_place(built.model, entry, device, make)
+    return prepare_module(built.model, entry, device, make)
 
 
 def _of_preset(preset: Any) -> Preprocessing:
@@ -172,7 +172,7 @@ def _of_preset(preset: Any) -> Preprocessing:
     )
 
 
-def _detector(entry: ModelEntry, built: Built, device: torch.device) -> BlackBox:
+def _detector(entry: ModelEntry, built: TorchvisionModel, device: torch.device) -> BlackBox:
     preprocessing = preprocessing_of(entry, preprocessing_of_detector(built.model))
     layout = DetectorLayout(_LAYOUT, classes=len(built.labels), activation="probabilities")
 
@@ -182,4 +182,4 @@ def _detector(entry: ModelEntry, built: Built, device: torch.device) -> BlackBox
 
         return Detector(propose, built.labels, preprocessing, files=(built.file,))
 
-    return in_place(Proposals(built.model), entry, device, make)
+    return prepare_module(Proposals(built.model), entry, device, make)

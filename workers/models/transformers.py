@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from app.contract.schemas import RequestModel, Task
 from workers.blackbox import Activation, BlackBox, Classifier, Detections, Detector
-from workers.loading.entry import ModelEntry, OutputsEntry
-from workers.loading.hub import Source, find_source, first_line
-from workers.loading.image_processor import read_preprocessing
+from workers.loading.hub import ModelSource, find_source, first_line
 from workers.loading.labels import labels_of
-from workers.loading.modules import Forward, in_place
-from workers.loading.outputs import DetectorLayout, class_scores, detections
+from workers.loading.torch_module import Forward, prepare_module
+from workers.model_io.entry import ModelEntry, OutputsEntry
+from workers.model_io.hf_image_processor import read_preprocessing
+from workers.model_io.outputs import DetectorLayout, class_scores, detections
 
 _HEADS: dict[str, Task] = {"ForImageClassification": "classification", "ForObjectDetection": "detection"}
 _LOADING = Lock()  # because transformers replaces functions of torch while it loads: two at once restore the wrong ones
@@ -54,10 +54,10 @@ def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
     preprocessing = read_preprocessing(entry, source.folder)
     carried = {"labels": labels, "preprocessing": preprocessing, "files": source.files, "identity": source.identity}
     make = _classifier(entry, config, carried) if task == "classification" else _detector(entry, config, carried)
-    return in_place(_model(task, source, config), entry, device, make)
+    return prepare_module(_model(task, source, config), entry, device, make)
 
 
-def _config(source: Source) -> Any:
+def _config(source: ModelSource) -> Any:
     from transformers import AutoConfig  # noqa: PLC0415 - an optional library
 
     try:
@@ -66,7 +66,7 @@ def _config(source: Source) -> Any:
         raise ValueError(f"{source.folder}: {first_line(cause)}") from cause
 
 
-def _task(config: Any, source: Source) -> Task:
+def _task(config: Any, source: ModelSource) -> Task:
     """Return the task that the model's class was made for."""
     for architecture in config.architectures or ():
         for head, task in _HEADS.items():
@@ -76,7 +76,7 @@ def _task(config: Any, source: Source) -> Task:
     raise ValueError(f"{source.folder}: config.json says {found}; say task if it is {' or '.join(_HEADS)} all the same")
 
 
-def _model(task: Task, source: Source, config: Any) -> nn.Module:
+def _model(task: Task, source: ModelSource, config: Any) -> nn.Module:
     """Return the model with all its weights, from SafeTensors and nothing else."""
     from transformers import AutoModelForImageClassification, AutoModelForObjectDetection  # noqa: PLC0415 - optional
 
@@ -99,7 +99,7 @@ def _model(task: Task, source: Source, config: Any) -> nn.Module:
     return module
 
 
-def _check_complete(report: Mapping[str, Any], source: Source) -> None:
+def _check_complete(report: Mapping[str, Any], source: ModelSource) -> None:
     """Refuse a model part of which would be random: transformers fills in what the files lack."""
     missing = sorted(report["missing_keys"])
     if missing:

@@ -1,14 +1,14 @@
 """From states of cells to masked images: two small batched products and one fused multiply-add.
 
-Up-sampling and crop of RISE masks are linear and separable (see `app/contract/geometry.py`), so a batch of masks is
-`rows @ cells @ columns.T`; nothing is stored, and no mask has a loop of its own.
+Up-sampling and crop of RISE masks are linear and separable (see `app/contract/saliency/geometry.py`), so a batch of
+masks is `rows @ cells @ columns.T`; nothing is stored, and no mask has a loop of its own.
 """
 
 import torch
 from torch import Tensor
 
 
-def indicators(states: Tensor, fills: int) -> Tensor:
+def one_hot_states(states: Tensor, fills: int) -> Tensor:
     """Return which fill hides each cell.
 
     Args:

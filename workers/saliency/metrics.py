@@ -33,13 +33,15 @@ class Curve:
     area: float
 
 
-def pixel_order(saliency: NDArray[np.float32], *, seed: int) -> NDArray[np.int64]:
+def rank_pixels(saliency: NDArray[np.float32], *, seed: int) -> NDArray[np.int64]:
     """Return the flat indices of pixels, the most salient first; ties in an order that the seed decides."""
     noise = np.random.Generator(np.random.Philox(key=[seed, 0x54494553])).random(saliency.size)
     return np.lexsort((noise, -saliency.ravel()))
 
 
-def step_curve(ask: Ask, start: Tensor, end: Tensor, order: NDArray[np.int64], *, steps: int, batch: int) -> Curve:
+def perturbation_curve(
+    ask: Ask, start: Tensor, end: Tensor, order: NDArray[np.int64], *, steps: int, batch: int
+) -> Curve:
     """Change pixels of one picture into those of another in an order, and record the score.
 
     Args:
@@ -63,7 +65,9 @@ def step_curve(ask: Ask, start: Tensor, end: Tensor, order: NDArray[np.int64], *
     return Curve(shares, scores, float(np.trapezoid(scores, shares)))
 
 
-def points_into(saliency: NDArray[np.float32], box: tuple[float, float, float, float], *, tolerance: float) -> float:
+def pointing_game_hit_rate(
+    saliency: NDArray[np.float32], box: tuple[float, float, float, float], *, tolerance: float
+) -> float:
     """Return the share of the map's maxima that lie in a box grown by a tolerance in pixels: 1 is a hit, 0 a miss."""
     rows, columns = np.nonzero(saliency == saliency.max())
     x0, y0, x1, y1 = box

@@ -13,15 +13,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from workers.saliency.loop import Block, Launched, Scene, Steps, room_for
+from workers.saliency.estimators import BatchSteps, Block, MaskingProblem, PendingBlock, allocate_batch
 
-Launch = Callable[[Scene, int, Tensor], Steps[Launched]]
+Launch = Callable[[MaskingProblem, int, Tensor], BatchSteps[PendingBlock]]
 """Scene, number of a block, room for one batch of masked images -> the steps that launch the block."""
 
 _BATCHES_UNDER_WAY = 2
 
 
-class Pipeline:
+class BlockPipeline:
     """Computes blocks by their numbers, in any order; going up one by one is fastest.
 
     Args:
@@ -31,13 +31,13 @@ class Pipeline:
         when_halved: called each time when a batch was halved because memory ran out.
     """
 
-    def __init__(self, scene: Scene, launch: Launch, blocks: int, *, when_halved: Callable[[], None]) -> None:
+    def __init__(self, scene: MaskingProblem, launch: Launch, blocks: int, *, when_halved: Callable[[], None]) -> None:
         self._scene = scene
         self._launch = launch
         self._blocks = blocks
         self._when_halved = when_halved
         self._room: Tensor | None = None
-        self._ahead: dict[int, Steps[Launched]] = {}  # at most one, begun before anybody has asked for it
+        self._ahead: dict[int, BatchSteps[PendingBlock]] = {}  # at most one, begun before anybody has asked for it
         self._under_way: deque[torch.cuda.Event] = deque()
 
     def block(self, number: int) -> Block:
@@ -51,7 +51,7 @@ class Pipeline:
             self._begin(number + 1)
         return launched.block()
 
-    def _launched(self, number: int) -> Launched:
+    def _launched(self, number: int) -> PendingBlock:
         steps = self._ahead.pop(number, None)
         self._ahead.clear()
         while True:
@@ -71,20 +71,20 @@ class Pipeline:
             return
         self._ahead[number] = steps
 
-    def _steps(self, number: int) -> Steps[Launched]:
+    def _steps(self, number: int) -> BatchSteps[PendingBlock]:
         if self._room is None:
-            self._room = room_for(self._scene)
+            self._room = allocate_batch(self._scene)
         return self._launch(self._scene, number, self._room)
 
-    def _to_the_end(self, steps: Steps[Launched]) -> Launched:
+    def _to_the_end(self, steps: BatchSteps[PendingBlock]) -> PendingBlock:
         while True:
             try:
                 self._step(steps)
             except StopIteration as end:
-                launched: Launched = end.value
+                launched: PendingBlock = end.value
                 return launched
 
-    def _step(self, steps: Steps[Launched]) -> None:
+    def _step(self, steps: BatchSteps[PendingBlock]) -> None:
         while len(self._under_way) >= _BATCHES_UNDER_WAY:
             self._under_way.popleft().synchronize()
         with torch.inference_mode():  # around each step, because the mode belongs to the thread

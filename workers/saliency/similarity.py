@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Part = Literal["whole", "class", "location"]
+SimilarityTerm = Literal["whole", "class", "location"]
 
 OVERLAPPING = 0.5  # intersection over union from which a proposal is about the same object
 
@@ -45,7 +45,9 @@ def _unit(vectors: Tensor) -> Tensor:
     return torch.where(length > 0, vectors / length.clamp(min=1e-12), 0.0)
 
 
-def similarity(boxes: Tensor, classes: Tensor, proposed: tuple[Tensor, Tensor, Tensor], *, part: Part) -> Tensor:
+def similarity(
+    boxes: Tensor, classes: Tensor, proposed: tuple[Tensor, Tensor, Tensor], *, part: SimilarityTerm
+) -> Tensor:
     """Score how much of each target is left.
 
     Args:
@@ -70,7 +72,9 @@ def similarity(boxes: Tensor, classes: Tensor, proposed: tuple[Tensor, Tensor, T
     return (factors * place).amax(-1)
 
 
-def distinct(boxes: Tensor, labels: Tensor, confidence: Tensor, *, overlap: float = OVERLAPPING) -> list[int]:
+def non_maximum_suppression(
+    boxes: Tensor, labels: Tensor, confidence: Tensor, *, overlap: float = OVERLAPPING
+) -> list[int]:
     """Return the proposals that stand for different objects, the most confident first: greedy suppression per class.
 
     Args:

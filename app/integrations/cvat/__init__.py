@@ -18,18 +18,18 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.caller import Caller
-from app.calls import while_connected
+from app.api.dependencies import Services, ServicesDep, basic_auth_principal
+from app.auth.principal import Principal
 from app.contract.errors import RiseError
 from app.contract.schemas import JsonObject
 from app.contract.settings import Settings
-from app.dependencies import Service, Services, caller_by_password
-from app.integrations.cvat.asking import Visit, deadline_of
-from app.integrations.cvat.body import Asked, read_asked
-from app.integrations.cvat.functions import LEVELS, Function, description, functions_of
-from app.integrations.cvat.shapes import MOST_PIXELS, salient, salient_inside, seen
-from app.maps import target_at
-from app.predictions import predicted
+from app.explanations.predictions import predict_image
+from app.explanations.worker_calls import cancel_on_disconnect
+from app.integrations.cvat.annotations import MOST_PIXELS, salient, salient_inside, seen
+from app.integrations.cvat.functions import LEVELS, NuclioFunction, description, functions_of
+from app.integrations.cvat.invocation import Invocation, deadline_of
+from app.integrations.cvat.request import InvocationRequest, read_invocation
+from app.rendering.renderer import target_at
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +50,17 @@ async def _lifespan(_: FastAPI) -> AsyncIterator[dict[str, CapacityLimiter]]:
 
 router = APIRouter(prefix="/api", include_in_schema=False, lifespan=_lifespan)
 
-Asking = Annotated[Caller, Depends(caller_by_password)]
+Asking = Annotated[Principal, Depends(basic_auth_principal)]
 
 
 @router.get("/functions")
-def functions(services: Service, _: Asking) -> dict[str, JsonObject]:
+def functions(services: ServicesDep, _: Asking) -> dict[str, JsonObject]:
     """Return all functions by their names; none without a worker, because CVAT asks whenever a job is opened."""
     return {name: _described(services, found) for name, found in _functions(services).items()}
 
 
 @router.get("/functions/{name}")
-def function(name: str, services: Service, _: Asking) -> JsonObject:
+def function(name: str, services: ServicesDep, _: Asking) -> JsonObject:
     """Return one function."""
     return _described(services, _known(services, name))
 
@@ -68,13 +68,13 @@ def function(name: str, services: Service, _: Asking) -> JsonObject:
 @router.post("/function_invocations")
 async def invoke(
     request: Request,
-    services: Service,
+    services: ServicesDep,
     caller: Asking,
     x_nuclio_function_name: Annotated[str, Header()] = "",
     x_nuclio_invoke_timeout: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Return what a function says of an image: a list of shapes and tags, or the mask of an interactor."""
-    visit = Visit(services, caller, deadline_of(x_nuclio_invoke_timeout, services.settings.max_wait_seconds))
+    visit = Invocation(services, caller, deadline_of(x_nuclio_invoke_timeout, services.settings.max_wait_seconds))
     content = await request.body()
     try:
         answer = await _answer(request, visit, x_nuclio_function_name, content)
@@ -84,10 +84,10 @@ async def invoke(
     return Response(answer, media_type="application/json")
 
 
-async def _answer(request: Request, visit: Visit, name: str, content: bytes) -> bytes:
+async def _answer(request: Request, visit: Invocation, name: str, content: bytes) -> bytes:
     turns: CapacityLimiter = request.state.cvat_turns
     called = await run_in_threadpool(_known, visit.services, name)
-    asked = await to_thread.run_sync(read_asked, content, limiter=turns)
+    asked = await to_thread.run_sync(read_invocation, content, limiter=turns)
     if called.kind == "seen":
         return await _seen(request, visit, called, asked)
     if called.kind == "inside":
@@ -98,15 +98,15 @@ async def _answer(request: Request, visit: Visit, name: str, content: bytes) -> 
     return await to_thread.run_sync(drawn, limiter=turns)
 
 
-def _functions(services: Services) -> dict[str, Function]:
+def _functions(services: Services) -> dict[str, NuclioFunction]:
     return functions_of(services.catalogue.now().models)
 
 
-def _described(services: Services, found: Function) -> JsonObject:
+def _described(services: Services, found: NuclioFunction) -> JsonObject:
     return description(found, services.settings.port)
 
 
-def _known(services: Services, name: str) -> Function:
+def _known(services: Services, name: str) -> NuclioFunction:
     """Return a function by its name.
 
     Raises:
@@ -118,17 +118,17 @@ def _known(services: Services, name: str) -> Function:
     return found
 
 
-async def _seen(request: Request, visit: Visit, called: Function, asked: Asked) -> bytes:
+async def _seen(request: Request, visit: Invocation, called: NuclioFunction, asked: InvocationRequest) -> bytes:
     """Return what a model sees, without a map."""
     image = await run_in_threadpool(visit.services.intake.check, asked.image)
     most = _MOST_SEEN if called.label_type == "rectangle" else 1
-    asking = partial(predicted, visit.services, visit.caller, called.model.id, asked.image, most)
-    found = await while_connected(request, visit.patient(asking))
+    asking = partial(predict_image, visit.services, visit.caller, called.model.id, asked.image, most)
+    found = await cancel_on_disconnect(request, visit.patient(asking))
     least = _THRESHOLD if called.label_type == "rectangle" else 0.0
     return seen(found, image.info, least if asked.threshold is None else asked.threshold)
 
 
-async def _inside(visit: Visit, called: Function, asked: Asked, turns: CapacityLimiter) -> bytes:
+async def _inside(visit: Invocation, called: NuclioFunction, asked: InvocationRequest, turns: CapacityLimiter) -> bytes:
     """Return what speaks inside of a box: for a detection of that box, or, where there are no boxes, for the top class.
 
     Raises:

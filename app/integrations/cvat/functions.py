@@ -24,7 +24,7 @@ _HELP = "Draw a box: the mask shows what speaks in it for what the model sees."
 
 
 @dataclass(frozen=True)
-class Function:
+class NuclioFunction:
     """One thing that a model can be asked by CVAT."""
 
     model: ModelCard
@@ -41,21 +41,21 @@ class Function:
         return _SEEN[self.model.task or "classification"] if self.kind == "seen" else "mask"
 
 
-def functions_of(models: list[ModelCard]) -> dict[str, Function]:
+def functions_of(models: list[ModelCard]) -> dict[str, NuclioFunction]:
     """Return the functions of the models that are ready, by their names."""
     found = (function for model in models if model.state == "ready" for function in _functions(model))
     return {function.name: function for function in found}
 
 
-def _functions(model: ModelCard) -> Iterator[Function]:
+def _functions(model: ModelCard) -> Iterator[NuclioFunction]:
     if model.labels:  # because CVAT throws away what has no label that it was told of
-        yield Function(model, "seen")
-        yield Function(model, "saliency-50")
-        yield Function(model, "saliency-80")
-    yield Function(model, "inside")
+        yield NuclioFunction(model, "seen")
+        yield NuclioFunction(model, "saliency-50")
+        yield NuclioFunction(model, "saliency-80")
+    yield NuclioFunction(model, "inside")
 
 
-def description(function: Function, port: int) -> JsonObject:
+def description(function: NuclioFunction, port: int) -> JsonObject:
     """Return a function as Nuclio's dashboard describes one.
 
     Args:
@@ -78,7 +78,7 @@ def description(function: Function, port: int) -> JsonObject:
     }
 
 
-def _labels(function: Function) -> list[JsonObject]:
+def _labels(function: NuclioFunction) -> list[JsonObject]:
     if function.kind == "inside":
         return []
     names = dict.fromkeys(function.model.labels)  # because some models have two classes of one name
@@ -88,7 +88,7 @@ def _labels(function: Function) -> list[JsonObject]:
     ]
 
 
-def _title(function: Function) -> str:
+def _title(function: NuclioFunction) -> str:
     model = function.model.id
     if function.kind == "seen":
         return f"{model}: {'boxes' if function.label_type == 'rectangle' else 'class'}"
@@ -97,7 +97,7 @@ def _title(function: Function) -> str:
     return f"{model}: where it looks ({LEVELS[function.kind]:.0%})"
 
 
-def _summary(function: Function) -> str:
+def _summary(function: NuclioFunction) -> str:
     if function.kind == "seen":
         return f"What {function.model.id} sees"
     share = f"the smallest regions that hold {LEVELS[function.kind]:.0%} of what speaks"

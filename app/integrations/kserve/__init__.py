@@ -19,16 +19,16 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.catalogue import Catalogue
+from app.api.dependencies import Explainer, Reader, ServicesDep
 from app.contract.errors import RiseError, reported_error
-from app.contract.schemas import JsonObject, ModelCard, Record, Status
+from app.contract.schemas import ExplanationRecord, JsonObject, ModelCard, Status
 from app.contract.settings import Settings
-from app.dependencies import Explainer, Reader, Service
-from app.integrations.kserve.asking import submit_all, wait_for_all
-from app.integrations.kserve.description import ERRORS, EXPLAIN_BODY, Unfinished
-from app.integrations.kserve.instances import read_instances
-from app.integrations.kserve.presentation import Explanations, present, read_presentation
-from app.integrations.kserve.words import InKServesWords
+from app.explanations.catalogue import Catalogue
+from app.integrations.kserve.errors import KServeErrorRoute
+from app.integrations.kserve.openapi import ERRORS, EXPLAIN_BODY, Unfinished
+from app.integrations.kserve.request import read_instances
+from app.integrations.kserve.response import ExplainResponse, build_response, read_response_options
+from app.integrations.kserve.submission import submit_all, wait_for_all
 
 _WAIT_SECONDS = 50.0
 _READ_AT_ONCE = 2  # because parsed numbers take ten times the memory of their picture
@@ -44,17 +44,17 @@ async def _lifespan(_: FastAPI) -> AsyncIterator[dict[str, CapacityLimiter]]:
     yield {"kserve_readers": CapacityLimiter(_READ_AT_ONCE)}
 
 
-explainer = APIRouter(prefix="/v1/models", tags=["kserve"], route_class=InKServesWords, responses=ERRORS)
+explainer = APIRouter(prefix="/v1/models", tags=["kserve"], route_class=KServeErrorRoute, responses=ERRORS)
 
 
 @explainer.get("", operation_id="listModelsOfKServe")
-def models(services: Service, _: Reader) -> dict[str, list[str]]:
+def models(services: ServicesDep, _: Reader) -> dict[str, list[str]]:
     """Return the names of all models."""
     return {"models": [card.id for card in services.catalogue.now().models]}
 
 
 @explainer.get("/{model}", operation_id="isModelReady")
-def readiness(model: str, services: Service, _: Reader) -> JsonObject:
+def readiness(model: str, services: ServicesDep, _: Reader) -> JsonObject:
     """Return that a model is ready to be explained; 503 where it is not."""
     card = _known(services.catalogue.now(), model)
     if card.state != "ready":
@@ -67,15 +67,15 @@ def readiness(model: str, services: Service, _: Reader) -> JsonObject:
     operation_id="explainInstances",
     openapi_extra=EXPLAIN_BODY,
     responses={
-        200: {"model": Explanations, "description": "At least one has succeeded; the others say why they have not."},
+        200: {"model": ExplainResponse, "description": "At least one has succeeded; the others say why they have not."},
         504: {"model": Unfinished, "description": "Not finished in time."},
     },
 )
-async def explain(model: str, request: Request, services: Service, caller: Explainer) -> Response:
+async def explain(model: str, request: Request, services: ServicesDep, caller: Explainer) -> Response:
     """Explain what a model sees in some pictures: send the body again after 504."""
     content = await request.body()
     asked = await to_thread.run_sync(read_instances, content, limiter=request.state.kserve_readers)
-    shown, parameters = read_presentation(asked.parameters)
+    shown, parameters = read_response_options(asked.parameters)
     _known(await run_in_threadpool(services.catalogue.now), model)
     records = await submit_all(services, caller, model, asked.images, parameters)
     seconds = _WAIT_SECONDS if shown.wait is None else shown.wait
@@ -87,7 +87,7 @@ async def explain(model: str, request: Request, services: Service, caller: Expla
         return JSONResponse(late.model_dump(), 504)
     if all(record.status is not Status.SUCCEEDED for record in records):
         raise _failure(records[0])
-    answer = await run_in_threadpool(present, records, services.blobs, shown)
+    answer = await run_in_threadpool(build_response, records, services.blobs, shown)
     return Response(await run_in_threadpool(answer.model_dump_json), media_type="application/json")
 
 
@@ -105,7 +105,7 @@ def _known(catalogue: Catalogue, model: str) -> ModelCard:
     return found
 
 
-def _failure(record: Record) -> RiseError:
+def _failure(record: ExplanationRecord) -> RiseError:
     """Return why an explanation has no maps."""
     if record.error is None:
         return RiseError("not-ready", "the explanation was cancelled; ask again")

@@ -18,21 +18,21 @@ import httpx2
 from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.bodies import JsonRoute
-from app.caller import Caller
-from app.contract.connection import connect
-from app.contract.delayed_tasks import DelayedTasks
-from app.contract.errors import RiseError, wrong_field
+from app.api.dependencies import Services, ServicesDep, basic_auth_principal
+from app.api.request_body import BoundedJsonRoute
+from app.auth.principal import Principal
+from app.contract.errors import RiseError, invalid_field
+from app.contract.redis.client import connect
 from app.contract.schemas import JsonObject
 from app.contract.settings import Settings
-from app.dependencies import Service, Services, caller_by_password
-from app.integrations.label_studio.answering import predictions
-from app.integrations.label_studio.backend import Backend, Errand
-from app.integrations.label_studio.drawing import Rectangle, answer_to
+from app.integrations.label_studio.api_client import LabelStudioClient
+from app.integrations.label_studio.backend import MlBackend, TaskJob
+from app.integrations.label_studio.delayed_tasks import DelayedTasks
+from app.integrations.label_studio.interactive import Rectangle, answer_interactively
 from app.integrations.label_studio.label_config import read_layout
-from app.integrations.label_studio.pushing import Pusher
-from app.integrations.label_studio.studio import Studio
-from app.label_studio.predictions import version_of
+from app.integrations.label_studio.predict import predictions
+from app.integrations.label_studio.prediction_pusher import PredictionPusher
+from app.label_studio_format.predictions import version_of
 from app.maintenance.periodic import running
 
 _MOST_TASKS = 100_000  # because "all tasks" come in one request
@@ -44,23 +44,23 @@ def is_on(settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Backend]]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, MlBackend]]:
     services: Services = app.state.services
     settings = services.settings
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # because it logs addresses, and clouds sign theirs
-    studio = Studio(
+    studio = LabelStudioClient(
         httpx2.URL(settings.label_studio_url),
         settings.label_studio_api_key.get_secret_value(),
         max_bytes=settings.max_image_bytes,
         seconds=settings.fetch_seconds,
     )
-    backend = Backend(services, studio, DelayedTasks(connect(settings.redis_url), "label-studio"))
-    async with running(Pusher(backend).task()):
+    backend = MlBackend(services, studio, DelayedTasks(connect(settings.redis_url), "label-studio"))
+    async with running(PredictionPusher(backend).task()):
         yield {"label_studio": backend}
     await studio.close()
 
 
-class _Route(JsonRoute):
+class _Route(BoundedJsonRoute):
     """Brush strokes that are drawn already come along, as numbers."""
 
     most_values = 2_000_000
@@ -70,12 +70,12 @@ class _Route(JsonRoute):
 router = APIRouter(prefix="/integrations/label-studio", include_in_schema=False, lifespan=_lifespan, route_class=_Route)
 
 
-async def _backend(request: Request) -> Backend:
-    backend: Backend = request.state.label_studio
+async def _backend(request: Request) -> MlBackend:
+    backend: MlBackend = request.state.label_studio
     return backend
 
 
-async def _caller(services: Service, caller: Annotated[Caller, Depends(caller_by_password)]) -> Caller:
+async def _caller(services: ServicesDep, caller: Annotated[Principal, Depends(basic_auth_principal)]) -> Principal:
     """Return who asks, by the password that they were given for Label Studio.
 
     Raises:
@@ -87,8 +87,8 @@ async def _caller(services: Service, caller: Annotated[Caller, Depends(caller_by
     return caller
 
 
-Asked = Annotated[Backend, Depends(_backend)]
-Asking = Annotated[Caller, Depends(_caller)]
+BackendDep = Annotated[MlBackend, Depends(_backend)]
+Asking = Annotated[Principal, Depends(_caller)]
 
 
 class _Body(BaseModel):
@@ -110,7 +110,7 @@ class Task(_Body):
     data: JsonObject
 
 
-class Context(_Body):
+class InteractiveContext(_Body):
     """What an annotator drew."""
 
     result: list[JsonObject] = Field(default_factory=list)
@@ -119,7 +119,7 @@ class Context(_Body):
 class Params(_Body):
     """How to predict."""
 
-    context: Context | None = None
+    context: InteractiveContext | None = None
 
 
 class Predict(_Body):
@@ -140,7 +140,7 @@ async def health(_: Asking) -> JsonObject:
 
 @router.post("/setup")
 @router.post("/{model}/setup")
-async def setup(body: Setup, backend: Asked, _: Asking, model: str | None = None) -> JsonObject:
+async def setup(body: Setup, backend: BackendDep, _: Asking, model: str | None = None) -> JsonObject:
     """Return the model's version, after checking that the project has something to show an explanation with."""
     read_layout(body.label_config, field="/schema")
     return {"model_version": version_of(await backend.question(model))}
@@ -148,19 +148,19 @@ async def setup(body: Setup, backend: Asked, _: Asking, model: str | None = None
 
 @router.get("/versions")
 @router.get("/{model}/versions")
-async def versions(backend: Asked, _: Asking, model: str | None = None) -> JsonObject:
+async def versions(backend: BackendDep, _: Asking, model: str | None = None) -> JsonObject:
     """Return the one version there is."""
     return {"versions": [version_of(await backend.question(model))]}
 
 
 @router.post("/predict")
 @router.post("/{model}/predict")
-async def predict(body: Predict, backend: Asked, caller: Asking, model: str | None = None) -> JsonObject:
+async def predict(body: Predict, backend: BackendDep, caller: Asking, model: str | None = None) -> JsonObject:
     """Return a prediction for each task; or the answer to what an annotator drew on the one that is open."""
     layout = read_layout(body.label_config, field="/label_config")
     request = await backend.question(model)
     errands = [
-        Errand(
+        TaskJob(
             task=task.id,
             address=_text(task.data.get(layout.field), place, layout.field),
             field=f"/tasks/{place}/data/{layout.field}",
@@ -177,12 +177,12 @@ async def predict(body: Predict, backend: Asked, caller: Asking, model: str | No
     if context is None or not context.result:
         return {"results": await predictions(backend, errands)}
     newest = context.result[-1]  # because what lay there before comes with it
-    return {"results": [await answer_to(backend, errands[0], _rectangle(newest))]}
+    return {"results": [await answer_interactively(backend, errands[0], _rectangle(newest))]}
 
 
 def _text(address: Any, place: int, field: str) -> str:
     if not isinstance(address, str):
-        raise wrong_field(f"/tasks/{place}/data/{field}", "the task has no address of an image here")
+        raise invalid_field(f"/tasks/{place}/data/{field}", "the task has no address of an image here")
     return address
 
 
@@ -191,7 +191,7 @@ def _rectangle(region: JsonObject) -> Rectangle:
     try:
         return Rectangle.model_validate(value)
     except ValueError as cause:
-        raise wrong_field("/params/context/result/-/value", "draw a rectangle") from cause
+        raise invalid_field("/params/context/result/-/value", "draw a rectangle") from cause
 
 
 @router.post("/webhook", status_code=204)

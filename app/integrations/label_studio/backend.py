@@ -5,22 +5,22 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from app.caller import Caller
-from app.contract.delayed_tasks import DelayedTask, DelayedTasks
-from app.contract.errors import RiseError, reported_error, wrong_field
-from app.contract.keys import Limits
-from app.contract.schemas import JsonObject, Priority, Record, Request, StoredModel
-from app.dependencies import Services
-from app.integrations.label_studio.images import TaskImages
-from app.integrations.label_studio.studio import Studio
-from app.label_studio.layout import Layout
-from app.label_studio.predictions import Wording, prediction_of, version_of
-from app.submission import build_request, read_question
+from app.api.dependencies import Services
+from app.auth.api_keys import Limits
+from app.auth.principal import Principal
+from app.contract.errors import RiseError, invalid_field, reported_error
+from app.contract.schemas import CanonicalRequest, ExplanationRecord, JsonObject, Priority, StoredModel
+from app.explanations.service import build_request, split_params
+from app.integrations.label_studio.api_client import LabelStudioClient
+from app.integrations.label_studio.delayed_tasks import DelayedTask, DelayedTasks
+from app.integrations.label_studio.task_images import TaskImages
+from app.label_studio_format.controls import LabelingConfig
+from app.label_studio_format.predictions import PredictionContext, prediction_of, version_of
 
 _FETCHED_AT_ONCE = 8
 
 
-class Errand(StoredModel):
+class TaskJob(StoredModel):
     """One task and what is owed to it: everything that another front end needs to go on with it.
 
     Attributes:
@@ -39,8 +39,8 @@ class Errand(StoredModel):
     task: int
     address: str
     field: str
-    layout: Layout
-    request: Request
+    layout: LabelingConfig
+    request: CanonicalRequest
     tenant: str
     key: str | None
     limits: Limits
@@ -48,9 +48,9 @@ class Errand(StoredModel):
     explanation: str | None = None
 
     @property
-    def caller(self) -> Caller:
+    def caller(self) -> Principal:
         """On whose behalf it is run."""
-        return Caller(self.tenant, frozenset({"explain"}), self.key, self.limits)
+        return Principal(self.tenant, frozenset({"explain"}), self.key, self.limits)
 
     @property
     def version(self) -> str:
@@ -63,7 +63,7 @@ class Errand(StoredModel):
 
 
 @dataclass(frozen=True)
-class Backend:
+class MlBackend:
     """What routes and pusher share.
 
     Attributes:
@@ -73,11 +73,11 @@ class Backend:
     """
 
     services: Services
-    studio: Studio
+    studio: LabelStudioClient
     tasks: DelayedTasks
     _fetching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FETCHED_AT_ONCE))
 
-    async def question(self, model: str | None, targets: list[JsonObject] | None = None) -> Request:
+    async def question(self, model: str | None, targets: list[JsonObject] | None = None) -> CanonicalRequest:
         """Return what is asked about every image, or about one target of one.
 
         Raises:
@@ -87,13 +87,13 @@ class Backend:
         chosen = model or settings.label_studio_model
         if chosen is None:
             detail = "end the address of the ML backend with the name of a model, or set RISE_LABEL_STUDIO_MODEL"
-            raise wrong_field("/model", detail)
+            raise invalid_field("/model", detail)
         fields = {**settings.label_studio_parameters, "model": chosen, "targets": targets}
-        asked, parameters = read_question(fields)
+        asked, parameters = split_params(fields)
         catalogue = await run_in_threadpool(self.services.catalogue.now)
         return build_request(catalogue, asked, parameters)
 
-    async def image(self, errand: Errand) -> bytes:
+    async def image(self, errand: TaskJob) -> bytes:
         """Return the image of a task.
 
         Raises:
@@ -103,7 +103,7 @@ class Backend:
         async with self._fetching:
             return await images.fetch(errand.address, errand.task, field=errand.field)
 
-    async def started(self, errand: Errand, content: bytes | None = None) -> Errand:
+    async def started(self, errand: TaskJob, content: bytes | None = None) -> TaskJob:
         """Return the errand with its explanation, which exists already or is queued now.
 
         Args:
@@ -119,7 +119,7 @@ class Backend:
         record = (await submit(catalogue, errand.request, content, errand.caller, errand.priority)).record
         return errand.model_copy(update={"explanation": record.id})
 
-    async def ended(self, errand: Errand, *, seconds: float) -> Record | None:
+    async def ended(self, errand: TaskJob, *, seconds: float) -> ExplanationRecord | None:
         """Return the explanation of a started errand when it has ended, or as it is when the time is up."""
         assert errand.explanation is not None
         after = await self.services.events.position(errand.explanation)
@@ -129,29 +129,29 @@ class Backend:
         await self.services.events.wait_for_end(errand.explanation, after=after, seconds=seconds)
         return await run_in_threadpool(self.services.store.read, errand.explanation)
 
-    async def prediction(self, errand: Errand, record: Record) -> JsonObject:
+    async def prediction(self, errand: TaskJob, record: ExplanationRecord) -> JsonObject:
         """Return the prediction for a task from its finished explanation."""
         return await run_in_threadpool(prediction_of, record, self.services.blobs, self.wording(errand))
 
-    def wording(self, errand: Errand) -> Wording:
+    def wording(self, errand: TaskJob) -> PredictionContext:
         """Return what a task's explanation is said with."""
-        return Wording(errand.layout, self.services.settings.label_studio_labels, errand.version)
+        return PredictionContext(errand.layout, self.services.settings.label_studio_labels, errand.version)
 
-    async def send_later(self, errand: Errand, *, seconds: float) -> None:
+    async def send_later(self, errand: TaskJob, *, seconds: float) -> None:
         """Have the prediction of a task sent, after so many seconds at the earliest."""
         await run_in_threadpool(self.tasks.schedule, errand.delayed(), seconds=seconds)
 
-    async def send_nothing(self, errand: Errand) -> None:
+    async def send_nothing(self, errand: TaskJob) -> None:
         """Have no prediction of a task sent any more."""
         await run_in_threadpool(self.tasks.cancel, errand.delayed().id)
 
 
-def is_told(record: Record | None) -> bool:
+def is_told(record: ExplanationRecord | None) -> bool:
     """Return whether an explanation has come to something that a prediction can say."""
     return record is not None and record.tells
 
 
-def failure_of(record: Record | None) -> RiseError | None:
+def failure_of(record: ExplanationRecord | None) -> RiseError | None:
     """Return why an explanation will never come to anything; None where it may, or has."""
     if record is None:
         return RiseError("expired", "the explanation is gone")

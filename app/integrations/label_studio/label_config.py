@@ -13,7 +13,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from app.contract.errors import FieldError, RiseError
-from app.label_studio.layout import Control, Label, Layout
+from app.label_studio_format.controls import Control, Label, LabelingConfig
 
 _MAX_CHARACTERS = 1_000_000
 _MAX_DEPTH = 100
@@ -23,7 +23,7 @@ _FIELD_OF_TASK = re.compile(r"\$([A-Za-z0-9_.-]+)")
 _OVERLAYS = {"overlay", "saliency"}
 
 
-def read_layout(label_config: str, *, field: str) -> Layout:
+def read_layout(label_config: str, *, field: str) -> LabelingConfig:
     """Return what a label config has for an explanation.
 
     Args:
@@ -60,7 +60,7 @@ def _elements(text: str) -> Iterator[Element]:
             yield element
 
 
-def _layout(elements: list[Element]) -> Layout:
+def _layout(elements: list[Element]) -> LabelingConfig:
     images = {element.get("name", ""): element for element in elements if element.tag == "Image"}
     controls = {
         kind: [element for element in elements if element.tag == tag and element.get("toName") in images]
@@ -75,7 +75,9 @@ def _layout(elements: list[Element]) -> Layout:
     }
     field = _field(images[shown])
     overlays = (_field(image) for name, image in images.items() if name.lower() in _OVERLAYS and name != shown)
-    return Layout(image=shown, field=field, overlay=next((name for name in overlays if name != field), None), **mine)
+    return LabelingConfig(
+        image=shown, field=field, overlay=next((name for name in overlays if name != field), None), **mine
+    )
 
 
 def _field(image: Element) -> str:

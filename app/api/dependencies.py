@@ -1,0 +1,218 @@
+"""What a route may ask for: the services of this process, made once by the composition root."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
+
+from app.admission.controller import AdmissionController
+from app.admission.limits import TokenBucket
+from app.api.image_source import ById, ByUrl, ImageSource
+from app.api.middleware.rate_limit import count_request
+from app.api.status_cache import StatusReadCache
+from app.auth.api_keys import ApiKeyStore, Scope
+from app.auth.principal import ANONYMOUS, Principal, authenticate
+from app.batches.store import BatchStore
+from app.contract.counters import PersistentCounters
+from app.contract.errors import RiseError
+from app.contract.explanations.store import ExplanationStore
+from app.contract.explanations.webhooks import WebhookSubscriptions
+from app.contract.queue.jobs import JobQueue
+from app.contract.queue.throughput import ThroughputStats
+from app.contract.redis.leases import Leases
+from app.contract.schemas import ExplanationRecord, ImageInfo
+from app.contract.settings import Settings
+from app.contract.storage.object_store import BlobStore
+from app.explanations.catalogue import CatalogueReader
+from app.explanations.events import EventStreams
+from app.explanations.idempotency_keys import IdempotencyKeys
+from app.explanations.listing import Listing
+from app.explanations.service import ExplanationService
+from app.explanations.worker_calls import WorkerCalls
+from app.images.fetcher import ImageFetcher
+from app.images.uploads import Uploads
+from app.images.validation import ImageValidator
+from app.maintenance.expiry import ExpiryIndex
+from app.maintenance.requeue import OrphanScanner
+from app.maintenance.served_models import ServedModels
+
+_DRAWN_AT_ONCE = 4
+_LARGE_PIXELS = 8_000_000
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that routes use."""
+
+    settings: Settings
+    store: ExplanationStore
+    listing: Listing
+    expiry: ExpiryIndex
+    leases: Leases
+    blobs: BlobStore
+    jobs: JobQueue
+    pace: ThroughputStats
+    statistics: PersistentCounters
+    events: EventStreams
+    polls: StatusReadCache
+    keys: ApiKeyStore
+    idempotency: IdempotencyKeys
+    rates: TokenBucket
+    admission: AdmissionController
+    catalogue: CatalogueReader
+    intake: ImageValidator
+    orphans: OrphanScanner
+    served: ServedModels
+    submission: ExplanationService
+    pictures: ImageFetcher
+    callbacks: WebhookSubscriptions
+    uploads: Uploads
+    batches: BatchStore
+
+    @cached_property
+    def calls(self) -> WorkerCalls:
+        """What asks workers while a client waits."""
+        return WorkerCalls(self.jobs)
+
+    def turn_to_draw(self, image: ImageInfo) -> CapacityLimiter:
+        """Return what limits the maps that are drawn at once: of the largest pictures each takes most of a gigabyte."""
+        return self._large_drawings if image.width * image.height > _LARGE_PIXELS else self._drawings
+
+    @cached_property
+    def _drawings(self) -> CapacityLimiter:
+        return CapacityLimiter(_DRAWN_AT_ONCE)
+
+    @cached_property
+    def _large_drawings(self) -> CapacityLimiter:
+        return CapacityLimiter(1)
+
+    @property
+    def signs_callbacks(self) -> bool:
+        """Whether there is a secret to sign callbacks with."""
+        return bool(self.settings.webhook_secret.get_secret_value())
+
+
+async def _services(request: Request) -> Services:  # awaits nothing, but a plain function would cost a thread's turn
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
+_BEARER = HTTPBearer(
+    scheme_name="apiKey",
+    description="A key from `rise-serve keys add`, where the operator asks for one.",
+    auto_error=False,
+)
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+
+
+def authenticate_and_count(request: Request, services: Services, secret: str | None) -> Principal:
+    """Return who sent a secret, after counting the request.
+
+    Raises:
+        RiseError: `unauthorized` or `too-many-requests`.
+    """
+    caller = authenticate(services.keys, secret)
+    count_request(services.rates, caller, request.scope["state"])
+    return caller
+
+
+def require_scope(scope: Scope) -> Callable[..., Awaitable[Principal]]:
+    """Return a dependency: the caller of a request, who must have a scope.
+
+    Raises:
+        RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
+    """
+
+    async def allowed(request: Request, services: ServicesDep, credentials: Credentials) -> Principal:
+        if services.settings.keys != "on":
+            return ANONYMOUS
+        secret = credentials.credentials if credentials else None
+        caller = await run_in_threadpool(authenticate_and_count, request, services, secret)
+        if scope not in caller.scopes:
+            raise RiseError("forbidden", f"this needs a key with the scope {scope!r}")
+        return caller
+
+    return allowed
+
+
+async def basic_auth_principal(
+    request: Request,
+    services: ServicesDep,
+    credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))],
+) -> Principal:
+    """Return who asks by HTTP Basic, as tools do: the password is an API key, the user name may be anything.
+
+    Raises:
+        RiseError: `unauthorized`, `forbidden` (they must be allowed to explain) or `too-many-requests`.
+    """
+    if services.settings.keys != "on":
+        return ANONYMOUS
+    secret = credentials.password if credentials else None
+    caller = await run_in_threadpool(authenticate_and_count, request, services, secret)
+    if "explain" not in caller.scopes:
+        raise RiseError("forbidden", "this needs a key with the scope 'explain'")
+    return caller
+
+
+_may_read, _may_explain = require_scope("read"), require_scope("explain")
+Explainer = Annotated[Principal, Depends(_may_explain)]
+Reader = Annotated[Principal, Depends(_may_read)]
+Administrator = Annotated[Principal, Depends(require_scope("admin"))]
+
+
+async def resolve_reader(request: Request) -> tuple[Services, Principal]:
+    """Return what `ServicesDep` and `Reader` stand for, to code that FastAPI hands neither.
+
+    Raises:
+        RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
+    """
+    return await _who(request, _may_read)
+
+
+async def resolve_explainer(request: Request) -> tuple[Services, Principal]:
+    """Return what `ServicesDep` and `Explainer` stand for, to code that FastAPI hands neither.
+
+    Raises:
+        RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
+    """
+    return await _who(request, _may_explain)
+
+
+async def _who(request: Request, allowed: Callable[..., Awaitable[Principal]]) -> tuple[Services, Principal]:
+    services = await _services(request)
+    return services, await allowed(request, services, await _BEARER(request))
+
+
+def existing_record(services: Services, caller: Principal, explanation_id: str) -> ExplanationRecord:
+    """Return an explanation of the caller's tenant.
+
+    Raises:
+        RiseError: `expired` for a while after its end; `not-found`, also for what belongs to another tenant.
+    """
+    record = services.store.read(explanation_id)
+    if record is None and services.expiry.tenant_of_expired(explanation_id) == caller.tenant:
+        raise RiseError("expired", f"explanation {explanation_id!r} has expired; ask for it again")
+    if record is None or record.tenant != caller.tenant:
+        raise RiseError("not-found", f"there is no explanation {explanation_id!r}")
+    return record
+
+
+async def chosen_image(services: Services, caller: Principal, source: ImageSource) -> bytes:
+    """Return the bytes of the image that a request names, wherever they come from.
+
+    Raises:
+        RiseError: what `ImageFetcher.fetch` and `Uploads.content` raise.
+    """
+    if isinstance(source, ByUrl):
+        return await services.pictures.fetch(source.url, field=source.field)
+    if isinstance(source, ById):
+        return await run_in_threadpool(services.uploads.content, caller.tenant, source)
+    return source

@@ -1,0 +1,1 @@
+"""What every request passes: ASGI middleware, one concern per module."""

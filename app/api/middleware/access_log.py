@@ -1,0 +1,98 @@
+"""Every request gets an id, a log line and a count: the outermost layer of the front end.
+
+A client's own `X-Request-ID` is kept where it is harmless; it comes back in the response, stands in every log line of
+the front end, and travels with the explanation into those of the worker.
+"""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from functools import lru_cache
+from http import HTTPMethod
+
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import problem_response
+from app.contract.errors import RiseError
+from app.contract.log_context import log_context
+from app.contract.tracing import inject_trace_headers, trace_id
+
+logger = logging.getLogger("app.api.middleware.access_log")
+
+REQUESTS = Counter("rise_requests", "Requests answered.", ["method", "route", "status"])
+SECONDS = Histogram(
+    "rise_request_seconds",
+    "Seconds until the first byte of an answer.",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+_LEAVING = RiseError("unavailable", "this front end is leaving; send the request again", retry_after_seconds=1)
+_HARMLESS = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_METHODS = frozenset(HTTPMethod)
+_KINDS = 1000  # methods, routes and statuses are few
+_QUIET = {"/livez", "/readyz", "/metrics"}  # asked for every few seconds by machines
+
+
+class AccessLogMiddleware:
+    """Names, logs and counts requests."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on under its name."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, headers = time.perf_counter(), Headers(scope=scope)
+        names = {"request_id": _request_id(headers.get("x-request-id"))}
+        trace = trace_id(headers) or trace_id(inject_trace_headers())
+        if trace is not None:
+            names["trace_id"] = trace
+
+        answered = False
+
+        async def answer(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = names["request_id"]
+                _note(scope, message["status"], time.perf_counter() - started)
+            await send(message)
+
+        with log_context(**names):
+            try:
+                await self._app(scope, receive, answer)
+            except asyncio.CancelledError:  # because this process ends, and the server waits no longer
+                if answered:
+                    raise
+                await problem_response(Request(scope), _LEAVING)(scope, receive, answer)
+            except Exception:
+                if not answered:
+                    _note(scope, 500, time.perf_counter() - started)  # because the answer is made outside of here
+                raise
+
+
+def _request_id(given: str | None) -> str:
+    return given if given is not None and _HARMLESS.fullmatch(given) else uuid.uuid4().hex
+
+
+@lru_cache(_KINDS)
+def _of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Return what counts the requests of a kind; to find it costs more than to count."""
+    return REQUESTS.labels(method, route, str(status)), SECONDS.labels(method, route)
+
+
+def _note(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "none")  # the pattern: few, where addresses are many
+    method = scope["method"] if scope["method"] in _METHODS else "other"  # because a client may invent any number
+    requests, times = _of(method, route, status)
+    requests.inc()
+    times.observe(seconds)
+    if scope["path"] not in _QUIET:
+        logger.info("%s %s %d in %.0f ms", scope["method"], scope["path"], status, seconds * 1000)

@@ -1,0 +1,267 @@
+"""Batches: many images, one question, one resource."""
+
+import re
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+
+from app.api.dependencies import Explainer, Reader, Services, ServicesDep
+from app.api.openapi_components import ACCEPTED, BATCH_BODY, PROBLEMS
+from app.api.request_body import form_fields, media_type_of, read_json, unsupported
+from app.auth.principal import Principal
+from app.batches.coco_export import stream_coco
+from app.batches.items import items_of_archive, items_of_list
+from app.batches.label_studio_export import label_config_of, tasks_of
+from app.batches.store import BatchItem, BatchRecord
+from app.batches.views import BatchView, ItemView, view_of_batch, view_of_item
+from app.batches.zip_export import stream_zip
+from app.contract.errors import RiseError, invalid_field, unknown_choice
+from app.contract.schemas import JsonObject
+from app.contract.storage.object_store import archive_blob, batch_folder
+from app.contract.tracing import request_context
+from app.explanations.removal import cancel_explanation, delete_explanation
+from app.explanations.service import build_request, split_params
+from app.rendering.formats import formats
+from app.webhooks.request_field import pop_callback_url
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=PROBLEMS)
+
+_ENDING = f" *({'|'.join(re.escape(ending) for ending in sorted(formats()))}) *"
+_ENDINGS = f"^{_ENDING}(,{_ENDING})*$"
+_MAX_FIELDS = 40
+_MAX_PART_BYTES = 1_000_000
+
+
+@router.post(
+    "",
+    status_code=202,
+    operation_id="createBatch",
+    openapi_extra=BATCH_BODY,
+    responses={202: {"headers": ACCEPTED}},
+)
+async def create(request: Request, response: Response, services: ServicesDep, caller: Explainer) -> BatchView:
+    """Ask one question about many images: a zip archive, or a list of addresses or ids.
+
+    The answer comes at once; images are read, checked and queued little by little. One that is refused or fails does
+    not stop the others.
+    """
+    media_type = media_type_of(request)
+    if media_type == "multipart/form-data":
+        async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
+            fields, archive = form_fields(form.multi_items(), files={"archive"}), _archive(form)
+            seen = await run_in_threadpool(_create, services, caller, fields, archive)
+    elif media_type == "application/json":
+        seen = await run_in_threadpool(_create, services, caller, await read_json(request), None)
+    else:
+        raise unsupported(media_type)
+    response.headers["Location"] = seen.links["self"]
+    response.headers["Retry-After"] = "1"
+    return seen
+
+
+def _archive(form: FormData) -> UploadFile | None:
+    archive = form.get("archive")
+    if isinstance(archive, str):
+        raise invalid_field("/archive", "send it as a file")
+    return archive
+
+
+def _create(services: Services, caller: Principal, fields: JsonObject, archive: UploadFile | None) -> BatchView:
+    callback = pop_callback_url(fields, services.pictures.hosts, signed=services.signs_callbacks)
+    given = fields.pop("images", None)
+    if (given is None) == (archive is None):
+        raise invalid_field("/images", "send an archive, or else a list of images")
+    question, parameters = split_params(fields)
+    asked = build_request(services.catalogue.now(), question, parameters)
+    batch = BatchRecord(
+        id=uuid.uuid4().hex,
+        tenant=caller.tenant,
+        key=caller.key,
+        limits=caller.limits,
+        request=asked,
+        callback=callback,
+        total=0,
+        created_at=datetime.now(UTC),
+        origin=request_context(),
+    )
+    if archive is None:
+        return _store(services, batch, items_of_list(given, services.settings))
+    members = items_of_archive(archive.file, services.settings)
+    archive.file.seek(0)
+    services.blobs.put_file(archive_blob(batch.id), archive.file)
+    return _store(services, batch, members)
+
+
+def _store(services: Services, empty: BatchRecord, members: list[BatchItem]) -> BatchView:
+    batch = empty.model_copy(update={"total": len(members)})
+    services.batches.create(batch, members)
+    return view_of_batch(batch, services.batches)
+
+
+def _existing(services: Services, caller: Principal, batch_id: str) -> BatchRecord:
+    batch = services.batches.read(batch_id)
+    if batch is None or batch.tenant != caller.tenant:
+        raise RiseError("not-found", f"there is no batch {batch_id!r}")
+    return batch
+
+
+@router.get("/{batch_id}", operation_id="getBatch")
+def read(batch_id: str, services: ServicesDep, caller: Reader) -> BatchView:
+    """Return a batch: how many of its images stand how."""
+    return view_of_batch(_existing(services, caller, batch_id), services.batches)
+
+
+@router.get("/{batch_id}/explanations", operation_id="listBatchExplanations")
+def explanations(
+    batch_id: str,
+    response: Response,
+    services: ServicesDep,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most images of one page.")] = 50,
+    after: Annotated[int, Query(ge=-1, description="Index after which the page begins; `Link` has the next.")] = -1,
+) -> list[ItemView]:
+    """Return the images of a batch with their explanations or problems, in the order in which they came."""
+    batch = _existing(services, caller, batch_id)
+    last = min(after + limit, batch.total - 1)
+    if last < batch.total - 1:
+        response.headers["Link"] = f'</v1/batches/{batch.id}/explanations?limit={limit}&after={last}>; rel="next"'
+    return [
+        _member(services, batch, member) for member in services.batches.members(batch.id, range(after + 1, last + 1))
+    ]
+
+
+def _member(services: Services, batch: BatchRecord, member: BatchItem) -> ItemView:
+    return view_of_item(batch, member, services.store.read(member.explanation) if member.explanation else None)
+
+
+@router.get(
+    "/{batch_id}/archive",
+    operation_id="getBatchArchive",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+def archive(
+    batch_id: str,
+    services: ServicesDep,
+    caller: Reader,
+    formats_: Annotated[
+        str,
+        Query(
+            alias="formats",
+            description="Endings of the maps' formats, with commas.",
+            examples=["npz,png"],
+            json_schema_extra={"pattern": _ENDINGS},  # not checked by it, because a problem shall name the choices
+        ),
+    ] = "npz,overlay.png",
+) -> StreamingResponse:
+    """Return the maps of all images that have them as one zip archive, with a `manifest.json` that lists every image.
+
+    It is made while it is sent; while the batch runs, it holds what there is.
+    """
+    batch = _existing(services, caller, batch_id)
+    endings = [ending.strip(" ") for ending in formats_.split(",")]
+    unknown = next((ending for ending in endings if ending not in formats()), None)
+    if unknown is not None:
+        raise unknown_choice("/formats", unknown, list(formats()))
+    content = stream_zip(batch, services.batches, services.store, services.blobs, endings)
+    return StreamingResponse(content, media_type="application/zip", headers=_saved_as(batch, "zip"))
+
+
+@router.get(
+    "/{batch_id}/coco.json",
+    operation_id="getBatchAsCoco",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+)
+def coco(
+    batch_id: str,
+    services: ServicesDep,
+    caller: Reader,
+    level: Annotated[float, Query(gt=0, le=1, description="Share of the positive saliency that a region holds.")] = 0.5,
+) -> StreamingResponse:
+    """Return the region of each target as one COCO data set: run-length encoded masks with scores.
+
+    The members of `annotations` are those of a COCO results file. `info` lists the images that have no map. It is made
+    while it is sent; while the batch runs, it holds what there is.
+    """
+    batch = _existing(services, caller, batch_id)
+    content = stream_coco(batch, services.batches, services.store, services.blobs, level=level)
+    return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "coco.json"))
+
+
+@router.get(
+    "/{batch_id}/label-studio.json",
+    operation_id="getBatchForLabelStudio",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}}},
+)
+def label_studio(
+    batch_id: str,
+    services: ServicesDep,
+    caller: Reader,
+    prefix: Annotated[
+        str,
+        Query(
+            max_length=1000,
+            description="What stands before the name of a file to make the address at which Label Studio has it.",
+            examples=["/data/local-files/?d=photos/"],
+        ),
+    ] = "",
+) -> StreamingResponse:
+    """Return the images as tasks for Label Studio to import, with predictions: class or boxes, and masks at two levels.
+
+    The labelling interface that fits is at `label-config.xml`. It is made while it is sent.
+    """
+    batch = _existing(services, caller, batch_id)
+    content = tasks_of(batch, services.batches, services.store, services.blobs, prefix=prefix)
+    return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "label-studio.json"))
+
+
+@router.get(
+    "/{batch_id}/label-config.xml",
+    operation_id="getBatchLabelConfig",
+    response_class=Response,
+    responses={200: {"content": {"application/xml": {}}}},
+)
+def label_config(batch_id: str, services: ServicesDep, caller: Reader) -> Response:
+    """Return the labelling interface of Label Studio for the tasks of a batch."""
+    batch = _existing(services, caller, batch_id)
+    labels = services.catalogue.now().labels_of(batch.request.model)
+    content = label_config_of(batch, services.batches, services.store, labels=labels)
+    return Response(content, media_type="application/xml")
+
+
+def _saved_as(batch: BatchRecord, ending: str) -> dict[str, str]:
+    return {"Content-Disposition": f"attachment; filename=batch-{batch.id}.{ending}"}
+
+
+@router.post("/{batch_id}/cancel", status_code=202, operation_id="cancelBatch")
+def cancel(batch_id: str, services: ServicesDep, caller: Explainer) -> BatchView:
+    """Stop a batch: what waits is not queued, what it has queued or running is cancelled, what has ended stays.
+
+    Explanations that were there before the batch asked for them are not the batch's to cancel.
+    """
+    batch = services.batches.cancel(_existing(services, caller, batch_id))
+    for explanation_id in _made(services.batches.members(batch.id, range(batch.total))):
+        cancel_explanation(services, explanation_id)
+    return view_of_batch(batch, services.batches)
+
+
+@router.delete("/{batch_id}", status_code=204, operation_id="deleteBatch")
+def delete(batch_id: str, services: ServicesDep, caller: Explainer) -> None:
+    """Remove a batch with the explanations that it made, now."""
+    batch = _existing(services, caller, batch_id)
+    for explanation_id in _made(services.batches.delete(batch.id)):
+        delete_explanation(services, explanation_id)
+    services.blobs.discard(batch_folder(batch.id))
+
+
+def _made(members: Iterable[BatchItem]) -> list[str]:
+    """Return the explanations that a batch made, of those of its members."""
+    return [member.explanation for member in members if member.explanation and member.created]

@@ -1,0 +1,208 @@
+"""Create, read, wait for and cancel explanations."""
+
+import asyncio
+import math
+import re
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api.dependencies import (
+    Explainer,
+    Reader,
+    Services,
+    ServicesDep,
+    chosen_image,
+    existing_record,
+    resolve_explainer,
+    resolve_reader,
+)
+from app.api.middleware.fast_path import FastPathRoute
+from app.api.multipart import is_short
+from app.api.openapi_components import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
+from app.api.request_body import ParsedBody, read_body
+from app.api.status_cache import CachedResponse
+from app.auth.principal import Principal
+from app.contract.errors import RiseError
+from app.contract.schemas import ExplanationRecord, Status
+from app.explanations.idempotency import Claim, submit_once
+from app.explanations.removal import cancel_explanation, delete_explanation
+from app.explanations.service import SubmitResult, build_request, split_params
+from app.explanations.views import ExplanationView, explanation_path, view
+from app.webhooks.request_field import pop_callback_url
+
+router = APIRouter(prefix="/v1/explanations", tags=["explanations"], responses=PROBLEMS)
+
+_LONGEST_RETRY_SECONDS = 60  # because estimates err, and looking is cheap
+
+Wait = Annotated[float | None, Query(ge=0, description="Seconds to hold the request until the explanation has ended.")]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=ExplanationView,
+    operation_id="createExplanation",
+    responses={
+        200: {
+            "model": ExplanationView,
+            "description": "The same explanation exists already, or it has ended.",
+            "headers": {"Location": ACCEPTED["Location"], **PREFERRED},
+        },
+        202: {"description": "It waits for its turn, or runs.", "headers": {**ACCEPTED, **PREFERRED}},
+    },
+    openapi_extra=CREATE_BODY,
+)
+async def create(
+    request: Request,
+    services: ServicesDep,
+    caller: Explainer,
+    prefer: Annotated[str | None, Header(description="`wait=N`: hold for N seconds until it has ended.")] = None,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=255, description="Same key and same request, same answer (24 h).")
+    ] = None,
+) -> Response:
+    """Explain an image: send it with a model's id; poll, wait for or fetch the result by the id that comes back."""
+    body = await read_body(request)
+    if idempotency_key is None:
+        submitted = await _submit(services, caller, body)
+    else:
+        claim = Claim(services.idempotency, services.store, caller.tenant, idempotency_key)
+        submitted = await submit_once(claim, body, submit=partial(_submit, services, caller, body))
+    seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
+    if seconds is None:
+        return await _created(services, submitted)
+    record = await _wait(services, caller, submitted.record, seconds)
+    answer = await _created(services, SubmitResult(record, created=True))  # 200 says here that it has ended
+    answer.headers["Preference-Applied"] = f"wait={seconds:g}"
+    return answer
+
+
+async def _created(services: Services, submitted: SubmitResult) -> Response:
+    record = submitted.record
+    if submitted.waits:
+        seen = view(record, submitted.queue_position, submitted.eta_seconds)
+    else:
+        seen = await run_in_threadpool(_view, services, record)
+    status = HTTPStatus.ACCEPTED if submitted.created and not record.status.ended else HTTPStatus.OK
+    headers = {"Location": explanation_path(record.id)}
+    if status is HTTPStatus.ACCEPTED:
+        headers["Retry-After"] = str(math.ceil(min(max(seen.eta_seconds or 0, 1), _LONGEST_RETRY_SECONDS)))
+    return Response(seen.model_dump_json(), status, headers, "application/json")
+
+
+async def _submit(services: Services, caller: Principal, body: ParsedBody) -> SubmitResult:
+    fields = dict(body.fields)
+    callback = pop_callback_url(fields, services.pictures.hosts, signed=services.signs_callbacks)
+    question, parameters = split_params(fields)
+    catalogue = services.catalogue.recent()
+    if catalogue is None:
+        catalogue = await run_in_threadpool(services.catalogue.now)
+    request = build_request(catalogue, question, parameters)
+    content = await chosen_image(services, caller, body.image)
+    submitted = await services.submission.submit(catalogue, request, content, caller, question.priority)
+    if callback is not None:
+        await run_in_threadpool(services.callbacks.register, submitted.record.id, callback)
+    return submitted
+
+
+def _preferred_wait(prefer: str | None, *, longest: float) -> float | None:
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", prefer or "", re.IGNORECASE)
+    return min(float(found[1]), longest) if found else None
+
+
+async def _wait(services: Services, caller: Principal, record: ExplanationRecord, seconds: float) -> ExplanationRecord:
+    """Return the record when its explanation has ended, or as it is when the time is up."""
+    after = await services.events.position(record.id)
+    record = await asyncio.to_thread(existing_record, services, caller, record.id)
+    if record.status.ended:
+        return record
+    seconds = min(seconds, services.settings.max_wait_seconds)
+    await services.events.wait_for_end(record.id, after=after, seconds=seconds)
+    return await asyncio.to_thread(existing_record, services, caller, record.id)
+
+
+def _view(services: Services, record: ExplanationRecord) -> ExplanationView:
+    if record.status is not Status.QUEUED:
+        return view(record, None)
+    catalogue = services.catalogue.now()
+    try:
+        queue = catalogue.queue_of(record.request.model.id)
+    except RiseError:
+        return view(record, None)
+    eta_seconds = services.admission.eta_seconds(catalogue, record.request, record.id)
+    return view(record, services.jobs.position(queue, record.id), eta_seconds)
+
+
+@router.get(
+    "/{explanation_id}",
+    operation_id="getExplanation",
+    response_model=ExplanationView,
+    responses={200: {"headers": FRESHNESS}, **NOT_MODIFIED},
+)
+async def read(
+    explanation_id: str,
+    services: ServicesDep,
+    caller: Reader,
+    wait: Wait = None,
+    if_none_match: Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")] = None,
+) -> Response:
+    """Return an explanation: its status, its progress, its targets and the addresses of their maps."""
+    if wait is not None:
+        record = await run_in_threadpool(existing_record, services, caller, explanation_id)
+        await _wait(services, caller, record, wait)
+    return await _answer(services, caller, explanation_id, if_none_match)
+
+
+async def _answer(services: Services, caller: Principal, explanation_id: str, if_none_match: str | None) -> Response:
+    shown = await services.polls.shown(caller, explanation_id)
+    if shown is None:
+        shown = await run_in_threadpool(_shown, services, caller, explanation_id)
+    return shown.response(if_none_match)
+
+
+def _shown(services: Services, caller: Principal, explanation_id: str) -> CachedResponse:
+    return CachedResponse.of(_view(services, existing_record(services, caller, explanation_id)).model_dump_json())
+
+
+@router.post("/{explanation_id}/cancel", status_code=202, operation_id="cancelExplanation")
+def cancel(explanation_id: str, services: ServicesDep, caller: Explainer) -> ExplanationView:
+    """Stop an explanation; a running one stops within one block. What has ended stays as it is."""
+    existing_record(services, caller, explanation_id)
+    cancel_explanation(services, explanation_id)
+    return _view(services, existing_record(services, caller, explanation_id))
+
+
+@router.delete("/{explanation_id}", status_code=204, operation_id="deleteExplanation")
+def delete(explanation_id: str, services: ServicesDep, caller: Explainer) -> None:
+    """Remove an explanation now: its record, its events, its image and its maps; a worker that runs it stops."""
+    existing_record(services, caller, explanation_id)
+    delete_explanation(services, explanation_id)
+
+
+def _has_no_options(request: Request) -> bool:
+    headers = request.headers
+    return is_short(request) and "prefer" not in headers and "idempotency-key" not in headers
+
+
+async def _create_plainly(request: Request, _: str) -> Response:
+    services, caller = await resolve_explainer(request)
+    return await create(request, services, caller)
+
+
+def _has_no_query(request: Request) -> bool:
+    return not request.scope["query_string"]
+
+
+async def _read_plainly(request: Request, explanation_id: str) -> Response:
+    services, caller = await resolve_reader(request)
+    return await _answer(services, caller, explanation_id, request.headers.get("if-none-match"))
+
+
+SHORTCUTS = (
+    FastPathRoute("POST", router.prefix, _has_no_options, _create_plainly),
+    FastPathRoute("GET", f"{router.prefix}/{{explanation_id}}", _has_no_query, _read_plainly),
+)

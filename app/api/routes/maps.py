@@ -1,0 +1,191 @@
+"""Fetch what an explanation shows: its maps in any format, and its image."""
+
+import re
+from typing import Annotated, Any, NamedTuple
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from app.api.conditional_requests import etag, etag_matches, immutable_until_expiry, is_wildcard, map_cache_control
+from app.api.content_negotiation import best_match, media_types, split_name
+from app.api.dependencies import Reader, Services, ServicesDep, existing_record
+from app.api.openapi_components import FRESHNESS, NOT_MODIFIED, PROBLEMS, header
+from app.contract.errors import RiseError
+from app.contract.images import FORMATS, upright_bytes
+from app.contract.schemas import ExplanationRecord
+from app.contract.storage.object_store import image_blob
+from app.rendering.formats import RenderedMap, RenderOptions, formats
+from app.rendering.renderer import MapTarget, render_map, require_meaningful_map, resolve_class, target_at
+
+router = APIRouter(prefix="/v1/explanations", tags=["maps"], responses=PROBLEMS)
+
+_Tags = Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")]
+
+
+async def _copies(request: Request, if_none_match: _Tags = None) -> str | None:
+    return if_none_match and _joined(request, "if-none-match")
+
+
+async def _accept(request: Request, accept: Annotated[str | None, Header()] = None) -> str | None:
+    return accept and _joined(request, "accept")
+
+
+def _joined(request: Request, name: str) -> str:
+    """Return a field whose lines are one list (RFC 9110 section 5.3), of which FastAPI sees the first alone."""
+    return ", ".join(request.headers.getlist(name))
+
+
+IfNoneMatch = Annotated[str | None, Depends(_copies)]
+Accept = Annotated[str | None, Depends(_accept)]
+
+_MAPS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The map.",
+        "content": {media_type: {} for media_type in media_types()},
+        "headers": {
+            **FRESHNESS,
+            "Saliency-Low": header("The map's smallest value, in units of the score: black of a grey PNG.", "-0.0021"),
+            "Saliency-High": header("The map's largest value: white of a grey PNG.", "0.0187"),
+            "Saliency-Reliability": header("Expected correlation with the fully converged map, 0..1.", "0.967"),
+            "Saliency-Peak": header("x, y of the map's maximum, in pixels of the image.", "120.5,88.5"),
+        },
+    },
+    **NOT_MODIFIED,
+}
+
+
+class MapStyle(RenderOptions):
+    """How a map is drawn: its style, its size, and which part of it."""
+
+    max_side: int | None = Field(None, ge=1, le=100_000, description="Longest side in pixels; default: the image's.")
+    fill: str | None = Field(None, max_length=50, description="Which of several fills (`mc-rise`); default: all.")
+
+
+Drawn = Annotated[MapStyle, Query()]
+MapName = Annotated[str, Path(description="Index of the target and ending.", examples=["0.overlay.png"])]
+ClassName = Annotated[str, Path(description="Name or index of the class, and ending.", examples=["ring.npy"])]
+
+
+@router.get(
+    "/{explanation_id}/image",
+    operation_id="getImage",
+    response_class=Response,
+    responses={
+        200: {"content": {media_type: {} for media_type in FORMATS.values()}, "headers": FRESHNESS},
+        **NOT_MODIFIED,
+    },
+)
+def image(explanation_id: str, services: ServicesDep, caller: Reader, if_none_match: IfNoneMatch) -> Response:
+    """Return the uploaded image, upright: as it came, or where its EXIF says that it lies, rotated as a PNG."""
+    record = existing_record(services, caller, explanation_id)
+    headers = {"ETag": etag("image", record.image.sha256), "Cache-Control": immutable_until_expiry(record)}
+    if etag_matches(headers["ETag"], if_none_match):
+        return Response(status_code=304, headers=headers)
+    content, media_type = upright_bytes(services.blobs.get(image_blob(record.id)))
+    return Response(content, media_type=media_type, headers=headers)
+
+
+@router.get("/{explanation_id}/maps/{name}", operation_id="getMap", response_class=Response, responses=_MAPS)
+async def saliency_map(
+    explanation_id: str,
+    name: MapName,
+    services: ServicesDep,
+    caller: Reader,
+    style: Drawn,
+    accept: Accept,
+    if_none_match: IfNoneMatch,
+) -> Response:
+    """Return the map of one target: `0.npy`, `0.npz`, `0.json`, `0.png`, `0.overlay.png`, `0.mask.png`, `0.coco.json`.
+
+    Without an ending it comes by `Accept`. A map has the size of the uploaded image and the unit of the score: how the
+    score changes when a pixel becomes visible. While the explanation runs, this is the running map.
+    """
+    index, ending = split_name(name)
+    if re.fullmatch(r"[0-9]{1,6}", index) is None:
+        raise RiseError("not-found", f"a map is called INDEX.ENDING, with an ending of {', '.join(formats())}")
+
+    def find() -> MapRequest:
+        record = existing_record(services, caller, explanation_id)
+        return MapRequest(record, target_at(record, int(index)), ending or best_match(accept), style)
+
+    return await _answer(services, await run_in_threadpool(find), if_none_match)
+
+
+@router.get(
+    "/{explanation_id}/maps/label/{name:path}", operation_id="getMapOfClass", response_class=Response, responses=_MAPS
+)
+async def map_of_class(
+    explanation_id: str,
+    name: ClassName,
+    services: ServicesDep,
+    caller: Reader,
+    style: Drawn,
+    accept: Accept,
+    if_none_match: IfNoneMatch,
+) -> Response:
+    """Return the map of any class of a classifier, by name or index and with the endings of a target's map: `ring.png`.
+
+    The class need not have been asked for: where effects of all classes were kept, its map is drawn from them, with
+    its own reliability. Where they were not (detectors, the published estimator, very many classes), this is
+    `not-kept`.
+    """
+    label, ending = split_name(name)
+
+    def find() -> MapRequest:
+        record = existing_record(services, caller, explanation_id)
+        subject = resolve_class(record, label, services.catalogue.now().labels_of(record.request.model))
+        return MapRequest(record, subject, ending or best_match(accept), style)
+
+    return await _answer(services, await run_in_threadpool(find), if_none_match)
+
+
+class MapRequest(NamedTuple):
+    """What is to be shown, and how."""
+
+    record: ExplanationRecord
+    subject: MapTarget
+    ending: str
+    style: MapStyle
+
+
+async def _answer(services: Services, asked: MapRequest, if_none_match: str | None) -> Response:
+    require_meaningful_map(asked.record, asked.subject.target)
+    headers = {"ETag": _map_etag(asked), "Cache-Control": map_cache_control(asked.record), "Vary": "Accept"}
+    fresh = etag_matches(headers["ETag"], if_none_match)
+    if fresh and not is_wildcard(
+        if_none_match
+    ):  # because who has the tag has had the map; `*` is right if there is one
+        return Response(status_code=304, headers=headers)
+    turn = services.turn_to_draw(asked.record.image)
+    answer = await to_thread.run_sync(_drawn, services, asked, headers, limiter=turn)
+    return Response(status_code=304, headers=headers) if fresh else answer
+
+
+def _drawn(services: Services, asked: MapRequest, headers: dict[str, str]) -> Response:
+    record, subject, ending, style = asked
+    module = formats()[ending]
+    sides = [side for side in (style.max_side, getattr(module, "MAX_SIDE", None)) if side is not None]
+    sheet = render_map(record, services.blobs, subject, max_side=min(sides, default=None), fill=style.fill)
+    content: bytes = module.encode(sheet, style)
+    return Response(content, media_type=module.MEDIA_TYPE.partition(";")[0], headers=headers | _said(sheet))
+
+
+def _map_etag(asked: MapRequest) -> str:
+    """Return the tag of a map's bytes: whose, how far it was, of what, and how it is shown."""
+    record, subject, ending, style = asked
+    blocks = 0 if record.state is None else record.state.blocks
+    target = subject.target.model_dump(mode="json")
+    born = record.created_at.isoformat()
+    return etag(record.id, born, record.status, blocks, subject.row, target, ending, style.model_dump(mode="json"))
+
+
+def _said(sheet: RenderedMap) -> dict[str, str]:
+    values, target = sheet.drawn.values, sheet.target
+    said = {"Saliency-Low": repr(float(values.min())), "Saliency-High": repr(float(values.max()))}
+    if target.reliability is not None:
+        said["Saliency-Reliability"] = f"{target.reliability:.4f}"
+    if target.peak is not None:
+        said["Saliency-Peak"] = ",".join(f"{side:.1f}" for side in target.peak)
+    return said

@@ -1,0 +1,87 @@
+"""API keys in Redis: what a key allows, found by the hash of its secret.
+
+Only the SHA-256 of a secret is kept. A slow hash protects what people choose; a secret here is 256 random bits, which
+nobody guesses at any speed, and a slow hash on every request would only be a way to keep the server busy.
+"""
+
+import hashlib
+import json
+import secrets
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import Field
+from redis import Redis
+
+from app.contract.schemas import Identifier, StoredModel
+
+Scope = Literal["explain", "read", "admin"]
+SCOPES: tuple[Scope, ...] = ("explain", "read", "admin")
+
+_KEYS = "rise:keys"  # one hash: SHA-256 of the secret -> what the key allows
+_PREFIX = "rise_"
+_ID_LENGTH = 12
+
+
+class Limits(StoredModel):
+    """How much one key may ask for; None is no limit."""
+
+    requests_per_minute: int | None = Field(None, ge=1, description="As many at once, then as many per minute.")
+    max_pending: int | None = Field(None, ge=1, description="Explanations that are queued or running.")
+
+
+class ApiKey(StoredModel):
+    """What a key allows; never its secret."""
+
+    name: str = Field(min_length=1, max_length=100, description="What people call it.")
+    tenant: Identifier = Field(description="Whose explanations it makes and sees.")
+    scopes: list[Scope]
+    limits: Limits = Limits()
+    created_at: datetime
+    expires_at: datetime | None = None
+
+    def expired(self, now: datetime) -> bool:
+        """Return whether its time is over."""
+        return self.expires_at is not None and now >= self.expires_at
+
+
+class ApiKeyStore:
+    """Makes, finds and revokes keys. Nothing is remembered here: what is revoked is refused at once, everywhere."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def add(self, key: ApiKey) -> str:
+        """Store a key and return its secret, which is never seen again."""
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        self._redis.hset(_KEYS, _hash(secret), key.model_dump_json())
+        return secret
+
+    def find(self, secret: str) -> tuple[str, ApiKey] | None:
+        """Return the id and the rights of a secret's key; None where it is unknown, revoked or expired."""
+        hashed = _hash(secret)
+        found: Any = self._redis.hget(_KEYS, hashed)
+        key = None if found is None else _key_of(found)
+        return None if key is None or key.expired(datetime.now(UTC)) else (hashed[:_ID_LENGTH], key)
+
+    def all(self) -> dict[str, ApiKey]:
+        """Return every key by its id, the oldest first."""
+        found: Any = self._redis.hgetall(_KEYS)
+        keys = {name.decode()[:_ID_LENGTH]: _key_of(key) for name, key in found.items()}
+        return dict(sorted(keys.items(), key=lambda item: item[1].created_at))
+
+    def revoke(self, key_id: str) -> bool:
+        """Forget a key; return whether there was one of that id."""
+        hashes: Any = self._redis.hkeys(_KEYS)
+        meant = [name for name in hashes if name.decode()[:_ID_LENGTH] == key_id]
+        return bool(meant and self._redis.hdel(_KEYS, *meant))
+
+
+def _key_of(text: bytes) -> ApiKey:
+    """Return a stored key, with those of its scopes that are known here."""
+    fields = json.loads(text)
+    return ApiKey.model_validate({**fields, "scopes": [scope for scope in fields["scopes"] if scope in SCOPES]})
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

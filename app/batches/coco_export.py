@@ -1,0 +1,90 @@
+"""The regions of a batch as one COCO data set, made while it is sent: one image at a time is in memory.
+
+Annotations come first, because what they are of is known last; members of a JSON object have no order. Each has a
+`score`, so the list of annotations is a COCO results file too.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import count
+
+from app.batches.status import item_status
+from app.batches.store import BatchItem, BatchRecord, BatchStore
+from app.batches.zip_export import error_entry, iter_items
+from app.contract.errors import RiseError
+from app.contract.explanations.store import ExplanationStore
+from app.contract.schemas import ExplanationRecord, JsonObject, TargetResult
+from app.contract.storage.object_store import BlobStore
+from app.rendering.coco_rle import segmentation
+from app.rendering.highlights import render_single_fill, resize_mask
+from app.rendering.regions import top_mass_region
+from app.rendering.renderer import target_at
+
+
+def stream_coco(
+    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, blobs: BlobStore, *, level: float
+) -> Iterator[bytes]:
+    """Yield a COCO file: an annotation for each target that has a region.
+
+    Images have the index of their member as id, classes that of the model's class. What has no map is in `info`.
+
+    Args:
+        level: share of the positive saliency that a region holds.
+    """
+    images: list[JsonObject] = []
+    categories: dict[int, str] = {}
+    left_out: list[JsonObject] = []
+    ids = count(1)
+    yield b'{"annotations":['
+    for member, record in iter_items(batch, batches, store):
+        if record is None or not record.tells:
+            left_out.append(_left_out(batch, member, record))
+            continue
+        images.append(_image(member, record))
+        try:
+            for target in record.targets:
+                said = _annotation(record, blobs, target, level)
+                if said is not None:
+                    number = next(ids)
+                    own = {"id": number, "image_id": member.index, **said}
+                    yield (b"" if number == 1 else b",") + json.dumps(own).encode()
+                    categories.setdefault(said["category_id"], target.name or str(target.label))
+        except RiseError as error:
+            left_out.append({**_left_out(batch, member, record), "error": error_entry(error)})
+    classes = [{"id": label, "name": name} for label, name in sorted(categories.items())]
+    info = {"batch": batch.id, "model": batch.request.model.id, "level": level, "left_out": left_out}
+    yield b"]," + json.dumps({"images": images, "categories": classes, "info": info}).encode()[1:]
+
+
+def _image(member: BatchItem, record: ExplanationRecord) -> JsonObject:
+    size = {"width": record.image.width, "height": record.image.height}
+    return {"id": member.index, **size, "file_name": member.name, "explanation": record.id}
+
+
+def _left_out(batch: BatchRecord, member: BatchItem, record: ExplanationRecord | None) -> JsonObject:
+    failure = member.error or (record.error if record else None)
+    return {
+        "id": member.index,
+        "file_name": member.name,
+        "status": item_status(batch, member, record.status if record else None),
+        "error": failure.model_dump() if failure else None,
+    }
+
+
+def _annotation(record: ExplanationRecord, blobs: BlobStore, target: TargetResult, level: float) -> JsonObject | None:
+    """Return an annotation without ids; None for a target without a region."""
+    if target.error is not None:
+        return None
+    inside = top_mass_region(render_single_fill(record, blobs, target_at(record, target.index)), level)
+    if not inside.any():
+        return None
+    return {
+        "category_id": target.label if target.label is not None else 0,
+        **segmentation(resize_mask(inside, record.image)),
+        "iscrowd": 1,
+        "score": target.score,
+        "level": level,
+        "reliability": target.reliability,
+        "target": target.index,
+        "box": target.box,
+    }

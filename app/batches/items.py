@@ -1,0 +1,43 @@
+"""The images of a new batch: the files of an archive, or a list of addresses and ids."""
+
+from typing import IO, Any
+
+from app.batches.store import BatchItem
+from app.batches.zip_reader import list_images
+from app.contract.errors import RiseError, invalid_field
+from app.contract.settings import Settings
+
+_NAME_LENGTH = 200
+
+
+def items_of_archive(file: IO[bytes], settings: Settings) -> list[BatchItem]:
+    """Return a member for each file of an archive; those that break a rule have their problem already.
+
+    Raises:
+        RiseError: what `list_images` raises.
+    """
+    return [
+        BatchItem(index=index, name=entry.name, kind="entry", source=str(entry.place), error=entry.problem)
+        for index, entry in enumerate(list_images(file, settings))
+    ]
+
+
+def items_of_list(given: Any, settings: Settings) -> list[BatchItem]:
+    """Return a member for each image of a request's list.
+
+    Raises:
+        RiseError: `invalid-parameters` or `batch-too-large`.
+    """
+    if not isinstance(given, list) or not given:
+        raise invalid_field("/images", 'write it as [{"url": "https://..."}, {"id": "..."}]')
+    if len(given) > settings.max_batch_images:
+        detail = f"{len(given)} images were sent; at most {settings.max_batch_images} are allowed"
+        raise RiseError("batch-too-large", detail)
+    return [_member(index, image) for index, image in enumerate(given)]
+
+
+def _member(index: int, image: Any) -> BatchItem:
+    kind, source = next(iter(image.items())) if isinstance(image, dict) and len(image) == 1 else (None, None)
+    if not isinstance(source, str) or kind not in {"url", "id"}:
+        raise invalid_field(f"/images/{index}", 'write it as {"url": "https://..."} or {"id": "..."}')
+    return BatchItem(index=index, name=source[:_NAME_LENGTH], kind=kind, source=source)

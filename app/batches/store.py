@@ -1,0 +1,206 @@
+"""Batches in Redis: many images, one question, one resource.
+
+A batch is a value, its members are a hash, and two lists say what is left to do: members that *wait* to be submitted,
+and members that are *under way*, with their explanations. An open batch stands in a queue, from which front ends
+lease it: one that dies is followed by another, which goes on with what still waits.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field, TypeAdapter
+from redis import Redis
+
+from app.auth.api_keys import Limits
+from app.contract.redis.keys import record_key
+from app.contract.redis.leased_queue import Lease, LeasedQueue
+from app.contract.schemas import CanonicalRequest, Failure, Status, StoredModel, StoredStatus
+
+_OPEN = "rise:batches"
+_STATUS: TypeAdapter[Status] = TypeAdapter(StoredStatus)
+
+# KEYS: members, waiting, under way. ARGV: index, member, its explanation or ''.
+_SETTLE = """
+if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[3], ARGV[1], ARGV[3]) end
+return 1
+"""
+
+
+class BatchItem(StoredModel):
+    """One image of a batch.
+
+    Attributes:
+        source: place in the uploaded archive, URL, or id of an upload, by `kind`.
+        created: whether this batch made the explanation; otherwise it was there already, and is not the batch's.
+        error: why it has no explanation.
+    """
+
+    index: int
+    name: str
+    kind: Literal["entry", "url", "id"]
+    source: str
+    explanation: str | None = None
+    created: bool = False
+    error: Failure | None = None
+
+
+class BatchRecord(StoredModel):
+    """One question about many images."""
+
+    id: str
+    tenant: str
+    key: str | None = Field(None, description="Id of the API key whose places its explanations take.")
+    limits: Limits = Limits()
+    request: CanonicalRequest
+    callback: str | None = None
+    total: int = Field(description="How many images it has.")
+    created_at: datetime
+    origin: dict[str, str] = Field(default_factory=dict, description="Request id and trace that it came from.")
+    cancelled_at: datetime | None = None
+
+
+def batch_key(batch_id: str) -> str:
+    """Return the key of a batch; those of its members and lists begin with it."""
+    return f"rise:batch:{batch_id}"
+
+
+class BatchStore:
+    """Reads and changes batches.
+
+    Args:
+        redis: client with byte replies.
+        keep_seconds: how long a batch lives after its last change.
+    """
+
+    def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
+        self._redis = redis
+        self._keep_seconds = keep_seconds
+        self._open = LeasedQueue(redis, _OPEN)
+        self._settle = redis.register_script(_SETTLE)
+
+    def create(self, batch: BatchRecord, members: Sequence[BatchItem]) -> None:
+        """Store a new batch and open it; members that have an error already do not wait."""
+        texts: dict[Any, Any] = {str(member.index): member.model_dump_json(exclude_none=True) for member in members}
+        waiting = [member.index for member in members if member.error is None]
+        with self._redis.pipeline() as pipeline:
+            pipeline.set(batch_key(batch.id), batch.model_dump_json())
+            pipeline.hset(_members(batch.id), mapping=texts)
+            if waiting:
+                pipeline.rpush(_waiting(batch.id), *waiting)
+            self._open.put(batch.id, pipeline=pipeline)
+            self._expire(pipeline, batch.id)
+            pipeline.execute()
+
+    def read(self, batch_id: str) -> BatchRecord | None:
+        """Return a batch, or None where there is none."""
+        found: Any = self._redis.get(batch_key(batch_id))
+        return None if found is None else BatchRecord.model_validate_json(found)
+
+    def expiry(self, batch_id: str) -> datetime:
+        """Return when a batch will be gone unless it changes."""
+        seconds: Any = self._redis.ttl(batch_key(batch_id))
+        return datetime.now(UTC) + timedelta(seconds=max(0, seconds))
+
+    def members(self, batch_id: str, indices: Iterable[int]) -> list[BatchItem]:
+        """Return members by their indices; those that there are not are left out."""
+        names = [str(index) for index in indices]
+        found: Any = self._redis.hmget(_members(batch_id), names) if names else []
+        return [BatchItem.model_validate_json(text) for text in found if text is not None]
+
+    def statuses(self, members: Sequence[BatchItem]) -> list[Status | None]:
+        """Return how the explanations of members stand; None where there is none (any more)."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for member in members:
+                pipeline.hget(record_key(member.explanation or ""), "status")
+            return [None if found is None else _STATUS.validate_json(found) for found in pipeline.execute()]
+
+    def lease(self, count: int, *, seconds: float) -> list[Lease]:
+        """Return open batches that are due; nobody else gets them until `seconds` have passed."""
+        leases = self._open.lease(count, seconds=seconds)
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for lease in leases:
+                pipeline.exists(batch_key(lease.id))
+            found = pipeline.execute()
+        for lease, there in zip(leases, found, strict=True):
+            if not there:
+                self._open.ack(lease)
+        return [lease for lease, there in zip(leases, found, strict=True) if there]
+
+    def release(self, lease: Lease, *, seconds: float) -> None:
+        """Make a leased batch due again after a pause, and put off its expiry."""
+        if self._open.nack(lease, seconds=seconds):
+            with self._redis.pipeline() as pipeline:
+                self._expire(pipeline, lease.id)
+                pipeline.execute()
+
+    def close(self, batch_id: str) -> None:
+        """Record that nothing is left to do for a batch; from now on it expires."""
+        with self._redis.pipeline() as pipeline:
+            self._open.remove(batch_id, pipeline=pipeline)
+            self._expire(pipeline, batch_id)
+            pipeline.execute()
+
+    def waiting(self, batch_id: str, count: int) -> list[BatchItem]:
+        """Return the first members that wait to be submitted."""
+        found: Any = self._redis.lrange(_waiting(batch_id), 0, count - 1) if count > 0 else []
+        return self.members(batch_id, map(int, found))
+
+    def waiting_count(self, batch_id: str) -> int:
+        """Return how many members wait to be submitted."""
+        return int(self._redis.llen(_waiting(batch_id)))
+
+    def settle(self, batch_id: str, member: BatchItem) -> bool:
+        """Record what became of a member that waited; return False where it does not wait any more."""
+        arguments: list[Any] = [member.index, member.model_dump_json(exclude_none=True), member.explanation or ""]
+        keys = [_members(batch_id), _waiting(batch_id), _under_way(batch_id)]
+        return bool(self._settle(keys=keys, args=arguments))
+
+    def remove_ended(self, batch_id: str) -> int:
+        """Take explanations that have ended off the list of those under way; return how many are left there."""
+        found: Any = self._redis.hkeys(_under_way(batch_id))
+        members = self.members(batch_id, map(int, found))
+        statuses = self.statuses(members)
+        ended = [member.index for member, status in zip(members, statuses, strict=True) if not status or status.ended]
+        if ended:
+            self._redis.hdel(_under_way(batch_id), *map(str, ended))
+        return len(members) - len(ended)
+
+    def cancel(self, batch: BatchRecord) -> BatchRecord:
+        """Record that a batch is cancelled; nothing of it waits any more."""
+        cancelled = batch.model_copy(update={"cancelled_at": batch.cancelled_at or datetime.now(UTC)})
+        with self._redis.pipeline() as pipeline:
+            pipeline.delete(_waiting(batch.id))
+            pipeline.set(batch_key(batch.id), cancelled.model_dump_json(), xx=True, keepttl=True)
+            pipeline.execute()
+        return cancelled
+
+    def delete(self, batch_id: str) -> list[BatchItem]:
+        """Forget a batch, and return its members as they were.
+
+        In one step: a member is settled before and is among them, or it finds that there is no batch any more.
+        """
+        with self._redis.pipeline() as pipeline:
+            pipeline.hvals(_members(batch_id))
+            self._open.remove(batch_id, pipeline=pipeline)
+            pipeline.delete(batch_key(batch_id), _members(batch_id), _waiting(batch_id), _under_way(batch_id))
+            found, *_ = pipeline.execute()
+        return [BatchItem.model_validate_json(text) for text in found]
+
+    def _expire(self, pipeline: Any, batch_id: str) -> None:
+        for key in (batch_key(batch_id), _members(batch_id), _waiting(batch_id), _under_way(batch_id)):
+            pipeline.expire(key, self._keep_seconds)
+
+
+def _members(batch_id: str) -> str:
+    return f"{batch_key(batch_id)}:members"
+
+
+def _waiting(batch_id: str) -> str:
+    return f"{batch_key(batch_id)}:waiting"
+
+
+def _under_way(batch_id: str) -> str:
+    return f"{batch_key(batch_id)}:under-way"

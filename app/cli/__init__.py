@@ -1,0 +1,1 @@
+"""The command `rise-serve`, and the single-machine mode `rise-serve up`."""

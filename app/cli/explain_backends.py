@@ -1,0 +1,82 @@
+"""Explanations for the command line: computed by a worker's code on this machine, or asked of a service."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from app.contract.schemas import ExplanationRecord, JsonObject, TargetResult
+from app.contract.storage.object_store import BlobStore
+from app.rendering.formats import RenderOptions, formats
+from app.rendering.renderer import render_target
+from rise_client import Client, Explanation
+
+
+@dataclass(frozen=True)
+class FinishedExplanation:
+    """A finished explanation.
+
+    Attributes:
+        targets: what was explained.
+        summary: everything else that is worth printing, as JSON.
+        map_as: the index of a target without an error and a format's ending -> the bytes of its map.
+    """
+
+    targets: list[TargetResult]
+    summary: JsonObject
+    map_as: Callable[[int, str], bytes]
+
+
+def explain_in_process(image: Path, fields: dict[str, Any]) -> FinishedExplanation:
+    """Explain an image on this machine; end with the worker's code where it refuses."""
+    with tempfile.TemporaryDirectory(prefix="rise-") as folder:
+        command = [sys.executable, "-m", "workers", "explain", str(image), "--into", folder]
+        code = subprocess.run([*command, "--fields", json.dumps(fields)], check=False).returncode
+        if code:
+            raise typer.Exit(code)
+        record = ExplanationRecord.model_validate_json((Path(folder) / "record.json").read_text())
+        blobs = BlobStore(Path(folder).as_uri())
+        maps = {
+            (target.index, ending): formats()[ending].encode(
+                render_target(record, blobs, target.index, max_side=None), RenderOptions()
+            )
+            for target in record.targets
+            if target.error is None
+            for ending in ("npz", "overlay.png")
+        }
+    summary = record.model_dump(mode="json", include={"request", "provenance", "progress", "image"})
+    return FinishedExplanation(record.targets, summary, lambda index, ending: maps[index, ending])
+
+
+def explain_on_server(server: str, key: str | None, image: Path, fields: dict[str, Any]) -> FinishedExplanation:
+    """Ask a service for an explanation and wait for it.
+
+    Raises:
+        ServiceError: if it refuses, or the explanation fails.
+    """
+    with Client(server, key) as client:
+        explanation = client.explain(image, **fields)
+        _show_progress(explanation)
+        data = explanation.wait().data
+        shown = [target.index for target in data.targets if target.error is None]
+        maps = {(index, "npz"): explanation.archive(index) for index in shown}
+        maps |= {(index, "overlay.png"): explanation.overlay(index) for index in shown}
+    summary = data.model_dump(mode="json", include={"id", "method", "parameters", "provenance", "progress", "image"})
+    targets = [TargetResult.model_validate(target.model_dump()) for target in data.targets]
+    return FinishedExplanation(targets, summary, lambda index, ending: maps[index, ending])
+
+
+def _show_progress(explanation: Explanation) -> None:
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} masks")
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(explanation.data.model.id, total=None)
+        for report in explanation.progress():
+            bar.update(task, total=report.total, completed=report.masks)

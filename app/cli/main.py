@@ -1,0 +1,132 @@
+"""`rise-serve`: start the service, or explain an image without one.
+
+Commands that compute are handed over to `python -m workers`; this process never imports it.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import typer
+import uvicorn
+from redis.exceptions import RedisError
+
+from app.auth.principal import PUBLIC
+from app.cli.bind_check import require_auth_on_public_bind
+from app.cli.explain import explain
+from app.cli.keys import keys_cli
+from app.cli.kserve import kserve
+from app.cli.models import models, predict
+from app.cli.openapi import openapi
+from app.cli.up import STREAMS_END_SECONDS, StartupError
+from app.cli.up import up as run_everything
+from app.cli.uvicorn_protocol import FairH11Protocol
+from app.contract.errors import RiseError
+from app.contract.redis.client import connect
+from app.contract.schemas import ExplanationParams
+from app.contract.settings import Settings
+from app.contract.worker_registry import announcements
+from app.explanations.catalogue import Catalogue
+from app.explanations.service import build_request, fingerprint
+from app.main import create_app
+from app.webhooks.main import run_webhooks
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+cli.add_typer(keys_cli, name="keys")
+
+SAMPLE = Path("workers/demo/samples/star.jpg")
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()
+
+
+@cli.command()
+def up() -> None:
+    """Start everything on this machine: a Redis server (or REDIS_URL), the front end, workers."""
+    settings = Settings()
+    with _told():
+        require_auth_on_public_bind(settings, _say)
+        run_everything(settings, say=_say, when_ready=partial(greet, keys=settings.keys == "on"))
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"rise-serve: {message}\n")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End with a sentence where something on this machine is in the way."""
+    try:
+        yield
+    except StartupError as reason:
+        _say(str(reason))
+        raise typer.Exit(1) from reason
+
+
+def greet(address: str, redis_url: str, *, keys: bool) -> None:
+    """Print the address and two commands that show what the service does, or less where Redis does not answer now."""
+    sample = Path(__file__).resolve().parents[2] / SAMPLE
+    shown = sample.relative_to(Path.cwd()) if sample.is_relative_to(Path.cwd()) else sample
+    lines = [f"rise-serve is ready at {address} (interactive documentation: {address}/docs)"]
+    try:
+        catalogue = Catalogue(tuple(announcements(connect(redis_url))))
+        request = build_request(catalogue, ExplanationParams(model="shapes"), {})
+        explanation_id = fingerprint(request, hashlib.sha256(sample.read_bytes()).hexdigest(), PUBLIC)
+        explanation_id = "ID" if keys else explanation_id  # because a key's tenant is part of it
+        curl = 'curl -H "Authorization: Bearer $KEY"' if keys else "curl"
+        lines += ["", "Make a key: KEY=$(rise-serve keys add NAME)"] if keys else []
+        lines += [
+            "",
+            "Explain a sample photograph, then look at what the model looked at:",
+            "",
+            f"  {curl} -F image=@{shown} -F model=shapes -H 'Prefer: wait=60' {address}/v1/explanations",
+            f"  {curl} -o overlay.png {address}/v1/explanations/{explanation_id}/maps/0.overlay.png",
+            "",
+        ]
+    except (RiseError, RedisError, OSError):
+        lines.append(f"models: {address}/v1/models")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+@cli.command()
+def api() -> None:
+    """Run the front end alone, against REDIS_URL."""
+    settings = Settings()
+    with _told():
+        require_auth_on_public_bind(settings, _say)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        http=FairH11Protocol,
+        timeout_graceful_shutdown=STREAMS_END_SECONDS,
+    )
+
+
+@cli.command()
+def worker() -> None:
+    """Run one worker, against REDIS_URL."""
+    os.execv(sys.executable, [sys.executable, "-m", "workers", "worker"])  # noqa: S606 - our own module
+
+
+@cli.command()
+def webhooks() -> None:
+    """Send signed callbacks, from the outbox at REDIS_URL; several may run."""
+    try:
+        run_webhooks(Settings())
+    except ValueError as reason:
+        sys.stderr.write(f"rise-serve: {reason}\n")
+        raise typer.Exit(1) from reason
+
+
+for command in (models, predict, explain, openapi):
+    cli.command()(command)
+cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(kserve)

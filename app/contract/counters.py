@@ -1,0 +1,64 @@
+"""What the whole service has done, counted in Redis: survives restarts, and any front end can show all of it.
+
+One hash. A field is a metric's name and the values of its labels, separated by `|`; histograms have a field for each
+bucket, counted upwards as Prometheus wants them, and one for their sum. The script that ends an explanation counts it
+(`lua/statistics.lua`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+STATISTICS = "rise:statistics"
+BUCKETS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+"""Upper bounds of the buckets of durations, in seconds."""
+
+ENDED = "explanations"
+MASKS = "masks"
+QUEUED_SECONDS = "queued_seconds"
+RUNNING_SECONDS = "running_seconds"
+MEMORY_RETRIES = "out_of_memory_retries"
+LOST_ATTEMPTS = "lost_attempts"
+
+
+@dataclass(frozen=True)
+class CounterSample:
+    """One number: the name of its metric, the values of its labels, and how much."""
+
+    metric: str
+    labels: tuple[str, ...]
+    value: float
+
+
+class PersistentCounters:
+    """Counts, and reads what was counted."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def count_memory_retry(self, model: str) -> None:
+        """Count a batch that was halved because memory ran out."""
+        self._count(MEMORY_RETRIES, model)
+
+    def count_lost_attempt(self, model: str, reason: str) -> None:
+        """Count an attempt at a job that took its worker with it: `stalled`, `device-broken`, or just `worker-lost`."""
+        self._count(LOST_ATTEMPTS, model, reason)
+
+    def read(self) -> list[CounterSample]:
+        """Return everything counted so far."""
+        found: Any = self._redis.hgetall(STATISTICS)
+        return [_parse(name.decode(), float(value)) for name, value in sorted(found.items())]
+
+    def server_memory(self) -> dict[str, int]:
+        """Return how many bytes the Redis server has `used`, and its `limit`; a limit of 0 is none."""
+        found: Any = self._redis.info("memory")
+        return {"used": int(found["used_memory"]), "limit": int(found["maxmemory"])}
+
+    def _count(self, metric: str, *labels: str) -> None:
+        self._redis.hincrby(STATISTICS, "|".join((metric, *labels)), 1)
+
+
+def _parse(name: str, value: float) -> CounterSample:
+    metric, *labels = name.split("|")
+    return CounterSample(metric, tuple(labels), value)

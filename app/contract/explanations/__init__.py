@@ -1,0 +1,1 @@
+"""Explanation records in Redis: their state machine, and the outbox entries that their end makes."""

@@ -1,0 +1,304 @@
+"""Explanations in Redis: one hash each, changed only by scripts that check who may change it.
+
+A running explanation belongs to one execution. A worker that was cut off and wakes up late still carries the name of
+its old execution, and its writes are refused; so are writes to an explanation that was cancelled meanwhile. Every
+change is also an entry in the explanation's event stream, which is what waiting clients read (`events.py`), and puts
+off its end (`expiry.py`). The end of an explanation is also an entry in the outbox for each of its callbacks
+(`callbacks.py`); what is kept beyond its own life (`statistics.py`, `kin.py`, `pace.py`) is written
+by the same script, so that a crash loses none of it.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from redis import Redis
+
+from app.contract.counters import BUCKETS, STATISTICS
+from app.contract.explanations.reuse_index import kin_key
+from app.contract.explanations.webhooks import GIVE_UP_SECONDS, OUTBOX, webhooks_key
+from app.contract.queue.throughput import FADING, PACE, workload_class
+from app.contract.redis.keys import DUE, PING, events_key, index_key, record_key, tombstone_key
+from app.contract.schemas import (
+    Checkpoint,
+    ExplanationRecord,
+    Failure,
+    Progress,
+    Provenance,
+    State,
+    Status,
+    TargetResult,
+)
+from app.contract.scripts import lua
+
+REMEMBERED_SECONDS = 7 * 86_400  # how long it is known of an expired explanation that it was there
+SLACK_SECONDS = 1.0  # between the end of a record and the sweeping of its blobs
+
+_EVENTS_KEPT = 1000
+_PING_SECONDS = 60
+_UNDER_WAY = (Status.QUEUED, Status.RUNNING)
+_BOUNDS = json.dumps([*map(str, BUCKETS), "+Inf"])
+
+# Stores a new explanation unless the same one is there. Keys: record, events, tombstone, due, index; said: id, tenant,
+# microsecond of creation, then as below; fields and values last.
+CREATE = """
+local function create(keys, said)
+  local status = redis.call('HGET', keys[1], 'status')
+  if status and (status == '"queued"' or status == '"running"' or status == '"succeeded"') then return 0 end
+  redis.call('SET', keys[3], said[2], 'EX', said[5])  -- first, because a full server refuses this, and no DEL
+  redis.call('DEL', keys[1], keys[2])
+  redis.call('HSET', keys[1], unpack(said, 9))
+  redis.call('EXPIRE', keys[1], said[4])
+  redis.call('XADD', keys[2], 'MAXLEN', '~', said[7], '*', 'event', 'queued', 'data', said[8])
+  redis.call('EXPIRE', keys[2], said[4])
+  redis.call('ZADD', keys[4], said[6], said[1])
+  redis.call('EXPIRE', keys[4], said[5])
+  redis.call('ZADD', keys[5], said[3], said[1])
+  redis.call('EXPIRE', keys[5], said[5])
+  redis.call('PUBLISH', keys[2], 'queued')
+  return 1
+end
+"""
+_CREATE = CREATE + "return create(KEYS, ARGV)"
+
+# Keys: as of `change`. ARGV: the new end, seconds to live, seconds remembered, time due, id.
+_RENEW = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'expires_at', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('EXPIRE', KEYS[3], ARGV[3])
+redis.call('ZADD', KEYS[4], ARGV[4], ARGV[5])
+return 1
+"""
+
+
+class ExplanationStore:
+    """Reads and changes explanations.
+
+    Args:
+        redis: client with byte replies.
+        keep_seconds: how long an explanation lives after its last change.
+    """
+
+    def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
+        self._redis = redis
+        self._keep_seconds = keep_seconds
+        self._create = redis.register_script(_CREATE)
+        self._change_explanation = redis.register_script(lua("change_explanation"))
+        self._end_explanation = redis.register_script(lua("end_explanation"))
+
+    def ping(self) -> None:
+        """Raise redis' own error if the server does not answer, or takes nothing in."""
+        self._redis.set(PING, "pong", ex=_PING_SECONDS)
+
+    def expiry(self) -> datetime:
+        """Return when something changed now will be gone."""
+        return datetime.now(UTC) + timedelta(seconds=self._keep_seconds)
+
+    def create(self, record: ExplanationRecord) -> bool:
+        """Store a new explanation; return False where the same one is queued, running or succeeded already."""
+        keys, said = self.creation(record)
+        return bool(self._create(keys=keys, args=said))
+
+    def creation(self, record: ExplanationRecord) -> tuple[list[str], list[Any]]:
+        """Return the keys of a new explanation and what is said of it, as `create` wants them."""
+        fields = _flat({name: value for name, value in record.model_dump(mode="json").items() if value is not None})
+        born = int(record.created_at.timestamp() * 1_000_000)
+        data = _event_data(record.id, {"status": Status.QUEUED})
+        keys = [*self._keys(record.id), index_key(record.tenant)]
+        return keys, [record.id, record.tenant, born, *self._lifetime(), _EVENTS_KEPT, data, *fields]
+
+    def read(self, explanation_id: str) -> ExplanationRecord | None:
+        """Return an explanation, or None where there is none."""
+        found: Any = self._redis.hgetall(record_key(explanation_id))
+        return parse_record(found)
+
+    def status_of(self, explanation_id: str) -> Status | None:
+        """Return where an explanation is in its life, be the rest of it readable or not; None where there is none."""
+        found: Any = self._redis.hget(record_key(explanation_id), "status")
+        return None if found is None else Status(json.loads(found))
+
+    def model_of(self, explanation_id: str) -> str | None:
+        """Return the id of the model of an explanation, be the rest readable or not; None where there is none."""
+        found: Any = self._redis.hget(record_key(explanation_id), "request")
+        return None if found is None else str(json.loads(found)["model"]["id"])
+
+    def read_many(self, explanation_ids: Sequence[str]) -> list[ExplanationRecord | None]:
+        """Return explanations in the order of their ids, None for each that there is not."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for explanation_id in explanation_ids:
+                pipeline.hgetall(record_key(explanation_id))
+            return [parse_record(found) for found in pipeline.execute()]
+
+    def renew(self, explanation_ids: Iterable[str]) -> None:
+        """Put off the end of explanations as if they had changed just now; those that are gone stay so."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for explanation_id in explanation_ids:
+                keys = self._keys(explanation_id)
+                said: list[Any] = [json.dumps(self.expiry().isoformat()), *self._lifetime(), explanation_id]
+                pipeline.eval(_RENEW, len(keys), *keys, *said)
+            pipeline.execute()
+
+    def start(self, explanation_id: str, execution: str) -> ExplanationRecord | None:
+        """Take an explanation over for an execution; None where nothing is left to do. It has started once."""
+        fields = {"status": Status.RUNNING, "execution": execution}
+        taken = self._write(explanation_id, _UNDER_WAY, "running", fields)
+        return self.read(explanation_id) if taken else None
+
+    def is_running(self, explanation_id: str, execution: str) -> bool:
+        """Return whether an explanation still belongs to an execution."""
+        found: Any = self._redis.hmget(record_key(explanation_id), "status", "execution")
+        return list(found) == [json.dumps(Status.RUNNING).encode(), json.dumps(execution).encode()]
+
+    def advance(
+        self,
+        explanation_id: str,
+        execution: str,
+        *,
+        progress: Progress,
+        targets: list[TargetResult] | None = None,
+        state: State | None = None,
+    ) -> bool:
+        """Report progress, and with `state` a new checkpoint; return False where the execution must stop."""
+        fields: dict[str, Any] = {"progress": progress.model_dump(mode="json")}
+        if targets is not None:
+            fields["targets"] = [target.model_dump(mode="json") for target in targets]
+        if state is not None:
+            fields["state"] = state.model_dump(mode="json")
+        event = "progress" if state is None else "preview"
+        return self._write(explanation_id, (Status.RUNNING,), event, fields, execution=execution)
+
+    def succeed(
+        self,
+        record: ExplanationRecord,
+        execution: str,
+        *,
+        progress: Progress,
+        targets: list[TargetResult],
+        state: State,
+        provenance: Provenance,
+        seconds: float | None = None,
+    ) -> bool:
+        """Publish a result in one step.
+
+        Args:
+            record: what is explained.
+            execution: of it.
+            progress: with the masks that it might have used at most.
+            targets: of the result.
+            state: where its effects are, of which others may make use.
+            provenance: of the result.
+            seconds: that all of its masks took; None where others, or an earlier execution, evaluated some.
+
+        Returns:
+            False where the execution no longer owns the explanation.
+        """
+        fields = {
+            "status": Status.SUCCEEDED,
+            "progress": progress.model_dump(mode="json"),
+            "targets": [target.model_dump(mode="json") for target in targets],
+            "state": state.model_dump(mode="json"),
+            "provenance": provenance.model_dump(mode="json"),
+        }
+        blocks = state.blocks if state.kind == "effects" else ""
+        took = "" if seconds is None else seconds
+        kept = [blocks, workload_class(record.request), took, progress.total]
+        return self._end(record.id, (Status.RUNNING,), fields, execution, keys=[kin_key(record), PACE], kept=kept)
+
+    def fail(self, explanation_id: str, failure: Failure, *, execution: str = "") -> bool:
+        """Record why an explanation failed; return False where it has ended, or belongs to another execution."""
+        fields = {"status": Status.FAILED, "error": failure.model_dump(mode="json")}
+        return self._end(explanation_id, _UNDER_WAY, fields, execution)
+
+    def cancel(self, explanation_id: str) -> bool:
+        """Cancel an explanation that has not ended; the worker stops at its next report."""
+        return self._end(explanation_id, _UNDER_WAY, {"status": Status.CANCELLED})
+
+    def _end(
+        self,
+        explanation_id: str,
+        allowed: tuple[Status, ...],
+        fields: dict[str, Any],
+        execution: str = "",
+        *,
+        keys: Sequence[str] = (),
+        kept: Sequence[Any] = ("", "", "", ""),
+    ) -> bool:
+        """End an explanation; `keys` and `kept` are those of `lua/end_explanation.lua` for one that succeeds."""
+        ended = {**fields, "finished_at": _now()}
+        changed, change = self._change(explanation_id, allowed, str(fields["status"]), ended, execution)
+        arguments = [_BOUNDS, record_key(""), *kept, FADING, *change]
+        return bool(self._end_explanation(keys=[*changed, STATISTICS, *keys], args=arguments))
+
+    def _write(
+        self,
+        explanation_id: str,
+        allowed: tuple[Status, ...],
+        event: str,
+        fields: dict[str, Any],
+        *,
+        execution: str = "",
+    ) -> bool:
+        keys, arguments = self._change(explanation_id, allowed, event, fields, execution)
+        return bool(self._change_explanation(keys=keys, args=arguments))
+
+    def _change(
+        self, explanation_id: str, allowed: tuple[Status, ...], event: str, fields: dict[str, Any], execution: str
+    ) -> tuple[list[str], list[Any]]:
+        """Return the keys and the arguments of `lua/change.lua`."""
+        fields = {**fields, "expires_at": self.expiry().isoformat()}
+        arguments: list[Any] = [
+            explanation_id,
+            event,
+            ",".join(json.dumps(status) for status in allowed),
+            *self._lifetime(),
+            _EVENTS_KEPT,
+            _event_data(explanation_id, fields),
+            json.dumps(execution) if execution else "",
+            _now(),
+            GIVE_UP_SECONDS,
+            *_flat(fields),
+        ]
+        return [*self._keys(explanation_id), webhooks_key(explanation_id), OUTBOX], arguments
+
+    def _keys(self, explanation_id: str) -> list[str]:
+        return [record_key(explanation_id), events_key(explanation_id), tombstone_key(explanation_id), DUE]
+
+    def _lifetime(self) -> list[float]:
+        """Return seconds to live, seconds until it is forgotten that it was there, and when its blobs are due."""
+        due = time.time() + self._keep_seconds + SLACK_SECONDS
+        return [self._keep_seconds, self._keep_seconds + REMEMBERED_SECONDS, due]
+
+
+def append_checkpoint(state: State, checkpoint: Checkpoint) -> State:
+    """Return the state after one more checkpoint: appended to the effects, or in the place of older moments."""
+    kept = state.checkpoints if state.kind == "effects" else []
+    return state.model_copy(update={"checkpoints": [*kept, checkpoint]})
+
+
+def parse_record(found: Mapping[bytes, bytes]) -> ExplanationRecord | None:
+    """Return the explanation that stands in a hash, or None where there is none."""
+    if not found:
+        return None
+    return ExplanationRecord.model_validate({name.decode(): json.loads(value) for name, value in found.items()})
+
+
+def _flat(fields: Mapping[str, Any]) -> list[str]:
+    return [part for name, value in fields.items() for part in (name, json.dumps(value))]
+
+
+def _event_data(explanation_id: str, fields: Mapping[str, Any]) -> str:
+    """Return what an event says: what changed, and where a map has changed, of how many targets and fills."""
+    said = {name: fields[name] for name in ("status", "progress", "error") if name in fields}
+    if "targets" in fields:
+        said["targets"] = len(fields["targets"])
+    if "state" in fields:
+        said["fills"] = len(fields["state"]["fills"])
+    return json.dumps({"id": explanation_id, **said})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

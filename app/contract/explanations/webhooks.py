@@ -1,0 +1,86 @@
+"""Callbacks of an explanation: who wants to know when it ends, and what became of telling them.
+
+One hash for each explanation, one entry for each callback. The script that ends an explanation (`store.py`) makes its
+waiting callbacks due and puts them into the outbox in the same step, so that no crash in between can lose one. Who asks
+for an explanation that has ended already is told at once.
+"""
+
+import time
+import uuid
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+from redis import Redis
+
+from app.contract.errors import invalid_field
+from app.contract.redis.keys import record_key
+from app.contract.schemas import Failure, StoredModel, read_all
+from app.contract.scripts import lua
+
+OUTBOX = "rise:outbox"
+GIVE_UP_SECONDS = 86_400  # after the end of the explanation
+_MOST = 1000
+
+
+class WebhookDelivery(StoredModel):
+    """One callback, and what became of it."""
+
+    id: str = Field(description="The `webhook-id` of every attempt: a receiver that has seen it may ignore it.")
+    explanation: str
+    url: str
+    state: Literal["waiting", "due", "delivered", "given-up"] = Field(
+        "waiting", description="waiting: for the end of the explanation; due: the receiver has not accepted it yet."
+    )
+    event: Literal["succeeded", "failed", "cancelled"] | None = None
+    ended_at: datetime | None = None
+    error: Failure | None = Field(None, description="Why the explanation failed.")
+    attempts: int = 0
+    answer: str | None = Field(None, description="How the receiver answered the last attempt.")
+    tried_at: datetime | None = Field(None, description="When the last attempt was over.")
+
+
+def webhooks_key(explanation_id: str) -> str:
+    """Return the key of an explanation's callbacks."""
+    return f"rise:callbacks:{explanation_id}"
+
+
+class WebhookSubscriptions:
+    """Registers and lists callbacks.
+
+    Args:
+        redis: client with byte replies.
+        keep_seconds: how long an explanation lives after its last change.
+    """
+
+    def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
+        self._redis = redis
+        self._keep_seconds = keep_seconds
+        self._register = redis.register_script(lua("register_callback"))
+
+    def register(self, explanation_id: str, url: str) -> None:
+        """Tell a URL when an explanation ends, or now where it has ended; once for the same URL while it waits.
+
+        Raises:
+            RiseError: `invalid-parameters` where an explanation has too many callbacks.
+        """
+        delivery = WebhookDelivery(id=f"msg_{uuid.uuid4().hex}", explanation=explanation_id, url=url)
+        keys = [record_key(explanation_id), webhooks_key(explanation_id), OUTBOX]
+        text = delivery.model_dump_json(exclude_none=True)
+        if self._register(keys=keys, args=[text, self._keep_seconds, _MOST, GIVE_UP_SECONDS]) == b"full":
+            raise invalid_field("/callback", f"this explanation has {_MOST} callbacks already")
+
+    def waiting(self) -> tuple[int, float]:
+        """Return how many are due or will be tried again, and for how many seconds the first has been due."""
+        first: Any = self._redis.zrange(OUTBOX, 0, 0, withscores=True)
+        overdue = max(0.0, time.time() - first[0][1]) if first else 0.0
+        return int(self._redis.zcard(OUTBOX)), overdue
+
+    def of(self, explanation_id: str) -> list[WebhookDelivery]:
+        """Return the callbacks of an explanation: those never tried, then the others, the latest attempt first."""
+        found: Any = self._redis.hvals(webhooks_key(explanation_id))
+        return sorted(
+            read_all(WebhookDelivery, found),
+            key=lambda delivery: (delivery.tried_at is None, delivery.tried_at),
+            reverse=True,
+        )

@@ -1,0 +1,1 @@
+"""Jobs on RQ: enqueueing, fair queueing, throughput."""

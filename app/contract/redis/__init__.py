@@ -1,0 +1,1 @@
+"""Redis: client, retries, Sentinel, key names, leased queues."""

@@ -1,0 +1,106 @@
+"""Redis behind Sentinels: `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DATABASE?OPTIONS`.
+
+User and password are those of the Redis servers; `sentinel_username` and `sentinel_password` those of the Sentinels.
+`rediss+sentinel` speaks TLS with both. The other options are redis-py's, as in `redis://`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelPool
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool, parse_url
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+_PORT = 26379
+_SENTINEL_SECONDS = 1.0  # and none is asked twice, because there are others: redis-py tries each eleven times
+
+
+@dataclass(frozen=True)
+class SentinelUrl:
+    """A Redis service that Sentinels watch.
+
+    Attributes:
+        sentinels: host and port of each.
+        service: its name there.
+        options: of connections to the Redis server.
+        sentinel_options: of connections to the Sentinels.
+    """
+
+    sentinels: tuple[tuple[str, int], ...]
+    service: str
+    options: dict[str, Any]
+    sentinel_options: dict[str, Any]
+
+
+class _BlockingSentinelPool(AsyncSentinelPool, BlockingConnectionPool):
+    """Connections to the present master; whoever finds them all taken waits."""
+
+
+# Any, because redis-py has not typed what makes them.
+_SENTINEL: Any = Sentinel
+_POOL: Any = SentinelConnectionPool
+_ASYNC_SENTINEL: Any = AsyncSentinel
+_ASYNC_POOL: Any = _BlockingSentinelPool
+
+
+def is_sentinel_url(url: str) -> bool:
+    """Return whether a URL names Sentinels."""
+    return url.startswith(("redis+sentinel://", "rediss+sentinel://"))
+
+
+def read_sentinel_url(url: str) -> SentinelUrl:
+    """Return what a URL says.
+
+    Raises:
+        ValueError: in words for the operator.
+    """
+    parts = urlsplit(url)
+    service, _, database = parts.path.strip("/").partition("/")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    if not service or not hosts or (database and not database.isdecimal()):
+        raise ValueError("write it as redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DATABASE")
+    secure = parts.scheme == "rediss+sentinel"
+    plain = f"redis://{credentials}@_/{database or 0}?{parts.query}"
+    options: dict[str, Any] = parse_url(plain)  # type: ignore[no-untyped-call] # because redis-py has not typed it
+    del options["host"]
+    tls = {"ssl": True} if secure else {}
+    certificates = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    sentinel_options = {
+        name: options.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in options
+    }
+    timeouts = {"socket_timeout": _SENTINEL_SECONDS, "socket_connect_timeout": _SENTINEL_SECONDS}
+    return SentinelUrl(
+        tuple(_address(host) for host in hosts.split(",")),
+        unquote(service),
+        {**options, **tls},
+        {**sentinel_options, **certificates, **tls, **timeouts},
+    )
+
+
+def _address(host: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{host}")
+    if not parts.hostname:
+        raise ValueError(f"{host!r} is not HOST:PORT")
+    return parts.hostname, parts.port or _PORT
+
+
+def master_pool(watched: SentinelUrl, **options: Any) -> ConnectionPool:
+    """Return connections to the present master; options of the URL go before those given here."""
+    asking = {**watched.sentinel_options, "retry": Retry(NoBackoff(), 0)}
+    sentinel: Any = _SENTINEL(list(watched.sentinels), sentinel_kwargs=asking)
+    pool: ConnectionPool = _POOL(watched.service, sentinel, **{**options, **watched.options})
+    return pool
+
+
+def master_pool_async(watched: SentinelUrl, **options: Any) -> BlockingConnectionPool:
+    """Return the same for an event loop."""
+    asking = {**watched.sentinel_options, "retry": AsyncRetry(NoBackoff(), 0)}
+    sentinel: Any = _ASYNC_SENTINEL(list(watched.sentinels), sentinel_kwargs=asking)
+    pool: BlockingConnectionPool = _ASYNC_POOL(watched.service, sentinel, **{**options, **watched.options})
+    return pool

@@ -1,0 +1,1 @@
+"""Geometry and statistics of maps that both processes need, in NumPy."""

@@ -1,0 +1,63 @@
+"""Running mean and spread of block maps, and what follows from them: standard error and reliability.
+
+Block maps are independent given the design: their mean is the map, their spread gives the error bars. Accumulated by
+Welford's recurrence in one pass and constant memory.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+BLOCKS_FOR_ERROR_BARS = 4
+
+
+@dataclass
+class RunningMoments:
+    """Count, mean and summed squared deviation of maps that come one by one.
+
+    Attributes:
+        count: maps seen.
+        mean: `[T, ...]`; None before the first.
+        deviation: `[T, ...]`, sum of squared deviations from the mean; None before the first.
+    """
+
+    count: int = 0
+    mean: NDArray[np.float64] | None = None
+    deviation: NDArray[np.float64] | None = None
+
+    def add(self, block_map: Array) -> None:
+        """Take in the map of one more block, `[T, ...]`."""
+        if self.mean is None or self.deviation is None:
+            self.mean, self.deviation = np.zeros(block_map.shape), np.zeros(block_map.shape)
+        self.count += 1
+        step = block_map - self.mean
+        self.mean += step / self.count
+        self.deviation += step * (block_map - self.mean)
+
+    def standard_error(self) -> NDArray[np.float64] | None:
+        """Return the standard error of the mean, `[T, ...]`; None before there are enough blocks to say."""
+        if self.deviation is None or self.count < BLOCKS_FOR_ERROR_BARS:
+            return None
+        return np.asarray(np.sqrt(self.deviation / (self.count - 1) / self.count))
+
+    def reliability(self) -> list[float] | None:
+        """Return per target the expected correlation of the mean with the fully converged map, 0..1.
+
+        sqrt(1 - mean(SE^2) / Var_pixels(map)). A map without any variation at all, as of a constant model, is as
+        converged as it can be: 1. None before there are enough blocks to say.
+        """
+        error = self.standard_error()
+        if error is None or self.mean is None:
+            return None
+        return [_reliability(mean, squared) for mean, squared in zip(self.mean, error**2, strict=True)]
+
+
+def _reliability(mean: NDArray[np.float64], squared_error: NDArray[np.float64]) -> float:
+    noise, spread = float(squared_error.mean()), float(mean.var())
+    if noise == 0:
+        return 1.0
+    return math.sqrt(max(0.0, 1 - noise / spread)) if spread > 0 else 0.0

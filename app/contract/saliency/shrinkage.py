@@ -1,0 +1,70 @@
+"""Takes noise out of a map: shrinks each pixel towards zero by how much of what is around it is noise.
+
+A map is near zero over most of an image, and there its noise is all there is. This is the Wiener filter with local
+statistics of Lee (IEEE PAMI 1980), with the noise known from the spread of blocks. Error bars stay those of the mean
+before it was shrunk: what is taken away is about one of them at most. Measured in `bench/EXPERIMENTS.md`.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.saliency.running_moments import RunningMoments
+
+_CELLS = 2  # around a pixel: maps are smooth within them
+_CAUTION = 1.5  # because the power around a pixel is measured, too
+_TINY = np.finfo(np.float64).tiny
+
+Map = NDArray[np.float64]
+
+
+def wiener_shrink(moments: RunningMoments, grid: tuple[int, int]) -> tuple[Map, list[float] | None]:
+    """Return the mean of block maps without what is mostly noise, and how reliable it is.
+
+    Args:
+        moments: of block maps `[T, ..., H, W]`.
+        grid: cells along H and W.
+
+    Returns:
+        Values `[T, ..., H, W]`, and per target the expected correlation with the fully converged map, 0..1: the error
+        is the noise that stayed and the signal that went. As long as there are no error bars, the mean and None.
+
+    Raises:
+        ValueError: if there is no block yet.
+    """
+    error, mean = moments.standard_error(), moments.mean
+    if mean is None:
+        raise ValueError("there is no block yet")
+    if error is None:
+        return mean, None
+    noise, power = box_mean(error**2, grid), box_mean(mean**2, grid)
+    kept = np.clip(1 - _CAUTION * noise / np.maximum(power, _TINY), 0, 1)
+    wrong = kept**2 * error**2 + (1 - kept) ** 2 * np.maximum(power - noise, 0)
+    return mean * kept, [_reliability(*of_target) for of_target in zip(mean, error**2, wrong, strict=True)]
+
+
+def box_mean(values: Map, grid: tuple[int, int]) -> Map:
+    """Return the mean of the two cells around each pixel, mirrored at the border.
+
+    Args:
+        values: `[..., H, W]`, not negative.
+        grid: cells along H and W.
+    """
+    for axis, cells in zip((values.ndim - 2, values.ndim - 1), grid, strict=True):
+        length = values.shape[axis]
+        width = max(1, min(length, round(_CELLS * length / cells)))
+        pad = [(0, 0)] * values.ndim
+        pad[axis] = (width // 2 + 1, width - 1 - width // 2)  # one more in front, to start the sums with
+        sums = np.cumsum(np.pad(values, pad, mode="symmetric"), axis=axis)
+        above, below = (np.arange(first, first + length) for first in (width, 0))
+        values = np.maximum(np.take(sums, above, axis) - np.take(sums, below, axis), 0) / width
+    return values
+
+
+def _reliability(mean: Map, squared_error: Map, wrong: Map) -> float:
+    """Return the expected correlation; 1 without any noise, as of a constant model."""
+    if not squared_error.any():
+        return 1.0
+    signal = float(mean.var() - squared_error.mean())
+    return math.sqrt(max(0.0, 1 - float(wrong.mean()) / signal)) if signal > 0 else 0.0

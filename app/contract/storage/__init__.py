@@ -1,0 +1,1 @@
+"""Images and effects in an object store."""

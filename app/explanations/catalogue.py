@@ -1,0 +1,281 @@
+"""What live workers say they can do, and a request checked against it."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from app.contract.errors import FieldError, RiseError, invalid_field, unknown_choice
+from app.contract.schemas import (
+    Announcement,
+    CanonicalRequest,
+    ExplanationParams,
+    ImageInfo,
+    JsonObject,
+    MethodCard,
+    ModelCard,
+    ModelRef,
+    TargetRequest,
+)
+
+_FRESH_SECONDS = 0.5
+_MOST_VALUES = 200  # in a parameter: each of them is looked at, and no method has any use for more
+_MOST_ERRORS = 20  # that are told
+_NUMBERS: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float)}
+_ABOUT = {"title", "description", "default", "examples"}
+_OF_PLAIN_NUMBERS = {"type", "minimum", "maximum", *_ABOUT}
+_OF_FIELDS_ALONE = {"type", "properties", "additionalProperties", "required", "$defs", *_ABOUT}
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The announcements of all live workers, seen as one."""
+
+    announcements: tuple[Announcement, ...]
+
+    @cached_property
+    def models(self) -> list[ModelCard]:
+        """Every model, once; one that is ready somewhere is ready."""
+        cards: dict[str, ModelCard] = {}
+        for card in (card for worker in self.announcements for card in worker.models):
+            if card.id not in cards or (card.state == "ready" and cards[card.id].state != "ready"):
+                cards[card.id] = card
+        return sorted(cards.values(), key=lambda card: card.id)
+
+    @cached_property
+    def methods(self) -> list[MethodCard]:
+        """Every method, once; of two versions the one with fewer parameters, because either may get the job."""
+        cards: dict[str, MethodCard] = {}
+        for card in (card for worker in self.announcements for card in worker.methods):
+            if card.id not in cards or len(_properties(card)) < len(_properties(cards[card.id])):
+                cards[card.id] = card
+        return sorted(cards.values(), key=lambda card: card.id)
+
+    @property
+    def fills(self) -> list[str]:
+        """Every fill's name."""
+        return sorted({fill for worker in self.announcements for fill in worker.fills})
+
+    def ready_model(self, model_id: str) -> ModelCard:
+        """Return a model that some live worker serves.
+
+        Raises:
+            RiseError: `no-worker`, `unknown-name`, or `model-failed` with the reason.
+        """
+        if not self.announcements:
+            raise RiseError("no-worker", "no worker is running; see GET /readyz")
+        found = next((card for card in self.models if card.id == model_id), None)
+        if found is None:
+            raise unknown_choice("/model", model_id, [card.id for card in self.models])
+        if found.state == "loading":
+            raise RiseError("no-worker", f"model {model_id!r} is still loading")
+        if found.state == "failed":
+            raise RiseError("model-failed", f"model {model_id!r} does not load: {found.reason}")
+        return found
+
+    def labels_of(self, model: ModelRef) -> list[str]:
+        """Return the names of a model's classes, by index; empty where no live worker has these very weights."""
+        cards = (card for worker in self.announcements for card in worker.models)
+        return next((card.labels for card in cards if (card.id, card.digest) == (model.id, model.digest)), [])
+
+    def queue_of(self, model_id: str) -> str:
+        """Return the queue of the workers that serve a model."""
+        for worker in self.announcements:
+            if any(card.id == model_id and card.state == "ready" for card in worker.models):
+                return worker.queue
+        raise RiseError("no-worker", f"no worker serves model {model_id!r} any more")
+
+    def workers_of(self, queue: str) -> int:
+        """Return how many live workers take from a queue; at least 1, because one may be starting."""
+        return max(1, sum(worker.queue == queue for worker in self.announcements))
+
+    def method_for(self, question: ExplanationParams, model: ModelCard) -> MethodCard:
+        """Return the method that was asked for, or the default for the model's task."""
+        suited = [card for card in self.methods if model.task in card.tasks]
+        if question.method is None:
+            default = next((card for card in suited if model.task in card.default_for), None)
+            if default is None:  # because a newer worker serves a task that is not known here
+                detail = f"no method explains model {model.id!r} here"
+                raise RiseError("no-worker", detail, retry_after_seconds=5)
+            return default
+        found = next((card for card in self.methods if card.id == question.method), None)
+        if found is None:
+            raise unknown_choice("/method", question.method, [card.id for card in self.methods])
+        if found not in suited:
+            choices = ", ".join(card.id for card in suited)
+            raise invalid_field("/method", f"{found.id} does not explain {model.task}; choose from: {choices}")
+        return found
+
+
+class CatalogueReader:
+    """Reads the catalogue, at most every half second."""
+
+    def __init__(self, read: Callable[[], list[Announcement]]) -> None:
+        self._read = read
+        self._catalogue = Catalogue(())
+        self._read_at = -float("inf")
+
+    def now(self) -> Catalogue:
+        """Return the catalogue as it is now."""
+        return self.recent() or self._read_again()
+
+    def recent(self) -> Catalogue | None:
+        """Return the catalogue if it has just been read: never waits."""
+        return self._catalogue if time.monotonic() - self._read_at <= _FRESH_SECONDS else None
+
+    def _read_again(self) -> Catalogue:
+        self._catalogue = Catalogue(tuple(self._read()))
+        self._read_at = time.monotonic()
+        return self._catalogue
+
+
+def _properties(method: MethodCard) -> dict[str, JsonObject]:
+    found: dict[str, JsonObject] = method.parameters["properties"]
+    return found
+
+
+def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
+    """Return the parameters of a method with its defaults filled in.
+
+    Raises:
+        RiseError: `unknown-name` or `invalid-parameters`, pointing at every field at fault.
+    """
+    properties = _properties(method)
+    unknown = [name for name in given if name not in properties]
+    if unknown:
+        raise unknown_choice(
+            f"/{unknown[0]}", unknown[0], ["image", "callback", *ExplanationParams.model_fields, *properties]
+        )
+    for name, value in given.items():
+        if _holds_more(value, _MOST_VALUES):
+            raise invalid_field(f"/{name}", f"at most {_MOST_VALUES} values")
+    parameters = {name: given.get(name, schema.get("default")) for name, schema in properties.items()}
+    _check_parameters(method, given, parameters)
+    return {name: _canonical(value, properties[name]) for name, value in parameters.items()}
+
+
+def _check_parameters(method: MethodCard, given: JsonObject, parameters: JsonObject) -> None:
+    """Check what is not plainly right: a method's own defaults are, and most numbers; all else takes time."""
+    doubtful = {
+        name: schema
+        for name, schema in _properties(method).items()
+        if not (_is_plainly_right(given[name], schema) if name in given else "default" in schema)
+    }
+    if not doubtful and method.parameters.keys() <= _OF_FIELDS_ALONE:
+        return
+    validator = Draft202012Validator({**method.parameters, "properties": doubtful, "additionalProperties": True})
+    errors = sorted(islice(validator.iter_errors(parameters), _MOST_ERRORS), key=lambda error: str(error.path))
+    if errors:
+        raise _rejection(errors)
+
+
+def _holds_more(value: Any, most: int) -> bool:
+    """Return whether there are more values in a value than so many, without looking at all of them."""
+    waiting, seen = [value], 0
+    while waiting:
+        parts = waiting.pop()
+        if isinstance(parts, list | dict):
+            seen += len(parts)
+            if seen > most:
+                return True
+            waiting += parts.values() if isinstance(parts, dict) else parts
+    return False
+
+
+def _is_plainly_right(value: Any, schema: JsonObject) -> bool:
+    """Return whether a value is a number within bounds, of a schema that says no more."""
+    kinds = _NUMBERS.get(schema.get("type", ""), ())
+    if type(value) not in kinds or not schema.keys() <= _OF_PLAIN_NUMBERS:
+        return False
+    return bool(schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf))
+
+
+def clamp_masks(model: ModelCard, given: JsonObject, parameters: JsonObject) -> JsonObject:
+    """Return parameters that keep to what the operator allows for a model; a default is lowered to it.
+
+    Raises:
+        RiseError: `invalid-parameters` where a request asks for more masks.
+    """
+    most = model.max_masks
+    if most is None or parameters["masks"] <= most:
+        return parameters
+    if "masks" in given:
+        raise invalid_field("/masks", f"at most {most} for model {model.id!r}")
+    return {**parameters, "masks": most}
+
+
+def _canonical(value: Any, schema: JsonObject) -> Any:
+    """Return a number as the type that its schema names: `1` and `1.0` are the same request."""
+    kinds: dict[str, Callable[[Any], Any]] = {"number": float, "integer": int}
+    kind = kinds.get(schema.get("type", ""))
+    return value if kind is None or isinstance(value, bool) else kind(value)
+
+
+def _rejection(errors: list[ValidationError]) -> RiseError:
+    fields = [FieldError("/" + "/".join(map(str, error.path)), _words(error)) for error in errors]
+    name = next((error for error in errors if _choices(error) is not None), None)
+    if name is not None and len(errors) == 1 and isinstance(name.instance, str):
+        return unknown_choice(fields[0].field, name.instance, _choices(name) or [])
+    detail = "; ".join(f"{field.field.lstrip('/')}: {field.detail}" for field in fields)
+    return RiseError("invalid-parameters", detail, errors=fields)
+
+
+def _choices(error: ValidationError) -> list[str] | None:
+    """Return the names that a field takes, and None where it does not take names."""
+    schema: Any = error.schema
+    for option in [schema, *schema.get("anyOf", [])]:
+        if "enum" in option:
+            patterns = [part["pattern"] for part in schema.get("anyOf", []) if "pattern" in part]
+            return [*option["enum"], *patterns]
+    return None
+
+
+def _words(error: ValidationError) -> str:
+    if error.validator == "anyOf":
+        return " or ".join(dict.fromkeys(_words(part) for part in error.context or [])) or error.message
+    return error.message if len(error.message) < 200 else f"{error.message[:200]}..."
+
+
+def check_boxes(request: CanonicalRequest, image: ImageInfo) -> None:
+    """Check that every box of a request holds something of the upright image.
+
+    Raises:
+        RiseError: `invalid-parameters`.
+    """
+    targets = request.targets if isinstance(request.targets, list) else []
+    for place, box in enumerate(target.box for target in targets):
+        if box is not None and not (box[0] < image.width and box[1] < image.height and box[2] > 0 and box[3] > 0):
+            detail = f"it lies outside of the image, which is {image.width} x {image.height} pixels when upright"
+            raise invalid_field(f"/targets/{place}/box", detail)
+
+
+def check_labels(question: ExplanationParams, model: ModelCard) -> None:
+    """Check the labels and boxes of a request against a model.
+
+    Raises:
+        RiseError: `unknown-name` for a label that it does not have, `invalid-parameters` for a target it cannot have.
+    """
+    if question.targets is None or isinstance(question.targets, str):
+        return
+    for place, target in enumerate(question.targets):
+        _check_target(f"/targets/{place}", target, model)
+
+
+def _check_target(where: str, target: TargetRequest, model: ModelCard) -> None:
+    if target.label is None and target.box is None:
+        raise invalid_field(where, "say a label or a box")
+    if target.box is not None and model.task == "classification":
+        raise invalid_field(f"{where}/box", "this model is a classifier: it has no boxes")
+    if target.box is not None and (target.box[0] >= target.box[2] or target.box[1] >= target.box[3]):
+        raise invalid_field(f"{where}/box", "write x0, y0, x1, y1 with x0 < x1 and y0 < y1: corners, not a width")
+    if target.label is None:
+        return
+    known = target.label < len(model.labels) if isinstance(target.label, int) else target.label in model.labels
+    if not known:
+        raise unknown_choice(f"{where}/label", target.label, model.labels)

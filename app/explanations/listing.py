@@ -1,0 +1,113 @@
+"""The explanations of a tenant, the newest first, page by page.
+
+The index (`store.py`) holds ids only; what has expired is passed over here and taken out of it by `expiry.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from app.contract.explanations.store import ExplanationStore
+from app.contract.redis.keys import index_key
+from app.contract.schemas import ExplanationRecord, Status
+
+_AT_ONCE = 100
+_LOOKED_AT = 1000  # entries for one page: a filter that nothing passes costs no more than this
+
+
+@dataclass(frozen=True, order=True)
+class Cursor:
+    """A place in a tenant's index.
+
+    Attributes:
+        microsecond: of the explanation's creation.
+        explanation_id: tells apart what was created at once.
+    """
+
+    microsecond: int
+    explanation_id: str
+
+    def __str__(self) -> str:
+        """Return it as clients send it back."""
+        return f"{self.microsecond}-{self.explanation_id}"
+
+
+def read_cursor(text: str) -> Cursor:
+    """Return the cursor of a text.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    microsecond, _, explanation_id = text.partition("-")
+    return Cursor(int(microsecond), explanation_id)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some explanations of a tenant.
+
+    Attributes:
+        records: the newest first.
+        next: where the following page begins; None after the last.
+    """
+
+    records: list[ExplanationRecord]
+    next: Cursor | None
+
+
+class Listing:
+    """Lists explanations.
+
+    Args:
+        redis: client with byte replies.
+        store: reads what the index names.
+    """
+
+    def __init__(self, redis: Redis, store: ExplanationStore) -> None:
+        self._redis = redis
+        self._store = store
+
+    def page(
+        self, tenant: str, *, limit: int, after: Cursor | None = None, status: Status | None, model: str | None
+    ) -> Page:
+        """Return up to `limit` explanations; a page may hold fewer although there is a next one."""
+        records: list[ExplanationRecord] = []
+        for _ in range(_LOOKED_AT // _AT_ONCE):
+            places = self._older(tenant, after)
+            for place, record in zip(
+                places, self._store.read_many([place.explanation_id for place in places]), strict=True
+            ):
+                after = place
+                if record is not None and _fits(record, status, model):
+                    records.append(record)
+                    if len(records) == limit:
+                        return Page(records, after)
+            if not places:
+                return Page(records, None)
+        return Page(records, after)
+
+    def _older(self, tenant: str, after: Cursor | None) -> list[Cursor]:
+        """Return the next places in the index, the newest first."""
+        highest: Any = "+inf" if after is None else after.microsecond
+        skipped = 0
+        while True:
+            found: Any = self._redis.zrange(
+                index_key(tenant),
+                highest,
+                "-inf",
+                desc=True,
+                byscore=True,
+                offset=skipped,
+                num=_AT_ONCE,
+                withscores=True,
+            )
+            places = [Cursor(int(score), member.decode()) for member, score in found]
+            fresh = [place for place in places if after is None or place < after]
+            if fresh or not places:
+                return fresh
+            skipped += len(places)  # because more explanations than one reply holds were created at once
+
+
+def _fits(record: ExplanationRecord, status: Status | None, model: str | None) -> bool:
+    return status in {None, record.status} and model in {None, record.request.model.id}

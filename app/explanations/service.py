@@ -1,0 +1,224 @@
+"""The one use case: an image and a question become an explanation, once. Fingerprint, check, store, enqueue.
+
+All of it runs on the event loop, but for what waits for a disk or takes time. Python lets one thread run at a time, and
+a thread for each request cost more in changes of turn than in work; so requests that have come to the same point at the
+same time share a turn of a thread, or a message to Redis. One whose image is large, or has to be decoded to be checked,
+goes on in a turn of its own.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import NamedTuple
+
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from app.admission.controller import AdmissionController, eta_seconds_of
+from app.auth.principal import Principal
+from app.contract.errors import FieldError, RiseError
+from app.contract.explanations.store import parse_record
+from app.contract.queue.fair_queue import scheduling_tags
+from app.contract.queue.jobs import JobQueue
+from app.contract.schemas import (
+    CanonicalRequest,
+    ExplanationParams,
+    ExplanationRecord,
+    ImageInfo,
+    JsonObject,
+    ModelRef,
+    Priority,
+    Status,
+)
+from app.contract.storage.object_store import BlobStore, image_blob
+from app.contract.tracing import request_context
+from app.explanations.catalogue import Catalogue, check_boxes, check_labels, clamp_masks, complete_parameters
+from app.explanations.coalescer import RequestCoalescer, threaded
+from app.explanations.enqueue import ExplanationCreator, NewExplanation
+from app.explanations.record_reader import RawRecord
+from app.images.validation import ImageValidator, QuickCheck
+
+_LIGHT_BYTES = 1_000_000  # of an image that takes no longer than others
+_OWN_FIELDS = frozenset(ExplanationParams.model_fields)
+_STANDS = frozenset({Status.QUEUED, Status.RUNNING, Status.SUCCEEDED})
+
+
+class SubmitResult(NamedTuple):
+    """An explanation.
+
+    Attributes:
+        record: what is stored.
+        created: whether this request made it.
+        queue_position: jobs that stood before it just now; None where that has to be looked up.
+        eta_seconds: estimated time until it has ended, where that is known.
+    """
+
+    record: ExplanationRecord
+    created: bool
+    queue_position: int | None = None
+    eta_seconds: float | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is known where it waits."""
+        return self.queue_position is not None
+
+
+def split_params(fields: JsonObject) -> tuple[ExplanationParams, JsonObject]:
+    """Split a request's fields into what every method has and the parameters of one.
+
+    Raises:
+        RiseError: `invalid-parameters`, pointing at every field at fault.
+    """
+    own = {name: value for name, value in fields.items() if name in _OWN_FIELDS}
+    parameters = {name: value for name, value in fields.items() if name not in _OWN_FIELDS}
+    try:
+        return ExplanationParams.model_validate(own), parameters
+    except ValidationError as cause:
+        errors = [_field_error(error["loc"], error["msg"]) for error in cause.errors()]
+        detail = "; ".join(dict.fromkeys(f"{error.field.lstrip('/')}: {error.detail}" for error in errors))
+        raise RiseError("invalid-parameters", detail, errors=errors) from cause
+
+
+def _field_error(place: tuple[int | str, ...], message: str) -> FieldError:
+    kept = [str(part) for part in place if not isinstance(part, str) or part.isidentifier()]
+    return FieldError("/" + "/".join(kept), message)
+
+
+def build_request(catalogue: Catalogue, question: ExplanationParams, parameters: JsonObject) -> CanonicalRequest:
+    """Check a question against what live workers can do, and fill in every default.
+
+    Raises:
+        RiseError: for whatever no worker can do.
+    """
+    model = catalogue.ready_model(question.model)
+    method = catalogue.method_for(question, model)
+    check_labels(question, model)
+    return CanonicalRequest(
+        model=ModelRef(id=model.id, digest=model.digest or ""),
+        method=method.id,
+        targets=question.targets,
+        parameters=clamp_masks(model, parameters, complete_parameters(method, parameters)),
+    )
+
+
+def fingerprint(request: CanonicalRequest, image_sha256: str, tenant: str) -> str:
+    """Return the id of an explanation: hash of the image's bytes, the whole request and the model's digest.
+
+    The tenant is part of it, so that nobody learns from an id that somebody else explained the same picture.
+    """
+    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{tenant}\n{image_sha256}\n{canonical}".encode()).hexdigest()[:32]
+
+
+class ExplanationService:
+    """Stores and enqueues requests.
+
+    Args:
+        intake: checks images.
+        explanations: reads what is there already.
+        blobs: where images are stored.
+        jobs: the queues.
+        arrivals: lets explanations arrive.
+        admission: lets requests in.
+        keep_seconds: how long an explanation lives.
+    """
+
+    def __init__(
+        self,
+        intake: ImageValidator,
+        explanations: RequestCoalescer[str, RawRecord],
+        blobs: BlobStore,
+        jobs: JobQueue,
+        arrivals: ExplanationCreator,
+        admission: AdmissionController,
+        *,
+        keep_seconds: int,
+    ) -> None:
+        self._intake = intake
+        self._explanations = explanations
+        self._blobs = blobs
+        self._jobs = jobs
+        self._admission = admission
+        self._keep_seconds = keep_seconds
+        self._images = RequestCoalescer(threaded(self._put_all))
+        self._arrivals = RequestCoalescer(arrivals.arrive)
+
+    async def submit(
+        self,
+        catalogue: Catalogue,
+        request: CanonicalRequest,
+        content: bytes,
+        caller: Principal,
+        priority: Priority = "interactive",
+    ) -> SubmitResult:
+        """Return the explanation of a request: the one that exists already, or a new one on the queue.
+
+        The image is stored first, so that a job always finds what it needs.
+
+        Raises:
+            RiseError: `busy` or `too-many-requests`, before the image is decoded; then what is wrong with the image.
+        """
+        seen = await self._glance(content)
+        explanation_id = fingerprint(request, seen.sha256, caller.tenant)
+        queue = catalogue.queue_of(request.model.id)
+        workers = catalogue.workers_of(queue)
+        backlog = await self._admission.backlog(queue)
+        turn = scheduling_tags(request, tenant=caller.tenant, priority=priority, pace=backlog.pace)
+        existing = parse_record(await self._explanations.answer(explanation_id))
+        if existing is not None and existing.status in _STANDS:
+            if existing.status is Status.QUEUED:
+                enqueue = partial(self._jobs.enqueue_explanation, queue, explanation_id, again=False, turn=turn)
+                await run_in_threadpool(enqueue)
+            return SubmitResult(existing, created=False)
+        async with self._admission.place(backlog, workers, caller, explanation_id):
+            info = await self._info(seen, content)
+            check_boxes(request, info)
+            await self._put(image_blob(explanation_id), content)
+            record = self._record(explanation_id, request, info, caller, priority)
+            created, position = await self._arrivals.answer(NewExplanation(record, queue, turn))
+        if not created:
+            stored = await self._explanations.answer(explanation_id)
+            return SubmitResult(parse_record(stored) or record, created=False)
+        seconds = self._admission.joined(queue, explanation_id, turn.seconds, position)
+        if seconds is None:
+            return SubmitResult(record, created=True)
+        return SubmitResult(record, created=True, queue_position=position, eta_seconds=eta_seconds_of(seconds, workers))
+
+    async def _glance(self, content: bytes) -> QuickCheck:
+        if len(content) > _LIGHT_BYTES:
+            return await run_in_threadpool(self._intake.glance, content)
+        return self._intake.glance(content)
+
+    async def _info(self, seen: QuickCheck, content: bytes) -> ImageInfo:
+        if seen.error is not None:
+            raise seen.error
+        return seen.info or (await run_in_threadpool(self._intake.check, content, seen.sha256)).info
+
+    async def _put(self, name: str, content: bytes) -> None:
+        if len(content) > _LIGHT_BYTES:
+            await run_in_threadpool(self._blobs.put, name, content)
+        else:
+            await self._images.answer((name, content))
+
+    def _put_all(self, images: Sequence[tuple[str, bytes]]) -> list[None]:
+        self._blobs.put_all(images)
+        return [None] * len(images)
+
+    def _record(
+        self, explanation_id: str, request: CanonicalRequest, info: ImageInfo, caller: Principal, priority: Priority
+    ) -> ExplanationRecord:
+        now = datetime.now(UTC)
+        return ExplanationRecord(
+            id=explanation_id,
+            tenant=caller.tenant,
+            priority=priority,
+            request=request,
+            image=info,
+            status=Status.QUEUED,
+            created_at=now,
+            origin=request_context(),
+            expires_at=now + timedelta(seconds=self._keep_seconds),
+        )

@@ -1,0 +1,1 @@
+"""Untrusted bytes to a validated image; uploads; images fetched by URL."""

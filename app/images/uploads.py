@@ -1,0 +1,81 @@
+"""Images that are uploaded once and explained often: kept, found again by their id, and refused to other tenants."""
+
+import hashlib
+from datetime import UTC, datetime
+
+from app.api.image_source import ById
+from app.contract.errors import FieldError, RiseError
+from app.contract.storage.object_store import BlobStore, upload_blob, upload_folder
+from app.images.upload_register import Upload, UploadRegister
+from app.images.validation import ImageValidator
+
+_GONE = {"not-found", "expired"}
+
+
+class Uploads:
+    """Keeps images by id."""
+
+    def __init__(self, intake: ImageValidator, register: UploadRegister, blobs: BlobStore) -> None:
+        self._intake = intake
+        self._register = register
+        self._blobs = blobs
+
+    def keep(self, tenant: str, content: bytes) -> Upload:
+        """Check and keep an image; the same one again is kept for longer.
+
+        The bytes are stored before the register says that they are there, and again each time: whoever removes what has
+        expired may just have taken them away.
+
+        Raises:
+            RiseError: what `ImageValidator.check` raises.
+        """
+        image = self._intake.check(content)
+        upload_id = hashlib.sha256(f"{tenant}\n{image.info.sha256}".encode()).hexdigest()[:32]
+        self._blobs.put(upload_blob(upload_id), content)
+        now = datetime.now(UTC)
+        known = self._register.read(upload_id)
+        upload = Upload(
+            id=upload_id, tenant=tenant, image=image.info, size=len(content), created_at=now, expires_at=now
+        )
+        return self._register.keep(known or upload)
+
+    def find(self, tenant: str, upload_id: str) -> Upload:
+        """Return what is known of an image.
+
+        Raises:
+            RiseError: `not-found`, also for what belongs to another tenant.
+        """
+        upload = self._register.read(upload_id)
+        if upload is None or upload.tenant != tenant:
+            raise RiseError("not-found", f"there is no image {upload_id!r}")
+        return upload
+
+    def content(self, tenant: str, source: ById) -> bytes:
+        """Return the bytes of an image that a request names, and put off its expiry.
+
+        Raises:
+            RiseError: `unknown-name`, pointing at the field that names it; `storage-unavailable`.
+        """
+        try:
+            upload = self.find(tenant, source.id)
+            content = self._blobs.get(upload_blob(upload.id))
+        except RiseError as cause:
+            if cause.code not in _GONE:
+                raise
+            detail = f"there is no image {source.id!r} (any more); upload it with POST /v1/images"
+            errors = [FieldError(source.field, detail)]
+            raise RiseError("unknown-name", f"{source.field.lstrip('/')}: {detail}", errors=errors) from cause
+        self._register.keep(upload)
+        return content
+
+    def remove(self, tenant: str, upload_id: str) -> None:
+        """Remove an image; explanations of it keep their own copy.
+
+        The bytes go first: while the storage is away the image stays, and can be removed later.
+
+        Raises:
+            RiseError: `not-found`, `storage-unavailable`.
+        """
+        upload = self.find(tenant, upload_id)
+        self._blobs.delete_all(upload_folder(upload.id))
+        self._register.forget(upload.id)

@@ -1,0 +1,36 @@
+"""Map, standard error, target and parameters in one NumPy archive; nothing in it needs unpickling."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.rendering.formats import RenderedMap, RenderOptions
+
+ENDING = "npz"
+MEDIA_TYPE = "application/x-npz"
+
+
+def encode(sheet: RenderedMap, _: RenderOptions) -> bytes:
+    """Return the bytes of a `.npz` file; `standard_error` and `reliability` are left out while they are unknown."""
+    drawn, request = sheet.drawn, sheet.record.request
+    arrays: dict[str, NDArray[Any]] = {
+        "map": _squeezed(drawn.values),
+        "target": np.array(sheet.target.model_dump_json()),
+        "parameters": np.array(json.dumps(request.parameters)),
+        "model": np.array(request.model.model_dump_json()),
+        "method": np.array(request.method),
+    }
+    if drawn.standard_error is not None:
+        arrays["standard_error"] = _squeezed(drawn.standard_error)
+    if drawn.reliability is not None:
+        arrays["reliability"] = np.array(drawn.reliability, dtype=np.float32)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _squeezed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return values[0] if len(values) == 1 else values

@@ -1,0 +1,164 @@
+"""One map of an explanation, drawn from its stored effects: what the maps route and the CLI do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.contract.errors import FieldError, RiseError, invalid_field
+from app.contract.images import decode
+from app.contract.saliency.geometry import viewport_of_image
+from app.contract.saliency.rendering import SaliencyMap, draw
+from app.contract.schemas import ExplanationRecord, State, Status, TargetResult
+from app.contract.storage.object_store import BlobStore, image_blob
+from app.rendering.formats import RenderedMap
+
+_UPGRADE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class MapTarget:
+    """What a map shows.
+
+    Attributes:
+        target: what is explained.
+        row: where its effects are.
+    """
+
+    target: TargetResult
+    row: int
+
+
+def target_at(record: ExplanationRecord, index: int) -> MapTarget:
+    """Return a target of an explanation.
+
+    Raises:
+        RiseError: `not-found` for a target that does not exist, `not-ready` before the first block.
+    """
+    state = _ready(record)
+    if not 0 <= index < len(record.targets):
+        raise RiseError("not-found", f"there is no target {index}; this explanation has {len(record.targets)}")
+    return MapTarget(record.targets[index], state.target_rows[index])
+
+
+def require_meaningful_map(record: ExplanationRecord, target: TargetResult) -> None:
+    """Check that the map of a target means anything: one that is 0 everywhere, for want of a match, helps nobody.
+
+    Raises:
+        RiseError: with the reason; `no-target`, or `not-ready` where more blocks may still find something.
+    """
+    if target.error is None:
+        return
+    if record.status.ended:
+        raise RiseError("no-target", f"target {target.index} has no map: {target.error.detail}")
+    raise RiseError("not-ready", f"target {target.index} has no map yet: {target.error.detail}", retry_after_seconds=1)
+
+
+def resolve_class(record: ExplanationRecord, label: str, names: Sequence[str]) -> MapTarget:
+    """Return a class of the explained model, also one that nobody asked for when the explanation was made.
+
+    Args:
+        record: the explanation of a classifier.
+        label: the name or the index of the class.
+        names: of all classes of the model; empty where no live worker tells them.
+
+    Raises:
+        RiseError: `not-found` for a class that does not exist, `not-kept` for one whose effects were not kept,
+            `not-ready` before the first block.
+    """
+    state = _ready(record)
+    if not state.rows:
+        raise RiseError("not-kept", "the effects of a detector belong to boxes, not to classes: see its targets")
+    index = _class_index(record, label, names)
+    asked = [target for target in record.targets if target.label == index]
+    if asked:
+        return target_at(record, asked[0].index)
+    if index not in state.rows:
+        raise RiseError("not-kept", _why_not_kept(state))
+    target = TargetResult(index=-1, label=index, name=names[index] if names else None, score=None)
+    return MapTarget(target, state.rows.index(index))
+
+
+def _class_index(record: ExplanationRecord, label: str, names: Sequence[str]) -> int:
+    known = {name: index for index, name in reversed(list(enumerate(names)))}
+    known = known or {
+        target.name: target.label for target in record.targets if target.name and target.label is not None
+    }
+    if label in known:
+        return known[label]
+    if label.isascii() and label.isdecimal() and len(label) < 10 and (not names or int(label) < len(names)):
+        return int(label)
+    choices = list(names or known)
+    more = f" and {len(choices) - 20} more" if len(choices) > 20 else ""
+    detail = f"there is no class {label!r}; choose an index or a name: {', '.join(choices[:20])}{more}"
+    raise RiseError("not-found", detail, errors=[FieldError("/label", detail)])
+
+
+def _why_not_kept(state: State) -> str:
+    if state.kind == "moments":
+        return "the published estimator keeps the classes that were asked for, and no others; name it in `targets`"
+    return "with so many classes only the effects of those that were asked for are kept; name it in `targets`"
+
+
+def render_target(record: ExplanationRecord, blobs: BlobStore, index: int, *, max_side: int | None) -> RenderedMap:
+    """Draw one target's map at the size of the uploaded image, or smaller.
+
+    Raises:
+        RiseError: as `target_at` and `require_meaningful_map`.
+    """
+    subject = target_at(record, index)
+    require_meaningful_map(record, subject.target)
+    return render_map(record, blobs, subject, max_side=max_side)
+
+
+def render_map(
+    record: ExplanationRecord, blobs: BlobStore, subject: MapTarget, *, max_side: int | None, fill: str | None = None
+) -> RenderedMap:
+    """Draw a map at the size of the uploaded image, or smaller; of all fills, or of one.
+
+    A class that was not asked for, and one fill of several, get reliability and peak from the map that is drawn here.
+
+    Raises:
+        RiseError: `invalid-parameters` for a fill that the explanation does not have.
+    """
+    state = _ready(record)
+    frame = viewport_of_image(record.image.width, record.image.height, max_side=max_side)
+    places = slice(None) if fill is None else _place_of(fill, state.fills)
+    arrays = (blobs.get_array(checkpoint.blob)[:, :, places] for checkpoint in state.checkpoints)
+    drawn = draw(state, arrays, subject.row, frame)
+    fills, target = state.fills[places], subject.target
+    if target.index < 0 or fills != state.fills:
+        target = target.model_copy(update={"reliability": drawn.reliability, "peak": _peak(drawn, record)})
+    return RenderedMap(drawn, fills, target, record, lambda: decode(blobs.get(image_blob(record.id))))
+
+
+def _place_of(fill: str, fills: list[str]) -> slice:
+    if fill not in fills:
+        raise invalid_field("/fill", f"this explanation has {', '.join(fills)}")
+    place = fills.index(fill)
+    return slice(place, place + 1)
+
+
+def _peak(drawn: SaliencyMap, record: ExplanationRecord) -> tuple[float, float]:
+    """Return x, y of the largest value, of several fills the strongest, in pixels of the image."""
+    values = drawn.values if len(drawn.values) == 1 else np.abs(drawn.values)
+    _, row, column = np.unravel_index(int(values.argmax()), values.shape)
+    height, width = values.shape[1:]
+    return (float(column) + 0.5) * record.image.width / width, (float(row) + 0.5) * record.image.height / height
+
+
+def _ready(record: ExplanationRecord) -> State:
+    if record.state is None and record.status is Status.SUCCEEDED:
+        detail = "a newer version of the service stored this map in a way that is not known here"
+        raise RiseError("unavailable", detail, retry_after_seconds=_UPGRADE_SECONDS)
+    if record.state is None or not record.state.checkpoints:
+        raise RiseError("not-ready", _why_not(record), retry_after_seconds=None if record.status.ended else 1)
+    return record.state
+
+
+def _why_not(record: ExplanationRecord) -> str:
+    if record.error is not None:
+        return f"there is no map: the explanation failed: {record.error.detail}"
+    if record.status.ended:
+        return f"there is no map: the explanation was {record.status.value} before its first block"
+    return f"there is no map yet: the explanation is {record.status.value}"

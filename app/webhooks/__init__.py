@@ -1,0 +1,1 @@
+"""Signed callbacks: subscriptions, transactional outbox, dispatcher. `python -m app.webhooks` runs the dispatcher."""

@@ -1,0 +1,74 @@
+"""The outbox: deliveries that are due, each leased to one deliverer at a time.
+
+A delivery stays here until a deliverer says what became of it. One that dies before that is forgotten when its lease
+runs out, and another one tries again: a receiver may get a message twice, with the same id, but never not at all.
+"""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from redis import Redis
+
+from app.contract.explanations.webhooks import OUTBOX, WebhookDelivery, webhooks_key
+from app.contract.redis.leased_queue import Lease, LeasedQueue
+from app.contract.schemas import read_all
+
+_LONGEST_ANSWER = 200
+
+
+class Attempt(NamedTuple):
+    """A delivery that is leased for an attempt, which is counted in it already."""
+
+    lease: Lease
+    delivery: WebhookDelivery
+
+
+class Outbox:
+    """Hands out deliveries that are due, and takes back what became of them."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._queue = LeasedQueue(redis, OUTBOX, content=_place)
+
+    def __len__(self) -> int:
+        """Return how many deliveries are due or will be tried again."""
+        return len(self._queue)
+
+    def lease(self, count: int, *, seconds: float) -> list[Attempt]:
+        """Return deliveries that are due, the oldest first; nobody else gets them until `seconds` have passed."""
+        leases = self._queue.lease(count, seconds=seconds)
+        attempts = [
+            Attempt(lease, delivery.model_copy(update={"attempts": delivery.attempts + 1}))
+            for lease in leases
+            for delivery in read_all(WebhookDelivery, [lease.content])
+        ]
+        return [attempt for attempt in attempts if self._queue.update(attempt.lease, _text(attempt.delivery))]
+
+    def delivered(self, attempt: Attempt, answer: str) -> bool:
+        """Record that the receiver has accepted a delivery; return False where its lease was over."""
+        return self._queue.ack(attempt.lease, _text(_tried(attempt, "delivered", answer)))
+
+    def dead_letter(self, attempt: Attempt, answer: str) -> bool:
+        """Record that a delivery is not tried again."""
+        return self._queue.ack(attempt.lease, _text(_tried(attempt, "given-up", answer)))
+
+    def retry(self, attempt: Attempt, answer: str, *, seconds: float) -> bool:
+        """Record that an attempt failed, and try again after a pause."""
+        return self._queue.nack(attempt.lease, _text(_tried(attempt, "due", answer)), seconds=seconds)
+
+    def postpone(self, attempt: Attempt, *, seconds: float) -> bool:
+        """Give a delivery back untried: it is due again after a pause."""
+        return self._queue.nack(attempt.lease, attempt.lease.content.decode(), seconds=seconds)
+
+
+def _place(item: str) -> tuple[str, str]:
+    explanation_id, _, delivery_id = item.partition("/")
+    return webhooks_key(explanation_id), delivery_id
+
+
+def _tried(attempt: Attempt, state: str, answer: str) -> WebhookDelivery:
+    changes = {"state": state, "answer": answer[:_LONGEST_ANSWER], "tried_at": datetime.now(UTC)}
+    return attempt.delivery.model_copy(update=changes)
+
+
+def _text(delivery: WebhookDelivery) -> str:
+    return delivery.model_dump_json(exclude_none=True)

@@ -1,0 +1,122 @@
+"""Tiny models and image processors of transformers, with random weights, made from their configurations."""
+
+from typing import Any
+
+from tests.workers.models.entries import library
+
+transformers = library("transformers")
+
+NAMES = {0: "cat", 1: "dog", 2: "bird"}
+
+
+def vit(**changes: Any) -> Any:
+    config = transformers.ViTConfig(
+        image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    config.id2label, config.label2id = NAMES, {name: index for index, name in NAMES.items()}
+    config.update(changes)
+    return transformers.ViTForImageClassification(config)
+
+
+def resnet() -> Any:
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    config.id2label = NAMES
+    return transformers.ResNetForImageClassification(config)
+
+
+def convnext() -> Any:
+    config = transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)
+    config.id2label = NAMES
+    return transformers.ConvNextForImageClassification(config)
+
+
+def backbone() -> Any:
+    return transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", out_features=["stage2"]
+    )
+
+
+SMALL = {
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 16,
+    "decoder_ffn_dim": 16,
+}
+
+
+def detr() -> Any:
+    config = transformers.DetrConfig(
+        backbone_config=backbone(), use_timm_backbone=False, num_queries=12, **SMALL, id2label=NAMES
+    )
+    return transformers.DetrForObjectDetection(config)
+
+
+def conditional_detr() -> Any:
+    config = transformers.ConditionalDetrConfig(
+        backbone_config=backbone(), use_timm_backbone=False, num_queries=12, **SMALL, id2label=NAMES
+    )
+    return transformers.ConditionalDetrForObjectDetection(config)
+
+
+def yolos() -> Any:
+    config = transformers.YolosConfig(
+        image_size=[64, 96],
+        patch_size=16,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_detection_tokens=12,
+        id2label=NAMES,
+    )
+    return transformers.YolosForObjectDetection(config)
+
+
+def rt_detr() -> Any:
+    stages = transformers.RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 16, 16],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = transformers.RTDetrConfig(
+        backbone_config=stages,
+        encoder_hidden_dim=16,
+        encoder_in_channels=[16, 16, 16],
+        feat_strides=[8, 16, 32],
+        encoder_ffn_dim=16,
+        d_model=16,
+        num_queries=20,
+        decoder_in_channels=[16, 16, 16],
+        decoder_ffn_dim=16,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        id2label=NAMES,
+    )
+    model = transformers.RTDetrForObjectDetection(config)
+    for head in model.model.decoder.class_embed:
+        head.reset_parameters()  # because the library starts from scores near 0, and a map of nothing is refused
+    return model
+
+
+PROCESSORS: dict[str, Any] = {
+    "vit": lambda: transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}),
+    "convnext-cut": lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 48}),
+    "convnext-warped": lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 384}),
+    "deit": transformers.DeiTImageProcessorPil,
+    "clip": lambda: transformers.CLIPImageProcessorPil(size={"shortest_edge": 96}, crop_size=81),
+    "poolformer": transformers.PoolFormerImageProcessorPil,
+    "levit": transformers.LevitImageProcessorPil,
+    "efficientnet": lambda: transformers.EfficientNetImageProcessorPil(rescale_offset=True, rescale_factor=1 / 127.5),
+    "mobilevit": lambda: transformers.MobileViTImageProcessorPil(size={"shortest_edge": 288}),
+    "without-rescaling": lambda: transformers.ViTImageProcessorPil(do_rescale=False, do_normalize=False),
+    "detr": lambda: transformers.DetrImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 160}),
+    "detr-long": lambda: transformers.DetrImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 117}),
+    "yolos": lambda: transformers.YolosImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 160}),
+    "rt-detr": lambda: transformers.RTDetrImageProcessorPil(size={"height": 96, "width": 96}),
+}

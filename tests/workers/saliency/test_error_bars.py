@@ -1,0 +1,114 @@
+"""Error bars are a promise: they cover the truth, and reliability says what it means."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.contract.saliency.running_moments import RunningMoments
+from tests.support.black_boxes import classifier, map_of, noise_image, study_of
+from tests.workers.saliency.test_rise import linear_truth
+from workers.blackbox import Classifier
+from workers.explainer.convergence import Convergence
+
+SEEDS = 200
+STUDENT_T_7 = 2.365  # 97.5 % quantile with 7 degrees of freedom: 8 blocks
+
+
+def curved_box() -> Classifier:
+    """A score with interactions between cells: two parts that are needed together, and a context."""
+    return classifier(
+        lambda images: (
+            (8 * images[:, 0, 4:12, 4:12].mean((1, 2)) * images[:, 1, 12:20, 4:12].mean((1, 2)) - 1).sigmoid()
+            + 0.2 * images[:, 2].mean((1, 2))
+        )
+    )
+
+
+def converged(black_box: Classifier, image: Image.Image, keep: float) -> NDArray[np.float32]:
+    study = study_of(black_box, image, grid=4, masks=100_000, until=1, keep=keep, seed=123_456)
+    return map_of(study, image).values
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.3])
+def test_95_percent_intervals_cover_the_converged_map_at_least_93_percent_of_the_time(keep: float) -> None:
+    image = noise_image(24, 24)
+    black_box = curved_box()
+    truth = converged(black_box, image, keep)
+    covered = []
+    for seed in range(SEEDS):
+        study = study_of(black_box, image, grid=4, masks=1, until=1, keep=keep, seed=seed)
+        study = type(study)(**{**vars(study), "blocks": 8})
+        drawn = map_of(study, image)
+        assert drawn.standard_error is not None
+        covered.append(np.abs(drawn.values - truth) <= STUDENT_T_7 * drawn.standard_error)
+    assert np.mean(covered) >= 0.93
+
+
+def test_95_percent_intervals_cover_a_linear_truth_at_least_93_percent_of_the_time() -> None:
+    image = noise_image(24, 24, seed=5)
+    weights = torch.from_numpy(np.random.default_rng(4).random((24, 24)) / 576).float()
+    black_box = classifier(lambda images: (images.mean(1) * weights).sum((1, 2)))
+    truth = linear_truth(np.asarray(image, dtype=float).mean(2) / 255 * weights.numpy(), (4, 4))
+    covered = []
+    for seed in range(SEEDS):
+        study = study_of(black_box, image, grid=4, masks=1, until=1, keep=0.5, seed=seed)
+        drawn = map_of(type(study)(**{**vars(study), "blocks": 8}), image)
+        assert drawn.standard_error is not None
+        covered.append(np.abs(drawn.values - truth) <= STUDENT_T_7 * drawn.standard_error)
+    assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.parametrize("blocks", [6, 12, 40])
+def test_reliability_is_within_003_of_the_correlation_with_the_converged_map(blocks: int) -> None:
+    image = noise_image(24, 24)
+    black_box = curved_box()
+    truth = converged(black_box, image, 0.5).ravel()
+    predicted, realised = [], []
+    for seed in range(40):
+        study = study_of(black_box, image, grid=4, masks=1, until=1, seed=seed)
+        drawn = map_of(type(study)(**{**vars(study), "blocks": blocks}), image)
+        assert drawn.reliability is not None
+        predicted.append(drawn.reliability)
+        realised.append(np.corrcoef(drawn.values.ravel(), truth)[0, 1])
+    assert np.mean(predicted) == pytest.approx(np.mean(realised), abs=0.03)
+
+
+def test_reliability_on_coarse_maps_is_that_of_the_whole_map() -> None:
+    image = noise_image(96, 72)
+    study = study_of(curved_box(), image, grid=6, masks=2000, until=1)
+    convergence = Convergence(study)
+    for block in study.run():
+        convergence.add(block)
+    coarse, whole = convergence.reliability(), map_of(study, image).reliability
+    assert coarse is not None
+    assert coarse[0] == pytest.approx(whole, abs=0.01)
+
+
+def test_moments_are_mean_and_standard_error_of_the_maps_added() -> None:
+    maps = np.random.default_rng(0).normal(3, 2, (11, 2, 5, 4)).astype(np.float32)
+    moments = RunningMoments()
+    for one in maps:
+        moments.add(one)
+    assert moments.mean is not None
+    assert np.allclose(moments.mean, maps.mean(0), atol=1e-6)
+    error = moments.standard_error()
+    assert error is not None
+    assert np.allclose(error, maps.std(0, ddof=1) / np.sqrt(11), atol=1e-6)
+
+
+def test_nothing_is_said_about_reliability_before_the_fourth_block() -> None:
+    moments = RunningMoments()
+    for count in range(1, 4):
+        moments.add(np.full((1, 2, 2), count, dtype=np.float32))
+        assert moments.reliability() is None
+    moments.add(np.zeros((1, 2, 2), dtype=np.float32))
+    assert moments.reliability() == [0.0]
+
+
+def test_a_map_without_any_variation_is_as_converged_as_it_can_be() -> None:
+    moments = RunningMoments()
+    for _ in range(4):
+        moments.add(np.zeros((1, 3, 3), dtype=np.float32))
+    assert moments.reliability() == [1.0]

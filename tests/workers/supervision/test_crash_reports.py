@@ -1,0 +1,67 @@
+"""What is left behind by workers that could not say why they ended."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from workers.supervision.crash_reports import (
+    CrashContext,
+    close_stack,
+    collect_crash_reports,
+    folder_for_stacks,
+    open_stack,
+    write_crash_context,
+)
+
+DOING = CrashContext(worker="w", job="j", attempt="2", model="m", seconds=10.0, since=0.0)
+
+
+def leave(folder: Path, doing: CrashContext, stack: str) -> None:
+    file = open_stack(folder, doing.worker)
+    write_crash_context(file, doing)
+    file.write(stack.encode())
+    file.close()
+
+
+def test_a_stack_is_taken_once_with_what_the_worker_did(tmp_path: Path) -> None:
+    doing = replace(DOING, since=time.time() - DOING.seconds)
+    leave(tmp_path, doing, "Timeout!\nThread 0x1\n")
+    (left,) = collect_crash_reports(tmp_path)
+    assert (left.doing, left.stack, left.frozen) == (doing, "Timeout!\nThread 0x1\n", False)
+    assert list(collect_crash_reports(tmp_path)) == []
+
+
+def test_a_worker_that_works_has_left_nothing_and_keeps_its_file(tmp_path: Path) -> None:
+    leave(tmp_path, DOING, "")
+    assert list(collect_crash_reports(tmp_path)) == []
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_only_the_last_thing_that_a_worker_did_counts(tmp_path: Path) -> None:
+    file = open_stack(tmp_path, "w")
+    write_crash_context(file, replace(DOING, model="a model with a long name"))
+    write_crash_context(file, DOING)
+    file.write(b"Timeout!\n")
+    assert [left.doing for left in collect_crash_reports(tmp_path)] == [DOING]
+    close_stack(file)
+
+
+def test_a_process_that_stood_still_did_not_hang_in_its_model(tmp_path: Path) -> None:
+    for seconds in (60, 0):  # its timer went off too late, or so did the one before
+        leave(tmp_path, replace(DOING, since=time.time() - seconds), "Timeout!\n")
+        (left,) = collect_crash_reports(tmp_path)
+        assert left.frozen
+
+
+def test_what_killed_workers_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    leave(tmp_path, DOING, "")
+    os.utime(tmp_path / "w.stack", (time.time() - 90_000, time.time() - 90_000))
+    assert list(collect_crash_reports(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stacks_go_elsewhere_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file in the place of the folder")
+    assert tmp_path not in folder_for_stacks(tmp_path / "data").parents
+    assert folder_for_stacks(tmp_path) == tmp_path / "stacks"

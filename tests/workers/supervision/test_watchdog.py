@@ -1,0 +1,100 @@
+"""What ends a process that shows no sign of life, and what does not; each in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from app.contract.exit_codes import STALLED
+from workers.supervision.crash_reports import collect_crash_reports
+
+BEGINNING = """
+import ctypes, sys, time
+from pathlib import Path
+from workers.supervision.watchdog import Watchdog, Watched
+
+def report(model, seconds):
+    print("reported", model, round(seconds, 1), flush=True)
+
+watchdog = Watchdog("w", stall_seconds=1.0, blocked_seconds=1.0, folder=Path(sys.argv[1]))
+watchdog.start()
+job = Watched("j", "2", float(sys.argv[2]), report)
+with watchdog.watching(job):
+    print("begun", flush=True)
+"""
+
+
+def start(folder: Path, code: str, *, seconds: float = 60) -> "subprocess.Popen[str]":
+    lines = BEGINNING + "".join(f"    {line}\n" for line in code.splitlines()) + "print('ended')\n"
+    command = [sys.executable, "-c", lines, str(folder), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_job_that_asks_no_model_may_be_silent_for_longer(tmp_path: Path) -> None:
+    process = start(tmp_path, "time.sleep(2.5)")
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "begun\nended\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_asked_may_not(tmp_path: Path) -> None:
+    process = start(tmp_path, "with watchdog.asking('m'): time.sleep(60)")
+    said, stack = process.communicate(timeout=30)
+    assert process.returncode == STALLED
+    assert said.startswith("begun\nreported m 1.")
+    assert "time.sleep" in stack or "in <module>" in stack
+
+
+def test_signs_of_life_put_it_off(tmp_path: Path) -> None:
+    process = start(tmp_path, "with watchdog.asking('m'):\n  for _ in range(5): time.sleep(0.5); watchdog.sign()")
+    said, _ = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "begun\nended\n")
+
+
+def test_a_model_that_keeps_the_interpreter_leaves_its_stack_and_a_line_that_says_what_it_did(tmp_path: Path) -> None:
+    process = start(tmp_path, "with watchdog.asking('m'): ctypes.PyDLL(None).sleep(60)")
+    said, _ = process.communicate(timeout=30)
+    assert (process.returncode, said) == (1, "begun\n")
+    (left,) = collect_crash_reports(tmp_path)
+    assert (left.doing.job, left.doing.attempt, left.doing.model, left.frozen) == ("j", "2", "m", False)
+    assert "Timeout" in left.stack
+
+
+def test_a_look_that_fails_is_not_the_last(tmp_path: Path) -> None:
+    code = """
+late, watchdog._late = watchdog._late, lambda now: 1 / 0
+time.sleep(0.5)
+watchdog._late = late
+with watchdog.asking('m'): time.sleep(60)
+"""
+    process = start(tmp_path, code)
+    said, log = process.communicate(timeout=30)
+    assert process.returncode == STALLED
+    assert said.startswith("begun\nreported m 1.")
+    assert "ZeroDivisionError" in log
+
+
+def test_a_job_that_does_not_hear_that_its_time_is_up_is_ended(tmp_path: Path) -> None:
+    process = start(tmp_path, "time.sleep(60)", seconds=1)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == STALLED
+    assert said.startswith("begun\nreported None 1.")
+
+
+def test_a_process_that_was_stopped_is_not_taken_for_one_whose_model_hangs(tmp_path: Path) -> None:
+    process = start(tmp_path, "with watchdog.asking('m'):\n  while True: time.sleep(0.1); watchdog.sign()")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(8)
+    os.kill(process.pid, signal.SIGCONT)
+    time.sleep(1)
+    process.kill()
+    said, _ = process.communicate(timeout=30)
+    assert "reported" not in said
+    assert [left.frozen for left in collect_crash_reports(tmp_path)] in (
+        [True],
+        [],
+    )  # it ends, or was faster than the timer

@@ -1,0 +1,1 @@
+"""One run of one explanation: blocks, checkpoints, sharing with other workers, results."""

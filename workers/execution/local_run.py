@@ -1,0 +1,124 @@
+"""One explanation without a server: the same study, recorder and outcome as the worker's task, written to a folder."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+from pydantic import ValidationError
+
+from app.contract.errors import RiseError, unknown_choice
+from app.contract.images import FORMATS, decode, open_image
+from app.contract.schemas import (
+    CanonicalRequest,
+    ExplanationParams,
+    ExplanationRecord,
+    ImageInfo,
+    JsonObject,
+    ModelRef,
+    Progress,
+    Status,
+)
+from app.contract.storage.object_store import BlobStore, image_blob
+from workers.execution.checkpoints import CheckpointWriter
+from workers.execution.results import finished_targets, progress, provenance, require_any_target, with_scale
+from workers.explainer.convergence import Convergence
+from workers.explainer.parameters import MaskingParameters
+from workers.explainer.plan import ExplanationPlan, build_plan
+from workers.methods import default_method, method, method_names
+from workers.registry.model_registry import LoadedModel
+
+_ID = "local"
+
+
+def explain_locally(
+    model: LoadedModel, content: bytes, fields: JsonObject, folder: Path, report: Callable[[Progress], None]
+) -> ExplanationRecord:
+    """Explain an image; leave the image and its effects below a folder, named as the service names them.
+
+    Args:
+        model: what is explained.
+        content: an encoded image.
+        fields: of a request, without the image.
+        folder: an existing folder.
+        report: called after every block.
+
+    Raises:
+        RiseError: for whatever is wrong with the request, the image or the model.
+    """
+    question, name, parameters = _read(fields, model)
+    image = decode(content)
+    study = build_plan(model.black_box, image, method(name), parameters, question.targets, batch=model.batch)
+    blobs = BlobStore(folder.absolute().as_uri())
+    blobs.put(image_blob(_ID), content)
+    now = datetime.now(UTC)
+    record = ExplanationRecord(
+        id=_ID,
+        request=CanonicalRequest(
+            model=ModelRef(id=model.id, digest=model.digest),
+            method=name,
+            targets=question.targets,
+            parameters=parameters.model_dump(mode="json"),
+        ),
+        image=ImageInfo(
+            width=image.width,
+            height=image.height,
+            sha256=hashlib.sha256(content).hexdigest(),
+            media_type=FORMATS[open_image(content).format or ""],
+        ),
+        status=Status.SUCCEEDED,
+        created_at=now,
+        started_at=now,
+        expires_at=now,
+    )
+    return record.model_copy(update=_run(model, study, blobs, report))
+
+
+def _read(fields: JsonObject, model: LoadedModel) -> tuple[ExplanationParams, str, MaskingParameters]:
+    own = {name: value for name, value in fields.items() if name in ExplanationParams.model_fields}
+    given = {name: value for name, value in fields.items() if name not in ExplanationParams.model_fields}
+    try:
+        question = ExplanationParams.model_validate(own)
+        plugin = _method(question, model)
+        return question, plugin.__name__.rpartition(".")[2].replace("_", "-"), plugin.Parameters.model_validate(given)
+    except ValidationError as cause:
+        words = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in cause.errors())
+        raise RiseError("invalid-parameters", words) from cause
+
+
+def _method(question: ExplanationParams, model: LoadedModel) -> ModuleType:
+    name = question.method or default_method(model.task)
+    if name not in method_names():
+        raise unknown_choice("/method", name, method_names())
+    if model.task not in method(name).TASKS:
+        raise RiseError("invalid-parameters", f"method: {name} does not explain {model.task}")
+    return method(name)
+
+
+def _run(
+    model: LoadedModel, study: ExplanationPlan, blobs: BlobStore, report: Callable[[Progress], None]
+) -> JsonObject:
+    """Return the fields of the record that say what came out."""
+    convergence, started = Convergence(study), time.monotonic()
+    recorder = CheckpointWriter(blobs, _ID, "local", study.state(), checkpoint_seconds=1.0)
+    for block in study.run():
+        convergence.add(block)
+        recorder.add(block)
+        masks = convergence.blocks * study.block_size
+        latest = progress(study, convergence, masks_per_second=masks / max(time.monotonic() - started, 1e-6))
+        report(latest)
+        if recorder.due:
+            recorder.checkpoint()
+        if convergence.reached():
+            break
+    targets = finished_targets(study, convergence)
+    require_any_target(targets)
+    return {
+        "finished_at": datetime.now(UTC),
+        "progress": latest,
+        "targets": targets,
+        "state": with_scale(recorder.checkpoint(), study, convergence),
+        "provenance": provenance(model.black_box, study, convergence),
+    }

@@ -1,0 +1,103 @@
+"""What is said about an explanation while it runs and when it has ended, from its study and its convergence."""
+
+from importlib.metadata import version
+
+from app.contract.errors import RiseError
+from app.contract.schemas import Failure, Progress, Provenance, State, TargetResult
+from workers.blackbox import BlackBox
+from workers.blackbox.device import describe_device
+from workers.explainer.convergence import Convergence
+from workers.explainer.findings import describe_finding
+from workers.explainer.plan import ExplanationPlan
+
+WEAK = 0.2  # share of masked images with a match below which a map is mostly noise
+
+
+def finished_targets(study: ExplanationPlan, convergence: Convergence) -> list[TargetResult]:
+    """Return the targets with what the blocks so far say about them."""
+    unknown: list[float | None] = [None] * len(study.aim.targets)
+    reliability = convergence.reliability() or unknown
+    matched = convergence.matched() if study.aim.match > 0 else unknown
+    return [
+        _finished(study, convergence, target, reliable, share)
+        for target, reliable, share in zip(study.aim.targets, reliability, matched, strict=True)
+    ]
+
+
+def _finished(
+    study: ExplanationPlan,
+    convergence: Convergence,
+    target: TargetResult,
+    reliability: float | None,
+    matched: float | None,
+) -> TargetResult:
+    effects = convergence.effects(target.index) if study.parameters.estimator == "contrast" else []
+    error = None
+    if matched == 0:
+        error = Failure(
+            code="no-target",
+            detail="in none of the masked images did the model propose anything that overlaps this box, "
+            "so there is nothing to add up; check the box, or try a milder fill such as blur, or a larger keep",
+        )
+    return target.model_copy(
+        update={
+            "reliability": None if error else reliability,
+            "peak": None if error else convergence.peak(target.index),
+            "matched": matched,
+            "warnings": [*study.warnings, *_warnings(matched)],
+            "findings": describe_finding(effects, study.method.fills(study.parameters), target.name),
+            "error": error,
+        }
+    )
+
+
+def _warnings(matched: float | None) -> list[str]:
+    if matched is None or matched == 0 or matched >= WEAK:
+        return []
+    return [f"only {matched:.0%} of the masked images showed anything of this object: trust the map with care"]
+
+
+def require_any_target(targets: list[TargetResult]) -> None:
+    """Refuse a result in which no target has a map that means anything: a silent map of zeros helps nobody.
+
+    Raises:
+        RiseError: `no-target`, with the reason of the first target.
+    """
+    reasons = [target.error.detail for target in targets if target.error is not None]
+    if len(reasons) == len(targets):
+        raise RiseError("no-target", reasons[0])
+
+
+def progress(study: ExplanationPlan, convergence: Convergence, *, masks_per_second: float) -> Progress:
+    """Return how far an explanation is."""
+    masks, total = (blocks * study.block_size for blocks in (convergence.blocks, study.blocks))
+    reliability = convergence.reliability()
+    return Progress(
+        masks=masks,
+        total=total,
+        masks_per_second=round(masks_per_second, 1),
+        eta_seconds=round((total - masks) / masks_per_second, 1) if masks_per_second > 0 else None,
+        reliability=min(reliability) if reliability else None,
+    )
+
+
+def provenance(
+    black_box: BlackBox, study: ExplanationPlan, convergence: Convergence, *, workers: int = 1
+) -> Provenance:
+    """Return what it takes to get the same map again."""
+    return Provenance(
+        version=version("rise-serve"),
+        device=describe_device(black_box.device),
+        precision=str(black_box.dtype).removeprefix("torch."),
+        seed=study.parameters.seed,
+        masks_used=convergence.blocks * study.block_size,
+        blocks=convergence.blocks,
+        workers=workers,
+        stopped="reliable" if convergence.blocks < study.blocks else "all-masks",
+    )
+
+
+def with_scale(state: State, study: ExplanationPlan, convergence: Convergence) -> State:
+    """Return the state with the factor that the published estimator of the method wants."""
+    masks = convergence.blocks * study.block_size
+    return state.model_copy(update={"scale": study.method.scale(study.parameters, masks)})

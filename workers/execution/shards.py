@@ -1,0 +1,166 @@
+"""One explanation's blocks handed out to several workers: who takes which, and what has come back.
+
+The worker that runs an explanation leads; workers that would be idle assist. A *shard* is a few consecutive blocks that
+one of them takes. Blocks are pure functions of seed and number (`workers/saliency/sampling.py`), so nobody has to own
+one: whoever takes a shard and is lost with it costs what it takes to compute those blocks again, and two that compute
+the same one deliver the same. There are thus no leases here, and nothing to clean up after a crash: the leader computes
+what does not come. Assistants take no shard beyond a limit, because an explanation may stop early, and none of an
+explanation that does not run any more.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+from redis import Redis
+
+from app.contract.redis.keys import record_key
+from app.contract.schemas import Status
+
+SHARD_SECONDS = 0.3
+"""That a shard takes, about: short, because nobody knows where an explanation will stop."""
+
+_FORGOTTEN_SECONDS = 600  # after the last sign of anybody
+
+# KEYS: the hash of an explanation's shards. ARGV: leader, first, limit, aim, seconds to live.
+_OPEN = """
+redis.call('HSET', KEYS[1], 'leader', ARGV[1], 'next', ARGV[2], 'limit', ARGV[3], 'aim', ARGV[4])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+"""
+
+# KEYS: shards, delivered, record. ARGV: blocks, end (or '' for the limit), status of what runs, seconds to live.
+# Returns the first block and how many; of 0 blocks there may be more later, and -1 says that it is over.
+_CLAIM = """
+local found = redis.call('HMGET', KEYS[1], 'next', 'limit')
+if not found[1] or redis.call('HGET', KEYS[3], 'status') ~= ARGV[3] then return {0, -1} end
+local first, stop = tonumber(found[1]), tonumber(ARGV[2]) or tonumber(found[2])
+local there = redis.call('HGET', KEYS[2], first)
+while there do
+  first = first + cjson.decode(there).size
+  there = redis.call('HGET', KEYS[2], first)
+end
+local count = math.max(0, math.min(tonumber(ARGV[1]), stop - first))
+redis.call('HSET', KEYS[1], 'next', first + count)
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return {first, count}
+"""
+
+# KEYS: shards, delivered. ARGV: leader, limit, seconds to live.
+_COLLECT = """
+if redis.call('HGET', KEYS[1], 'leader') == ARGV[1] then
+  redis.call('HSET', KEYS[1], 'limit', ARGV[2])
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+return redis.call('HVALS', KEYS[2])
+"""
+
+# KEYS: shards, delivered. ARGV: leader.
+_CLOSE = """
+if redis.call('HGET', KEYS[1], 'leader') == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[2]) end
+"""
+
+
+class Shard(NamedTuple):
+    """Consecutive blocks.
+
+    Attributes:
+        first: number of the first.
+        size: how many.
+    """
+
+    first: int
+    size: int
+
+    @property
+    def blocks(self) -> range:
+        """The numbers of its blocks."""
+        return range(self.first, self.first + self.size)
+
+
+class ShardResult(NamedTuple):
+    """A shard that was computed.
+
+    Attributes:
+        shard: which.
+        blob: where its effects are, `[blocks, R, K, h, w]`.
+        matched: per block and target, the share of masked images with a match, `[blocks, T]`.
+        worker: who computed it.
+    """
+
+    shard: Shard
+    blob: str
+    matched: list[list[float]]
+    worker: str
+
+
+class ShardQueue:
+    """The shards of explanations that several workers compute."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._open = redis.register_script(_OPEN)
+        self._claim = redis.register_script(_CLAIM)
+        self._collect = redis.register_script(_COLLECT)
+        self._close = redis.register_script(_CLOSE)
+
+    def open(self, explanation_id: str, leader: str, *, first: int, limit: int, aim: str) -> None:
+        """Hand out blocks from now on; what was delivered to an earlier leader stays.
+
+        Args:
+            explanation_id: whose.
+            leader: the execution that leads.
+            first: block from which on.
+            limit: block up to which assistants go.
+            aim: says what rows of effects mean; whoever finds another one must not assist.
+        """
+        self._open(keys=[_shards(explanation_id)], args=[leader, first, limit, aim, _FORGOTTEN_SECONDS])
+
+    def aim(self, explanation_id: str) -> str | None:
+        """Return the aim that an explanation was opened with; None where nothing is handed out."""
+        found: Any = self._redis.hget(_shards(explanation_id), "aim")
+        return None if found is None else found.decode()
+
+    def claim(self, explanation_id: str, size: int, *, end: int | None = None) -> Shard | None:
+        """Take the next blocks that nobody has taken.
+
+        Args:
+            explanation_id: whose.
+            size: how many at most.
+            end: block up to which; None takes the limit.
+
+        Returns:
+            An empty shard where there are none now; None where there will be none any more.
+        """
+        running = json.dumps(Status.RUNNING)
+        arguments: list[Any] = [size, "" if end is None else end, running, _FORGOTTEN_SECONDS]
+        keys = [_shards(explanation_id), _delivered(explanation_id), record_key(explanation_id)]
+        first, found = self._claim(keys=keys, args=arguments)
+        return None if found < 0 else Shard(first, found)
+
+    def deliver(self, explanation_id: str, delivery: ShardResult) -> None:
+        """Hand in what was computed."""
+        (first, size), blob, matched, worker = delivery
+        text = json.dumps({"first": first, "size": size, "blob": blob, "matched": matched, "worker": worker})
+        with self._redis.pipeline() as pipeline:
+            pipeline.hset(_delivered(explanation_id), str(first), text)
+            pipeline.expire(_delivered(explanation_id), _FORGOTTEN_SECONDS)
+            pipeline.execute()
+
+    def collect(self, explanation_id: str, leader: str, *, limit: int) -> list[ShardResult]:
+        """Return all that was delivered, and say how far assistants may go."""
+        keys = [_shards(explanation_id), _delivered(explanation_id)]
+        found = [json.loads(text) for text in self._collect(keys=keys, args=[leader, limit, _FORGOTTEN_SECONDS])]
+        return [
+            ShardResult(Shard(one["first"], one["size"]), one["blob"], one["matched"], one["worker"]) for one in found
+        ]
+
+    def close(self, explanation_id: str, leader: str) -> None:
+        """Hand out nothing any more, unless somebody else leads by now."""
+        self._close(keys=[_shards(explanation_id), _delivered(explanation_id)], args=[leader])
+
+
+def _shards(explanation_id: str) -> str:
+    return f"rise:shards:{explanation_id}"
+
+
+def _delivered(explanation_id: str) -> str:
+    return f"rise:shards:{explanation_id}:delivered"

@@ -1,0 +1,1 @@
+"""What one explanation computes: plan, targets, convergence, findings, evaluation."""

@@ -1,0 +1,87 @@
+"""Computes blocks of a study by their numbers, in any order, and says how long that takes."""
+
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.errors import RiseError
+from workers.explainer.plan import ExplanationPlan
+from workers.saliency.estimators import Block
+from workers.supervision.current_attempt import model_call
+
+
+class BlockComputer:
+    """Computes one block at a time.
+
+    Args:
+        study: what blocks are of.
+        model_id: blamed for what goes wrong.
+        when_halved: called when a batch was halved because memory ran out.
+
+    Attributes:
+        seconds: that the last block took; 0 before the first.
+    """
+
+    def __init__(self, study: ExplanationPlan, model_id: str, *, when_halved: Callable[[], None]) -> None:
+        self._study = study
+        self._model_id = model_id
+        self._pipeline = study.pipeline(when_halved=when_halved)
+        self.seconds = 0.0
+
+    @property
+    def aim(self) -> str:
+        """What the rows of effects mean: the same for everybody whose blocks belong together.
+
+        Boxes are rounded, because models on other devices differ in the last digits.
+        """
+        targets = [
+            [target.label, target.box and [round(side) for side in target.box]] for target in self._study.aim.targets
+        ]
+        return json.dumps([self._study.parameters.model_dump(mode="json"), targets], sort_keys=True)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks at most."""
+        return self._study.blocks
+
+    @property
+    def can_be_shared(self) -> bool:
+        """Whether blocks are worth sending: those of the published estimator are maps at full resolution."""
+        return self._study.parameters.estimator == "contrast"
+
+    def block(self, number: int) -> Block:
+        """Return a block.
+
+        Raises:
+            RiseError: `model-failed` or `out-of-memory`, naming the model.
+        """
+        started = time.monotonic()
+        with model_call(self._model_id):
+            block = self._pipeline.block(number)
+        if not np.isfinite(block.effects).all():
+            raise RiseError("model-failed", f"model {self._model_id!r} gave scores that are not finite numbers")
+        self.seconds = time.monotonic() - started
+        return block
+
+    def blocks_within(self, seconds: float) -> int:
+        """Return how many blocks take about as long, at least one."""
+        return max(1, int(seconds / self.seconds)) if self.seconds else 1
+
+    def matched_of_targets(self, block: Block) -> list[float]:
+        """Return per target the share of a block's masked images with a match."""
+        return [float(block.matched[row]) for row in self._study.aim.target_rows]
+
+    def given(self, number: int, effects: NDArray[np.float32], matched: list[float]) -> Block:
+        """Return a block that was computed elsewhere or earlier.
+
+        Args:
+            number: of the block.
+            effects: `[R, K, h, w]`.
+            matched: per target.
+        """
+        rows = np.zeros(len(effects), dtype=np.float32)
+        rows[self._study.aim.target_rows] = matched
+        return Block(number, self._study.block_size, effects, rows)

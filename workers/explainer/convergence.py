@@ -1,0 +1,95 @@
+"""How converged an explanation is: reliability per target, from block maps drawn coarsely.
+
+Maps are smooth between cells, so 64 pixels along the longer side say the same as the full canvas and cost nothing.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.saliency.geometry import BlockRenderer, Viewport, resampled, viewport_of_canvas
+from app.contract.saliency.running_moments import RunningMoments
+from app.contract.saliency.shrinkage import wiener_shrink
+from workers.explainer.findings import Finding, strongest_effects
+from workers.explainer.plan import ExplanationPlan
+from workers.saliency.estimators import Block
+
+_COARSE_SIDE = 64
+
+
+class Convergence:
+    """Takes in blocks one by one and says how reliable their mean is."""
+
+    def __init__(self, study: ExplanationPlan) -> None:
+        canvas = study.scene.canvas
+        self._published = study.parameters.estimator == "paper"
+        self._shrinks = study.shrinks
+        self._until = study.parameters.until
+        self._rows = study.aim.target_rows
+        self._sign = study.method.scale(study.parameters, 1)
+        self._grid = canvas.grid
+        self._whole = Viewport(canvas.height, canvas.width, canvas.view)
+        self._coarse = viewport_of_canvas(canvas, max_side=_COARSE_SIDE)
+        self._pen = BlockRenderer(canvas, self._coarse)
+        self._moments = RunningMoments()
+        self._matched: NDArray[np.float64] | float = 0.0
+
+    def add(self, block: Block) -> None:
+        """Take in one more block."""
+        effects = block.effects[self._rows]
+        drawn = (
+            resampled(effects, self._whole, self._coarse) if self._published else self._pen.block(effects, block.index)
+        )
+        self._moments.add(drawn)
+        self._matched = self._matched + (block.matched[self._rows] - self._matched) / self._moments.count
+
+    @property
+    def blocks(self) -> int:
+        """Blocks taken in."""
+        return self._moments.count
+
+    def reliability(self) -> list[float] | None:
+        """Return the reliability of each target; None before there are enough blocks to say."""
+        if not self._shrinks or self._moments.mean is None:
+            return self._moments.reliability()
+        return wiener_shrink(self._moments, self._grid)[1]
+
+    def matched(self) -> list[float]:
+        """Return per target the share of masked images in which anything was left of it."""
+        return [float(share) for share in np.atleast_1d(self._matched)]
+
+    def reached(self) -> bool:
+        """Return whether every target is as reliable as asked; `until: 1` asks for all masks."""
+        reliability = self.reliability()
+        return self._until < 1 and reliability is not None and min(reliability) >= self._until
+
+    def expected(self, most: int) -> int:
+        """Return the number of blocks after which it is likely reached, `most` where nothing can be said yet.
+
+        With r the reliability after n blocks and u the one that is asked for, n (1 - r^2) / r^2 * u^2 / (1 - u^2):
+        the standard error falls with the root of n, and what is left of the map's variation stays.
+        """
+        reliability = self.reliability()
+        if self._until >= 1 or reliability is None or min(reliability) <= 0:
+            return most
+        reached, wanted = min(reliability) ** 2, self._until**2
+        return min(most, math.ceil(self.blocks * (1 - reached) / reached * wanted / (1 - wanted)))
+
+    def effects(self, target: int) -> list[Finding]:
+        """Return what hiding the strongest place of each fill does to a target, to the coarse map's resolution."""
+        error = self._moments.standard_error()
+        return strongest_effects(self._mean()[target], None if error is None else error[target], self._coarse)
+
+    def peak(self, target: int) -> tuple[float, float]:
+        """Return x, y where a target's map is largest, in pixels of the image; of several fills the strongest place."""
+        shown = self._mean()[target]
+        if len(shown) == 1:
+            shown = np.maximum(shown * np.sign(self._sign), 0) if (shown * self._sign > 0).any() else shown
+        strongest = max(strongest_effects(shown, None, self._coarse), key=lambda effect: abs(effect.change))
+        return strongest.x, strongest.y
+
+    def _mean(self) -> NDArray[np.float64]:
+        if self._moments.mean is None:
+            raise ValueError("there is no block yet")
+        return wiener_shrink(self._moments, self._grid)[0] if self._shrinks else self._moments.mean

@@ -1,0 +1,203 @@
+"""One explanation, free of Redis: everything that is fixed before the first block, then blocks.
+
+The worker's task and the command line both use it. The picture is on the device, the targets are resolved, the method
+has said how outputs are scored; what is left is to take blocks until the caller has enough.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from app.contract.saliency.geometry import Canvas
+from app.contract.schemas import CanvasInfo, State
+from workers.blackbox import BlackBox
+from workers.blackbox.preprocessing import CoordinateTransform, input_transform, normalise, pixels, to_input
+from workers.explainer.parameters import MaskingParameters
+from workers.explainer.targets import RequestedTargets, ResolvedTargets
+from workers.fills import paint
+from workers.saliency.estimators import (
+    BatchSteps,
+    Block,
+    MaskingProblem,
+    PendingBlock,
+    monte_carlo_block,
+    pilot_match_rates,
+    regression_block,
+)
+from workers.saliency.pipeline import BlockPipeline
+from workers.saliency.sampling import MaskDesign
+from workers.supervision.current_attempt import with_progress_signal
+
+_PUBLISHED_BLOCK = 128
+_PILOT_MASKS = 64
+_BATCH_NUMBERS = 200_000_000  # pixel values of one batch of masked images, at most
+
+
+@dataclass(frozen=True)
+class ExplanationPlan:
+    """An explanation that is ready to run.
+
+    Attributes:
+        method: the plug-in.
+        parameters: its parameters.
+        scene: what the loop looks at.
+        design: how states are sampled.
+        aim: targets and how they are scored.
+        block_size: masks in a block.
+        blocks: number of blocks at most.
+        warnings: what the client should know about how it was set up.
+    """
+
+    method: ModuleType
+    parameters: MaskingParameters
+    scene: MaskingProblem
+    design: MaskDesign
+    aim: ResolvedTargets
+    block_size: int
+    blocks: int
+    warnings: tuple[str, ...] = ()
+
+    def run(self) -> Iterator[Block]:
+        """Yield all blocks, each as soon as it is done."""
+        pipeline = self.pipeline()
+        return map(pipeline.block, range(self.blocks))
+
+    def pipeline(self, *, when_halved: Callable[[], None] = lambda: None) -> BlockPipeline:
+        """Return what computes blocks by their numbers.
+
+        Args:
+            when_halved: called each time when a batch was halved because memory ran out.
+        """
+        return BlockPipeline(self.scene, self._launch, self.blocks, when_halved=when_halved)
+
+    def _launch(self, scene: MaskingProblem, block: int, room: Tensor) -> BatchSteps[PendingBlock]:
+        if self.parameters.estimator == "contrast":
+            return regression_block(scene, self.design, block, room)
+        weigh = self.method.weigh(self.parameters)
+        return monte_carlo_block(scene, self.design, block, room, masks=self.block_size, weigh=weigh)
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether maps are drawn without what is mostly noise."""
+        return self.parameters.shrink and self.parameters.estimator == "contrast"
+
+    def state(self) -> State:
+        """Return what is needed to draw the effects, before there are any."""
+        canvas = self.scene.canvas
+        return State(
+            kind="effects" if self.parameters.estimator == "contrast" else "moments",
+            shrink=self.shrinks,
+            canvas=CanvasInfo(height=canvas.height, width=canvas.width, grid=canvas.grid, view=canvas.view),
+            seed=canvas.seed,
+            rows=self.aim.rows,
+            target_rows=self.aim.target_rows,
+            fills=self.method.fills(self.parameters),
+        )
+
+
+def build_plan(
+    black_box: BlackBox,
+    image: Image.Image,
+    method: ModuleType,
+    parameters: MaskingParameters,
+    asked: RequestedTargets,
+    *,
+    batch: int = 32,
+) -> ExplanationPlan:
+    """Fix everything that comes before the first block.
+
+    A method that can rescue weak targets (`rescued`) sees how often they match in a few masked images, and may choose
+    other parameters; the choice is a pure function of the request, so a resumed explanation makes it again.
+
+    Args:
+        black_box: the model.
+        image: upright, RGB.
+        method: a plug-in from `workers/methods`.
+        parameters: of that method.
+        asked: the request's targets.
+        batch: masked images per forward pass, fewer where they are large.
+
+    Raises:
+        RiseError: where the targets do not exist or the model fails on the unmasked image.
+    """
+    study = _study(black_box, image, method, parameters, asked, batch)
+    if not hasattr(method, "rescued"):
+        return study
+    matched = pilot_match_rates(study.scene, study.design, _PILOT_MASKS)
+    other = method.rescued(parameters, [float(matched[row]) for row in study.aim.target_rows])
+    if other is None:
+        return study
+    warning = (
+        f"{min(matched):.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to {other.keep:g}"
+    )
+    return replace(_study(black_box, image, method, other, asked, batch), warnings=(warning,))
+
+
+def _study(
+    black_box: BlackBox,
+    image: Image.Image,
+    method: ModuleType,
+    parameters: MaskingParameters,
+    asked: RequestedTargets,
+    batch: int,
+) -> ExplanationPlan:
+    picture = pixels(image).to(black_box.device)
+    ask = _ask(black_box, parameters)
+    seen = to_input(picture[None], black_box.preprocessing)[0] if parameters.canvas == "model" else picture
+    shown = _finish(seen, black_box, parameters)
+    lens = input_transform(image.width, image.height, black_box.preprocessing)
+    with torch.inference_mode():
+        aim = method.aim(black_box, ask(shown[None]), asked, lens, parameters)
+    fills = [
+        paint(name, seen, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)
+        for name in method.fills(parameters)
+    ]
+    hidden = torch.stack([_finish(fill, black_box, parameters) for fill in fills])
+    canvas = _canvas(image, lens, parameters)
+    scene = MaskingProblem(
+        shown,
+        hidden,
+        canvas,
+        with_progress_signal(lambda masked: aim.score(ask(masked))),
+        _batch(canvas, batch),
+        aim.match,
+    )
+    design = MaskDesign(parameters.cells, parameters.keep, len(fills), parameters.seed)
+    size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
+    return ExplanationPlan(method, parameters, scene, design, aim, size, math.ceil(parameters.masks / size))
+
+
+def _canvas(image: Image.Image, lens: CoordinateTransform, parameters: MaskingParameters) -> Canvas:
+    if parameters.canvas == "model":
+        return Canvas(*lens.size, parameters.cells, lens.view, parameters.seed)
+    whole = (0.0, 0.0, float(image.width), float(image.height))
+    return Canvas(image.height, image.width, parameters.cells, whole, parameters.seed)
+
+
+def _ask(black_box: BlackBox, parameters: MaskingParameters) -> Callable[[Tensor], Any]:
+    """Return the function from pictures on the canvas to the model's raw outputs."""
+    if parameters.canvas == "model":
+        return black_box.forward
+
+    def whole_preprocessing(masked: Tensor) -> Any:
+        pictures = normalise(to_input(masked, black_box.preprocessing), black_box.preprocessing)
+        return black_box.forward(pictures.to(black_box.dtype))
+
+    return whole_preprocessing
+
+
+def _finish(picture: Tensor, black_box: BlackBox, parameters: MaskingParameters) -> Tensor:
+    """Bring a picture on the canvas, `[3, H, W]`, to the values that are blended."""
+    if parameters.canvas == "image":
+        return picture.contiguous()
+    return normalise(picture, black_box.preprocessing).to(black_box.dtype).contiguous()
+
+
+def _batch(canvas: Canvas, wanted: int) -> int:
+    return max(1, min(wanted, _BATCH_NUMBERS // (3 * canvas.height * canvas.width)))

@@ -1,0 +1,26 @@
+"""What a model says about the whole, unmasked image."""
+
+import torch
+from PIL import Image
+
+from app.contract.schemas import Prediction
+from workers.blackbox import BlackBox, Classifier
+from workers.blackbox.preprocessing import input_transform, normalise, pixels, to_input
+from workers.explainer.detections import distinct_detections
+from workers.explainer.targets import probabilities, top_classes
+
+_THRESHOLD = 0.05  # so that weak detections are seen too
+
+
+def predict_image(black_box: BlackBox, image: Image.Image, *, limit: int) -> list[Prediction]:
+    """Return the classes or detections that a model sees in an upright RGB image, the strongest first."""
+    picture = pixels(image).to(black_box.device)[None]
+    with torch.inference_mode():
+        shown = normalise(to_input(picture, black_box.preprocessing), black_box.preprocessing)
+        if isinstance(black_box, Classifier):
+            scores = probabilities(black_box, black_box.forward(shown.to(black_box.dtype)))[0]
+            return top_classes(black_box, scores, limit)
+        lens = input_transform(image.width, image.height, black_box.preprocessing)
+        detections = black_box.forward(shown.to(black_box.dtype))
+        found = distinct_detections(black_box, detections, lens, threshold=_THRESHOLD, limit=limit)
+    return [one.prediction for one in found]

@@ -1,0 +1,1 @@
+"""From a models-file entry to inputs and outputs: preprocessing, proposals, detections."""

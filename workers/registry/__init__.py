@@ -1,0 +1,1 @@
+"""The models of a worker: models file, loaded models, heartbeat."""

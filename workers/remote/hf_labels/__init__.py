@@ -1,0 +1,1 @@
+"""Models behind services that answer labels and scores, as Hugging Face's do."""

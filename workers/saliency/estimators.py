@@ -1,0 +1,209 @@
+"""The masking loop: sample a block, render its masks, blend, ask the model, fit. Generators that a `Pipeline` drives.
+
+It knows nothing of Redis, HTTP or RQ: progress, cancelling, checkpoints and early stop are the caller's business
+between two blocks. Memory is that of one batch of masked images, however many masks there are. Nothing waits for the
+device inside a block: each step of a generator launches a batch, the last one the fit, and what comes out may still be
+on its way from the device.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.contract.saliency.geometry import Canvas
+from workers.saliency.masks import blend, one_hot_states, render
+from workers.saliency.regression import hadamard_effects, ridge_effects
+from workers.saliency.sampling import MaskDesign, sample_independently
+
+T = TypeVar("T")
+
+BatchSteps = Generator[None, None, T]
+"""Launches one batch per step, and returns what comes of all of them."""
+
+Score = Callable[[Tensor], Tensor]
+"""Masked images `[B, 3, H, W]` -> how much of each target is left, `[B, R]`."""
+
+_LOOK_AHEAD = 2**63  # a block that no explanation reaches
+
+
+@dataclass(frozen=True)
+class MaskingProblem:
+    """What the loop looks at.
+
+    Attributes:
+        image: what the black box takes, on the canvas, `[3, H, W]`.
+        fills: the pictures shown where masks hide, `[K, 3, H, W]`.
+        canvas: the geometry of masks.
+        score: the black box and what is asked of it.
+        batch: masked images per forward pass.
+        match: score above which something of a target counts as left.
+    """
+
+    image: Tensor
+    fills: Tensor
+    canvas: Canvas
+    score: Score
+    batch: int
+    match: float = 0.0
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one block of masks says.
+
+    Attributes:
+        index: number of the block.
+        masks: masks in it.
+        effects: of a contrast block, `[R, K, h, w]`; of a published block, its map `[R, K, H, W]` on the canvas.
+        matched: share of masked images in which something of the target was left, `[R]`.
+    """
+
+    index: int
+    masks: int
+    effects: NDArray[np.float32]
+    matched: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PendingBlock:
+    """A block whose numbers may still be on their way from the device.
+
+    Attributes:
+        index: number of the block.
+        masks: masks in it.
+        effects: as `Block`, in this machine's memory.
+        matched: likewise.
+        arrival: when both are there; None where they are there at once.
+    """
+
+    index: int
+    masks: int
+    effects: Tensor
+    matched: Tensor
+    arrival: torch.cuda.Event | None
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether `block` returns at once."""
+        return self.arrival is None or bool(self.arrival.query())  # type: ignore[no-untyped-call]  # torch's
+
+    def block(self) -> Block:
+        """Wait for the device and return the block."""
+        if self.arrival is not None:
+            self.arrival.synchronize()
+        return Block(self.index, self.masks, self.effects.numpy(), self.matched.numpy())
+
+
+def regression_block(scene: MaskingProblem, design: MaskDesign, block: int, room: Tensor) -> BatchSteps[PendingBlock]:
+    """Find the cell effects of a block: the estimator of this project.
+
+    Args:
+        scene: what the loop looks at.
+        design: how states are sampled.
+        block: its number.
+        room: for one batch of masked images, from `allocate_batch`.
+    """
+    fit = hadamard_effects if design.balanced else ridge_effects
+    hidden = one_hot_states(_to(design.sample(block), scene), design.fills)
+    scores = yield from _scores(scene, hidden, _weights(scene, *scene.canvas.shift(block)), room)
+    return _launched(block, len(scores), fit(scores, hidden), (scores > scene.match).float().mean(0))
+
+
+def pilot_match_rates(scene: MaskingProblem, design: MaskDesign, masks: int) -> NDArray[np.float32]:
+    """Return in which share of some masked images something of each target was left, `[R]`: a look ahead."""
+    with torch.inference_mode():
+        states, _ = sample_independently(design, _LOOK_AHEAD, masks)
+        hidden = one_hot_states(_to(states, scene), design.fills)
+        scores = _result(_scores(scene, hidden, _weights(scene, *scene.canvas.shift(0)), allocate_batch(scene)))
+        rates: NDArray[np.float32] = (scores > scene.match).float().mean(0).cpu().numpy()
+        return rates
+
+
+def _weights(scene: MaskingProblem, dy: int, dx: int) -> tuple[Tensor, Tensor]:
+    vertical, horizontal = scene.canvas.axes
+    return _to(vertical.rows(dy), scene), _to(horizontal.rows(dx), scene)
+
+
+def _scores(scene: MaskingProblem, hidden: Tensor, weights: tuple[Tensor, Tensor], room: Tensor) -> BatchSteps[Tensor]:
+    """Find the scores of all masks of a block, `[N, R]` float32, batch by batch."""
+    differences = scene.fills - scene.image
+    scores = []
+    for start in range(0, hidden.shape[1], scene.batch):
+        masks = render(hidden[:, start : start + scene.batch], *weights)
+        masked = blend(scene.image, differences, masks, out=room)
+        scores.append(scene.score(masked).float())
+        yield
+    return torch.cat(scores)
+
+
+def _result(steps: BatchSteps[T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def allocate_batch(scene: MaskingProblem) -> Tensor:
+    """Return room for one batch of masked images, `[B, 3, H, W]`."""
+    return scene.image.new_empty((scene.batch, *scene.image.shape))
+
+
+PublishedMap = Callable[[Tensor, Tensor], Tensor]
+"""Scores `[B, R]` and masks `[1+K, B, H, W]` (kept, then hidden by each fill) -> their sum `[R, K, H, W]`."""
+
+
+def monte_carlo_block(
+    scene: MaskingProblem, design: MaskDesign, block: int, room: Tensor, *, masks: int, weigh: PublishedMap
+) -> BatchSteps[PendingBlock]:
+    """Find the mean of weighted masks of a block, at full resolution: the estimators as published.
+
+    Args:
+        scene: what the loop looks at.
+        design: grid, keep probability, fills and seed; its blocks are not used.
+        block: its number.
+        room: for one batch of masked images, from `allocate_batch`.
+        masks: masks in a block; a block only groups masks here, each has its own shift.
+        weigh: how scores weigh masks, which is what sets the published methods apart.
+    """
+    states, uniform = sample_independently(design, block, masks)
+    hidden = one_hot_states(_to(states, scene), design.fills)
+    total, matched = torch.zeros(()), torch.zeros(())
+    differences = scene.fills - scene.image
+    for start in range(0, masks, scene.batch):
+        part = slice(start, start + scene.batch)
+        drawn = render(hidden[:, part], *weights_of_each(scene, uniform[part]))
+        scores = scene.score(blend(scene.image, differences, drawn, out=room)).float()
+        kept = 1 - drawn.sum(0, keepdim=True)
+        total = total.to(scores.device) + weigh(scores, torch.cat([kept, drawn]))
+        matched = matched.to(scores.device) + (scores > scene.match).float().sum(0)
+        yield
+    return _launched(block, masks, total / masks, matched / masks)
+
+
+def weights_of_each(scene: MaskingProblem, uniform: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Return the interpolation weights of masks with a shift each, `[B, H, h]` and `[B, W, w]`."""
+    vertical, horizontal = scene.canvas.axes
+    rows = np.stack([vertical.rows(int(value * vertical.cell >> 31)) for value in uniform[:, 0]])
+    columns = np.stack([horizontal.rows(int(value * horizontal.cell >> 31)) for value in uniform[:, 1]])
+    return _to(rows, scene), _to(columns, scene)
+
+
+def _to(array: NDArray[np.generic], scene: MaskingProblem) -> Tensor:
+    """Send an array to the device; from pinned memory, because from any other the copy waits for the device."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    pinned = tensor.pin_memory() if scene.image.is_cuda else tensor
+    return pinned.to(scene.image.device, non_blocking=True)
+
+
+def _launched(block: int, masks: int, effects: Tensor, matched: Tensor) -> PendingBlock:
+    """Send what a block says to this machine's memory; to pinned memory, which torch takes where nobody waits."""
+    sent, rates = (tensor.float().to("cpu", non_blocking=True) for tensor in (effects, matched))
+    arrival = torch.cuda.current_stream(effects.device).record_event() if effects.is_cuda else None
+    return PendingBlock(block, masks, sent, rates, arrival)

@@ -1,0 +1,91 @@
+"""Which cells are hidden in which mask: random states that come in blocks.
+
+A block is a set of masks that share one shift and are sampled together; block b of seed s is a pure function of
+(s, b), drawn from a counter-based generator (Philox) that is keyed with both. States do not depend on the batch size,
+the device, the worker, or on what ran before.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+States = NDArray[np.uint8]
+
+_ROUNDING = 64
+
+
+@dataclass(frozen=True)
+class MaskDesign:
+    """How the states of a block are sampled.
+
+    Attributes:
+        grid: cells along the height and along the width.
+        keep: chance that a cell stays visible, inside 0..1.
+        fills: number of fills K; state 0 keeps a cell, state k hides it by fill k.
+        seed: 0..2^63-1.
+    """
+
+    grid: tuple[int, int]
+    keep: float
+    fills: int
+    seed: int
+
+    @property
+    def cells(self) -> int:
+        """Cells of one mask."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether blocks are Hadamard designs: half of the cells kept, one fill."""
+        return self.keep == 0.5 and self.fills == 1
+
+    @property
+    def block_size(self) -> int:
+        """Masks in one block: twice the unknowns at least."""
+        if self.balanced:
+            return 2 * _hadamard_order(self.cells)
+        return -(-2 * self.fills * self.cells // _ROUNDING) * _ROUNDING
+
+    def sample(self, block: int) -> States:
+        """Return the states of a block, `[block_size, h, w]`, values 0..K."""
+        random = np.random.Generator(np.random.Philox(key=[self.seed, block]))
+        states = _hadamard_states(random, self.cells) if self.balanced else self._independent_states(random)
+        return states.reshape(-1, *self.grid)
+
+    def _independent_states(self, random: np.random.Generator) -> States:
+        hidden = random.random((self.block_size, self.cells)) >= self.keep
+        fill = random.integers(1, self.fills + 1, hidden.shape, dtype=np.uint8)
+        return np.where(hidden, fill, np.uint8(0))
+
+
+def _hadamard_order(cells: int) -> int:
+    return int(2 ** np.ceil(np.log2(max(cells, 2))))
+
+
+def _hadamard_states(random: np.random.Generator, cells: int) -> States:
+    """Return `[2m, cells]` states in which every cell is kept in exactly half and every two are uncorrelated.
+
+    Columns of a Sylvester matrix of order m in random order and with random signs, stacked on its negative: the fold
+    cancels what pairs of cells do together.
+    """
+    order = _hadamard_order(cells)
+    columns = random.permutation(order)[:cells]
+    signs = random.integers(0, 2, cells, dtype=np.uint8)
+    rows = np.arange(order, dtype=np.uint32)[:, None]
+    half = (np.bitwise_count(rows & columns[None, :].astype(np.uint32)) & 1) ^ signs  # 1 hides
+    return np.concatenate([half, 1 - half]).astype(np.uint8)
+
+
+def sample_independently(design: MaskDesign, block: int, masks: int) -> tuple[States, NDArray[np.int64]]:
+    """Sample masks as the published methods do: every cell and every shift independent.
+
+    Returns:
+        States `[masks, h, w]`, and two uniform numbers per mask scaled to 0..2^31, `[masks, 2]`, from which the caller
+        takes shifts by `value * cell >> 31`.
+    """
+    random = np.random.Generator(np.random.Philox(key=[design.seed, block]))
+    hidden = random.random((masks, *design.grid)) >= design.keep
+    fill = random.integers(1, design.fills + 1, hidden.shape, dtype=np.uint8)
+    return np.where(hidden, fill, np.uint8(0)), random.integers(0, 2**31, (masks, 2), dtype=np.int64)

@@ -1,0 +1,1 @@
+"""The RQ worker, its watchdog, retries, and the classification of errors."""
