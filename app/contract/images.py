@@ -1,14 +1,11 @@
 """Encoded images to upright RGB pictures. Both processes decode the same bytes the same way."""
 
 import io
-from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from app.contract.errors import RiseError
-from app.images.decompression_bombs import reject_decompression_bomb
-from app.images.jpeg import strip_scan_data
 
 FORMATS = {
     "JPEG": "image/jpeg",
@@ -21,7 +18,7 @@ FORMATS = {
 
 _JPEG = b"\xff\xd8\xff"
 _ORIENTATION = 0x0112
-_TURNS = {
+_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -30,7 +27,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_LYING = range(5, 9)  # values of the orientation that swap width and height
+_SWAPPED = range(5, 9)  # values of the orientation that swap width and height
 
 
 def open_image(content: bytes) -> Image.Image:
@@ -70,60 +67,6 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return upright.convert("RGB")
 
 
-class ImageHeader(NamedTuple):
-    """An image of which only the header has been read.
-
-    Attributes:
-        image: to be decoded; a JPEG with one scan without its pixels (`jpeg.py`), because a decoder refuses both.
-        size: width and height in pixels, as they are stored.
-    """
-
-    image: Image.Image
-    size: tuple[int, int]
-
-    @classmethod
-    def of(cls, content: bytes) -> "ImageHeader":
-        """Read a header.
-
-        Raises:
-            OSError, ValueError, SyntaxError, Image.DecompressionBombError: if there is none, by Pillow.
-            KeyError, struct.error: as well, for a broken TIFF.
-            RiseError: `unreadable-image` for one that would take for ever (`costly.py`).
-        """
-        hollow = cls.without_pixels(content)
-        if hollow is not None:
-            return hollow
-        reject_decompression_bomb(content)
-        image = open_image(content)
-        return cls(image, image.size)
-
-    @classmethod
-    def without_pixels(cls, content: bytes) -> "ImageHeader | None":
-        """Read the header of a JPEG with one scan; None for any other file, which is not even opened.
-
-        Raises:
-            OSError, ValueError, SyntaxError: if there is none, by Pillow.
-        """
-        hollow = strip_scan_data(content)
-        return None if hollow is None else cls(open_image(hollow.content), (hollow.width, hollow.height))
-
-    def read_through(self) -> tuple[int, int]:
-        """Read all that it takes to know that the image can be decoded, and return its upright width and height.
-
-        A JPEG is decoded at an eighth of its size: libjpeg still reads every coefficient, at a quarter of the cost.
-
-        Raises:
-            OSError, ValueError, SyntaxError: if the data are broken, by Pillow.
-        """
-        if self.image.format != "JPEG":
-            return upright_rgb(self.image).size
-        width, height = self.size
-        lying = self.image.getexif().get(_ORIENTATION) in _LYING
-        self.image.draft(self.image.mode, (1, 1))
-        self.image.load()
-        return (height, width) if lying else (width, height)
-
-
 def upright_bytes(content: bytes) -> tuple[bytes, str]:
     """Return an encoded image that needs no rotation, and its type; the same bytes if it is upright already."""
     image = open_image(content)
@@ -134,9 +77,14 @@ def upright_bytes(content: bytes) -> tuple[bytes, str]:
     return buffer.getvalue(), "image/png"
 
 
+def orientation_swaps_sides(image: Image.Image) -> bool:
+    """Return whether an image's EXIF says that its width and height change places when it is upright."""
+    return image.getexif().get(_ORIENTATION) in _SWAPPED
+
+
 def _turned(image: Image.Image) -> Image.Image:
     # ImageOps.exif_transpose would also write the EXIF anew, number by number: two seconds for a megabyte of them.
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    turn = _TRANSPOSE.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
 
 

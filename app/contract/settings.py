@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.contract.explanations.webhooks import GIVE_UP_SECONDS
 from app.contract.log_context import LogFormat, LogLevel
 from app.contract.schemas import Identifier
+
+WEBHOOK_GIVE_UP_SECONDS = 86_400  # after the end of the explanation
 
 
 def user_data_folder() -> Path:
@@ -100,7 +101,10 @@ class Settings(BaseSettings):
     )
     callback_pause_seconds: float = Field(5.0, gt=0, description="Pause after the first failed callback; it doubles.")
     callback_give_up_seconds: float = Field(
-        GIVE_UP_SECONDS, ge=0, le=GIVE_UP_SECONDS, description="When a callback that fails is not tried any more."
+        WEBHOOK_GIVE_UP_SECONDS,
+        ge=0,
+        le=WEBHOOK_GIVE_UP_SECONDS,
+        description="When a callback that fails is not tried any more.",
     )
     kserve: bool = Field(False, description="Answer at `/integrations/kserve` as an explainer of KServe does.")
     cvat: bool = Field(False, description="Answer at `/api/functions` as the Nuclio of a CVAT server does.")

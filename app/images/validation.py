@@ -12,16 +12,73 @@ from typing import NamedTuple, TypeVar
 from PIL import Image
 
 from app.contract.errors import RiseError
-from app.contract.images import FORMATS, ImageHeader
+from app.contract.images import FORMATS, open_image, orientation_swaps_sides, upright_rgb
 from app.contract.schemas import ImageInfo
 from app.contract.settings import Settings
+from app.images.decompression_bombs import reject_decompression_bomb
+from app.images.jpeg import strip_scan_data
 from app.recent import LRUCache
-
-Header = TypeVar("Header", ImageHeader, ImageHeader | None)
 
 _REMEMBERED = 2000  # hashes, with a few numbers each: less than a kilobyte
 
 Image.MAX_IMAGE_PIXELS = None  # because the limit is ours, checked below, and not a warning
+
+
+class ImageHeader(NamedTuple):
+    """An image of which only the header has been read.
+
+    Attributes:
+        image: to be decoded; a JPEG with one scan without its pixels (`jpeg.py`), because a decoder refuses both.
+        size: width and height in pixels, as they are stored.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, content: bytes) -> "ImageHeader":
+        """Read a header.
+
+        Raises:
+            OSError, ValueError, SyntaxError, Image.DecompressionBombError: if there is none, by Pillow.
+            KeyError, struct.error: as well, for a broken TIFF.
+            RiseError: `unreadable-image` for one that would take for ever (`costly.py`).
+        """
+        hollow = cls.without_pixels(content)
+        if hollow is not None:
+            return hollow
+        reject_decompression_bomb(content)
+        image = open_image(content)
+        return cls(image, image.size)
+
+    @classmethod
+    def without_pixels(cls, content: bytes) -> "ImageHeader | None":
+        """Read the header of a JPEG with one scan; None for any other file, which is not even opened.
+
+        Raises:
+            OSError, ValueError, SyntaxError: if there is none, by Pillow.
+        """
+        hollow = strip_scan_data(content)
+        return None if hollow is None else cls(open_image(hollow.content), (hollow.width, hollow.height))
+
+    def read_through(self) -> tuple[int, int]:
+        """Read all that it takes to know that the image can be decoded, and return its upright width and height.
+
+        A JPEG is decoded at an eighth of its size: libjpeg still reads every coefficient, at a quarter of the cost.
+
+        Raises:
+            OSError, ValueError, SyntaxError: if the data are broken, by Pillow.
+        """
+        if self.image.format != "JPEG":
+            return upright_rgb(self.image).size
+        width, height = self.size
+        swapped = orientation_swaps_sides(self.image)
+        self.image.draft(self.image.mode, (1, 1))
+        self.image.load()
+        return (height, width) if swapped else (width, height)
+
+
+Header = TypeVar("Header", ImageHeader, ImageHeader | None)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from functools import partial
 import httpx2
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.explanations.webhooks import GIVE_UP_SECONDS, WebhookDelivery
+from app.contract.explanations.webhooks import WebhookDelivery
+from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 from app.egress.allowlist import UrlNotAllowed
 from app.egress.client import total_timeout
 from app.maintenance.periodic import PeriodicTask, consumer
@@ -49,7 +50,7 @@ class WebhookRetryPolicy:
     answer: float = 10.0
     pause: float = 5.0
     longest_pause: float = 3600.0
-    give_up: float = GIVE_UP_SECONDS
+    give_up: float = WEBHOOK_GIVE_UP_SECONDS
 
     def pause_after(self, attempts: int) -> float:
         """Return the pause after so many attempts, between half and one and a half of its nominal length."""

@@ -29,7 +29,7 @@ def found(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Any:
     home = {"HOME": str(folder), "FIFTYONE_DO_NOT_TRACK": "true", "FIFTYONE_DATABASE_DIR": str(folder / "db")}
     python = environment("fiftyone") / "bin" / "python"
     done = subprocess.run(
-        [str(python), str(Path(__file__).resolve().parents[2] / "support" / "fiftyone_script.py")],
+        [str(python), str(Path(__file__).resolve().parents[1] / "support" / "fiftyone_script.py")],
         input=json.dumps(asked),
         env={"PATH": f"{python.parent}:/usr/bin:/bin", **home},
         capture_output=True,

@@ -18,7 +18,7 @@ from redis import Redis
 
 from app.contract.counters import BUCKETS, STATISTICS
 from app.contract.explanations.reuse_index import kin_key
-from app.contract.explanations.webhooks import GIVE_UP_SECONDS, OUTBOX, webhooks_key
+from app.contract.explanations.webhooks import OUTBOX, webhooks_key
 from app.contract.queue.throughput import FADING, PACE, workload_class
 from app.contract.redis.keys import DUE, PING, events_key, index_key, record_key, tombstone_key
 from app.contract.schemas import (
@@ -32,6 +32,7 @@ from app.contract.schemas import (
     TargetResult,
 )
 from app.contract.scripts import lua
+from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 
 REMEMBERED_SECONDS = 7 * 86_400  # how long it is known of an expired explanation that it was there
 SLACK_SECONDS = 1.0  # between the end of a record and the sweeping of its blobs
@@ -259,7 +260,7 @@ class ExplanationStore:
             _event_data(explanation_id, fields),
             json.dumps(execution) if execution else "",
             _now(),
-            GIVE_UP_SECONDS,
+            WEBHOOK_GIVE_UP_SECONDS,
             *_flat(fields),
         ]
         return [*self._keys(explanation_id), webhooks_key(explanation_id), OUTBOX], arguments

@@ -17,9 +17,9 @@ from app.contract.errors import invalid_field
 from app.contract.redis.keys import record_key
 from app.contract.schemas import Failure, StoredModel, read_all
 from app.contract.scripts import lua
+from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 
 OUTBOX = "rise:outbox"
-GIVE_UP_SECONDS = 86_400  # after the end of the explanation
 _MOST = 1000
 
 
@@ -67,7 +67,7 @@ class WebhookSubscriptions:
         delivery = WebhookDelivery(id=f"msg_{uuid.uuid4().hex}", explanation=explanation_id, url=url)
         keys = [record_key(explanation_id), webhooks_key(explanation_id), OUTBOX]
         text = delivery.model_dump_json(exclude_none=True)
-        if self._register(keys=keys, args=[text, self._keep_seconds, _MOST, GIVE_UP_SECONDS]) == b"full":
+        if self._register(keys=keys, args=[text, self._keep_seconds, _MOST, WEBHOOK_GIVE_UP_SECONDS]) == b"full":
             raise invalid_field("/callback", f"this explanation has {_MOST} callbacks already")
 
     def waiting(self) -> tuple[int, float]:

@@ -103,7 +103,7 @@ def test_what_would_take_for_ever_is_refused_with_the_reason_and_not_opened(
 ) -> None:
     content, reason = COSTLY[name]
     opened: list[bytes] = []
-    monkeypatch.setattr("app.contract.images.open_image", opened.append)
+    monkeypatch.setattr("app.images.validation.open_image", opened.append)
     with pytest.raises(RiseError, match=reason) as refused:
         ImageValidator(Settings()).check(content)
     assert refused.value.code == "unreadable-image"

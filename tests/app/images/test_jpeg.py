@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.contract.images import ImageHeader, open_image, upright_rgb
+from app.contract.images import open_image, upright_rgb
 from app.images.jpeg import strip_scan_data
+from app.images.validation import ImageHeader
 from tests.support.hostile_images import encoded, picture
 
 _KINDS: dict[str, dict[str, Any]] = {

@@ -128,7 +128,7 @@ def test_at_a_glance_plain_jpegs_are_known_and_nothing_else_is_opened(monkeypatc
     assert error is not None
     assert error.code == "unreadable-image"
     opened: list[bytes] = []
-    monkeypatch.setattr("app.contract.images.open_image", opened.append)
+    monkeypatch.setattr("app.images.validation.open_image", opened.append)
     for content in others:
         seen = intake.glance(content)
         assert (seen.info, seen.error) == (None, None)

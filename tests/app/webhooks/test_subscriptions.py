@@ -8,8 +8,9 @@ from redis import Redis
 
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
-from app.contract.explanations.webhooks import GIVE_UP_SECONDS, WebhookDelivery, WebhookSubscriptions, webhooks_key
+from app.contract.explanations.webhooks import WebhookDelivery, WebhookSubscriptions, webhooks_key
 from app.contract.schemas import Failure
+from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 from app.maintenance.expiry import ExpiryIndex
 from app.webhooks.outbox import Outbox
 from tests.contract.test_store import a_record, a_store, publish
@@ -190,4 +191,4 @@ def test_callbacks_live_as_long_as_they_are_tried_and_then_go(redis: Redis) -> N
     assert 0 < seconds <= 600
     cancel(store)
     seconds = redis.ttl(webhooks_key("one"))
-    assert GIVE_UP_SECONDS < seconds <= GIVE_UP_SECONDS + 600
+    assert WEBHOOK_GIVE_UP_SECONDS < seconds <= WEBHOOK_GIVE_UP_SECONDS + 600
