@@ -22,7 +22,8 @@ from app.contract.explanations.reuse_index import BlockReuseIndex
 from app.contract.explanations.store import ExplanationStore
 from app.contract.log_context import configure_logs
 from app.contract.queue.fair_queue import scheduling_tags_of
-from app.contract.queue.jobs import ASSIST, EXPLAIN, MEASURE, PREDICT, JobQueue, job_class, open_queue
+from app.contract.queue.jobs import ASSIST, EXPLAIN, MEASURE, PREDICT, JobQueue
+from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.queue.throughput import ThroughputStats
 from app.contract.redis.client import connect_with_retry
 from app.contract.schemas import Status

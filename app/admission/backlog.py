@@ -9,26 +9,10 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.queue.rq_compat import JOB_PREFIX, queue_key, started_key
 from app.contract.queue.throughput import ServiceTimes, ThroughputStats, runs_to_completion
-
-# KEYS: queue, started jobs. ARGV: now. Returns job, work, masks of all that wait, and work, masks, progress of all that
-# run; calls have no work.
-_READ = """
-local waiting, running = {}, {}
-for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-  local turn = redis.call('HMGET', 'rq:job:' .. id, 'work', 'masks')
-  for _, part in ipairs({id, turn[1] or '', turn[2] or '0'}) do table.insert(waiting, part) end
-end
-for _, entry in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[1], '+inf')) do
-  local id = string.match(entry, '^[^:]+')
-  local turn = redis.call('HMGET', 'rq:job:' .. id, 'work', 'masks')
-  local progress = redis.call('HGET', 'rise:explanation:' .. id, 'progress')
-  if turn[1] then
-    for _, part in ipairs({turn[1], turn[2], progress or 'null'}) do table.insert(running, part) end
-  end
-end
-return {waiting, running}
-"""
+from app.contract.redis.keys import record_key
+from app.contract.scripts import lua
 
 
 class Backlog:
@@ -83,12 +67,12 @@ class BacklogReader:
 
     def __init__(self, redis: Redis, pace: ThroughputStats) -> None:
         self._pace = pace
-        self._read = redis.register_script(_READ)
+        self._read = redis.register_script(lua("read_backlog"))
 
     def read(self, queue_name: str) -> Backlog:
         """Return what waits and runs now."""
-        keys = [f"rq:queue:{queue_name}", f"rq:wip:{queue_name}"]
-        found: Any = self._read(keys=keys, args=[time.time()])
+        keys = [queue_key(queue_name), started_key(queue_name)]
+        found: Any = self._read(keys=keys, args=[time.time(), JOB_PREFIX, record_key("")])
         pace = self._pace.seconds_per_mask()
         waiting = {
             name.decode(): pace.of(work.decode()) * int(masks) for name, work, masks in _triples(found[0]) if work

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from rq.exceptions import AbandonedJobError
 from rq.job import Job
 from rq.results import Result
+
+from app.contract.queue.rq_compat import is_abandoned
 
 _LISTEN_SECONDS = 1  # at once: a client takes a server that says nothing for five seconds for lost
 
@@ -19,7 +20,7 @@ def poll_result(asked: Job) -> Any:
     result = asked.latest_result(timeout=_LISTEN_SECONDS)
     if result is None:
         return None
-    if AbandonedJobError.__name__ in (result.exc_string or ""):
+    if is_abandoned(result):
         raise ConnectionAbortedError(f"the worker was lost that ran {asked.func_name}")
     if result.type != Result.Type.SUCCESSFUL:
         raise RuntimeError(f"{asked.func_name} failed on the worker")

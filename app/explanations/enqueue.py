@@ -9,24 +9,12 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from app.contract.explanations.store import CREATE, ExplanationStore
+from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.fair_queue import SchedulingTags
-from app.contract.queue.jobs import ENQUEUE, JobQueue, queue_key
+from app.contract.queue.jobs import JobQueue, enqueue_keys
+from app.contract.queue.rq_compat import JOB_PREFIX
 from app.contract.schemas import ExplanationRecord
-
-# KEYS: those of `create`, then the queue. ARGV: what is said to `create`, and the job but for its last value, as JSON:
-# two long texts are sent at a fraction of what a hundred short ones take. Then that value. One that is there already
-# and waits may move to a better lane.
-_ARRIVE = (
-    CREATE
-    + ENQUEUE
-    + """
-local created = create(KEYS, cjson.decode(ARGV[1]))
-local job = cjson.decode(ARGV[2])
-table.insert(job, ARGV[3])
-return {created, enqueue(KEYS[6], job, created == 1)}
-"""
-)
+from app.contract.scripts import lua
 
 
 class NewExplanation(NamedTuple):
@@ -50,7 +38,7 @@ class ExplanationCreator:
         self._redis = redis
         self._store = store
         self._jobs = jobs
-        self._script: Any = redis.register_script(_ARRIVE)
+        self._script: Any = redis.register_script(lua("create_and_enqueue"))
 
     async def arrive(self, arrivals: Sequence[NewExplanation]) -> list[tuple[bool, int | None]]:
         """Store and enqueue explanations, each by itself, in one message.
@@ -66,14 +54,15 @@ class ExplanationCreator:
         try:
             found = await self._send(said)
         except NoScriptError:
-            await self._redis.script_load(_ARRIVE)
+            await self._redis.script_load(self._script.script)
             found = await self._send(said)
         return [await self._settled(arrival, *answer) for arrival, answer in zip(arrivals, found, strict=True)]
 
     def _said(self, arrival: NewExplanation) -> list[Any]:
         keys, said = self._store.creation(arrival.record)
         *job, last = self._jobs.job(arrival.queue_name, arrival.record.id, arrival.turn)
-        return [len(keys) + 1, *keys, queue_key(arrival.queue_name), _texts(said), _texts(job), last]
+        keys += enqueue_keys(arrival.queue_name, arrival.record.id)
+        return [len(keys), *keys, _texts(said), _texts(job), last, JOB_PREFIX]
 
     async def _send(self, said: Sequence[list[Any]]) -> list[Any]:
         async with self._redis.pipeline(transaction=False) as pipeline:

@@ -9,40 +9,19 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.scripts import lua
+
 KEPT_SECONDS = 86_400
 _CLAIM_SECONDS = 120
-
-# ARGV: payload, seconds. Returns false for another payload, else the explanation ('' while there is none).
-_CLAIM = """
-local payload = redis.call('HGET', KEYS[1], 'payload')
-if payload and payload ~= ARGV[1] then return false end
-if not payload then
-  redis.call('HSET', KEYS[1], 'payload', ARGV[1])
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-end
-return redis.call('HGET', KEYS[1], 'explanation') or ''
-"""
-
-# ARGV: payload, explanation, seconds.
-_SETTLE = """
-local payload = redis.call('HGET', KEYS[1], 'payload')
-if payload and payload ~= ARGV[1] then return end
-redis.call('HSET', KEYS[1], 'payload', ARGV[1], 'explanation', ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-"""
-
-_RELEASE = """
-if redis.call('HEXISTS', KEYS[1], 'explanation') == 0 then redis.call('DEL', KEYS[1]) end
-"""
 
 
 class IdempotencyKeys:
     """Remembers clients' keys, per tenant, for a day."""
 
     def __init__(self, redis: Redis) -> None:
-        self._claim = redis.register_script(_CLAIM)
-        self._settle = redis.register_script(_SETTLE)
-        self._release = redis.register_script(_RELEASE)
+        self._claim = redis.register_script(lua("claim_idempotency_key"))
+        self._settle = redis.register_script(lua("settle_idempotency_key"))
+        self._release = redis.register_script(lua("release_idempotency_key"))
 
     def claim(self, tenant: str, key: str, payload: str) -> str | None:
         """Let a key stand for a payload.

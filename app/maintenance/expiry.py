@@ -12,26 +12,10 @@ from redis import Redis
 
 from app.contract.explanations.webhooks import webhooks_key
 from app.contract.redis.keys import DUE, events_key, index_key, record_key, tombstone_key
+from app.contract.scripts import lua
 
 # Blobs of a deleted explanation are due later than its end, because its worker may be writing one more.
 _LATE_WRITES_SECONDS = 60.0
-
-_DELETE = """
-local tenant = redis.call('GET', KEYS[3])
-local existed = redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[5])
-if tenant then redis.call('ZREM', ARGV[1] .. tenant, ARGV[2]) end
-redis.call('ZADD', KEYS[4], ARGV[3], ARGV[2])
-redis.call('PUBLISH', KEYS[2], 'deleted')
-return existed
-"""
-
-_FORGET = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-local tenant = redis.call('GET', KEYS[2])
-if tenant then redis.call('ZREM', ARGV[1] .. tenant, ARGV[2]) end
-redis.call('ZREM', KEYS[3], ARGV[2])
-return 1
-"""
 
 
 class ExpiryIndex:
@@ -39,8 +23,8 @@ class ExpiryIndex:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._delete = redis.register_script(_DELETE)
-        self._forget = redis.register_script(_FORGET)
+        self._delete = redis.register_script(lua("delete_explanation"))
+        self._forget = redis.register_script(lua("forget_explanation"))
 
     def delete(self, explanation_id: str) -> None:
         """Remove an explanation as if it had never been; a worker that runs it finds out at its next report."""

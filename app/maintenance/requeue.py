@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from redis import Redis
-from rq.job import Job
 
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.fair_queue import scheduling_tags_of
-from app.contract.queue.jobs import JobQueue, job_exists
+from app.contract.queue.jobs import JobQueue
+from app.contract.queue.rq_compat import job_exists
 from app.contract.queue.throughput import ServiceTimes, ThroughputStats
 from app.contract.redis.keys import DUE, record_key
 from app.contract.redis.leases import Leases
@@ -70,7 +70,7 @@ class OrphanScanner:
             with self._redis.pipeline(transaction=False) as pipeline:
                 for explanation_id in ids:
                     pipeline.hmget(record_key(explanation_id), "status", "expires_at")
-                    job_exists(pipeline, Job.key_for(explanation_id))
+                    job_exists(pipeline, explanation_id)
                 found = pipeline.execute()
             for explanation_id, (status, expires_at), has_job in zip(ids, found[::2], found[1::2], strict=True):
                 if status not in _UNFINISHED:

@@ -14,7 +14,8 @@ from rq.serializers import JSONSerializer
 from app.api.routes.evaluation import turn_of
 from app.auth.principal import Principal
 from app.contract.queue.fair_queue import SchedulingTags
-from app.contract.queue.jobs import EXPLAIN, PREDICT, JobQueue, job_class, open_queue
+from app.contract.queue.jobs import EXPLAIN, PREDICT, JobQueue
+from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.schemas import MetricsRequest, Priority
 
 

@@ -15,7 +15,8 @@ from rq.job import JobStatus
 from rq.serializers import JSONSerializer
 
 from app.contract.queue.fair_queue import SchedulingTags
-from app.contract.queue.jobs import EXPLAIN, PREDICT, JobQueue, job_class, open_queue
+from app.contract.queue.jobs import EXPLAIN, PREDICT, JobQueue
+from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.redis.client import connect
 from app.explanations.call_results import poll_result
 

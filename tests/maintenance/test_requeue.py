@@ -9,7 +9,8 @@ from redis import Redis
 from app.admission.backlog import BacklogReader
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.fair_queue import scheduling_tags_of
-from app.contract.queue.jobs import JobQueue, open_queue
+from app.contract.queue.jobs import JobQueue
+from app.contract.queue.rq_compat import open_queue
 from app.contract.queue.throughput import PACE, ThroughputStats, workload_class
 from app.contract.schemas import Announcement, CanonicalRequest, ExplanationRecord, Failure, ModelCard, Priority, Status
 from app.explanations.catalogue import CatalogueReader

@@ -19,7 +19,8 @@ from app.contract.counters import PersistentCounters
 from app.contract.explanations.reuse_index import BlockReuseIndex
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.fair_queue import SchedulingTags
-from app.contract.queue.jobs import ASSIST, EXPLAIN, MEASURE, PREDICT, JobQueue, job_class, open_queue
+from app.contract.queue.jobs import ASSIST, EXPLAIN, MEASURE, PREDICT, JobQueue
+from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.redis.keys import record_key
 from app.contract.schemas import CanonicalRequest, Failure, JsonObject, ModelRef, Status
 from app.contract.storage.object_store import BlobStore, image_blob

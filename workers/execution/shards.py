@@ -15,48 +15,12 @@ from redis import Redis
 
 from app.contract.redis.keys import record_key
 from app.contract.schemas import Status
+from app.contract.scripts import lua
 
 SHARD_SECONDS = 0.3
 """That a shard takes, about: short, because nobody knows where an explanation will stop."""
 
 _FORGOTTEN_SECONDS = 600  # after the last sign of anybody
-
-# KEYS: the hash of an explanation's shards. ARGV: leader, first, limit, aim, seconds to live.
-_OPEN = """
-redis.call('HSET', KEYS[1], 'leader', ARGV[1], 'next', ARGV[2], 'limit', ARGV[3], 'aim', ARGV[4])
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-"""
-
-# KEYS: shards, delivered, record. ARGV: blocks, end (or '' for the limit), status of what runs, seconds to live.
-# Returns the first block and how many; of 0 blocks there may be more later, and -1 says that it is over.
-_CLAIM = """
-local found = redis.call('HMGET', KEYS[1], 'next', 'limit')
-if not found[1] or redis.call('HGET', KEYS[3], 'status') ~= ARGV[3] then return {0, -1} end
-local first, stop = tonumber(found[1]), tonumber(ARGV[2]) or tonumber(found[2])
-local there = redis.call('HGET', KEYS[2], first)
-while there do
-  first = first + cjson.decode(there).size
-  there = redis.call('HGET', KEYS[2], first)
-end
-local count = math.max(0, math.min(tonumber(ARGV[1]), stop - first))
-redis.call('HSET', KEYS[1], 'next', first + count)
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-return {first, count}
-"""
-
-# KEYS: shards, delivered. ARGV: leader, limit, seconds to live.
-_COLLECT = """
-if redis.call('HGET', KEYS[1], 'leader') == ARGV[1] then
-  redis.call('HSET', KEYS[1], 'limit', ARGV[2])
-  redis.call('EXPIRE', KEYS[1], ARGV[3])
-end
-return redis.call('HVALS', KEYS[2])
-"""
-
-# KEYS: shards, delivered. ARGV: leader.
-_CLOSE = """
-if redis.call('HGET', KEYS[1], 'leader') == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[2]) end
-"""
 
 
 class Shard(NamedTuple):
@@ -97,10 +61,10 @@ class ShardQueue:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._open = redis.register_script(_OPEN)
-        self._claim = redis.register_script(_CLAIM)
-        self._collect = redis.register_script(_COLLECT)
-        self._close = redis.register_script(_CLOSE)
+        self._open = redis.register_script(lua("open_shards"))
+        self._claim = redis.register_script(lua("claim_shard"))
+        self._collect = redis.register_script(lua("collect_shards"))
+        self._close = redis.register_script(lua("close_shards"))
 
     def open(self, explanation_id: str, leader: str, *, first: int, limit: int, aim: str) -> None:
         """Hand out blocks from now on; what was delivered to an earlier leader stays.

@@ -21,6 +21,13 @@ from rq.worker import BaseWorker
 from app.contract.counters import PersistentCounters
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.jobs import EXPLAIN, RETRIES
+from app.contract.queue.rq_compat import (
+    attempts_left,
+    is_tried_again,
+    make_last_attempt,
+    requeue_abandoned,
+    take_failed,
+)
 from app.contract.redis.client import describe_error
 from app.contract.schemas import Failure
 from workers.supervision.attempt_log import AttemptLog
@@ -35,7 +42,7 @@ _LOCK_SECONDS = 10
 
 def attempt_of(job: Job) -> str:
     """Return what sets this attempt at a job apart from the others: how many are left after it."""
-    return str(job.retries_left or 0)
+    return str(attempts_left(job))
 
 
 def stall_of(model: str | None, seconds: float) -> Failure:
@@ -64,7 +71,7 @@ class Attempts:
         """Give up an attempt that made no progress: the next one begins at once, or whoever asked is told."""
         failure = stall_of(model, seconds)
         self._statistics.count_lost_attempt(model or "", "stalled")
-        if job.retries_left is None:  # a short call: somebody waits for its answer
+        if not is_tried_again(job):  # a short call: somebody waits for its answer
             self._losses.answer(job, execution, failure)
             return
         self._losses.note(job.id, attempt_of(job), failure)
@@ -85,8 +92,7 @@ class Attempts:
             for left in collect_crash_reports(self._stacks):
                 self._note_stack(left)
             self._losses.forgive()
-            self._queue.started_job_registry.cleanup(exception_handlers=[self.on_exception])
-            self._queue.intermediate_queue.cleanup(worker, self._queue)
+            requeue_abandoned(self._queue, worker, [self.on_exception])
             self._give_up()
         finally:
             try:
@@ -99,7 +105,7 @@ class Attempts:
 
         One that would raise again is the last.
         """
-        if job.retries_left is None or not isinstance(error, Exception):  # a call; or the process is told to end
+        if not is_tried_again(job) or not isinstance(error, Exception):  # a call; or the process is told to end
             return
         try:
             noted = self._losses.is_noted(job.id, attempt_of(job))
@@ -110,7 +116,7 @@ class Attempts:
         except RedisError as cause:  # because RQ would end the worker
             logger.warning("it was not noted why an attempt at job %s ended: %s", job.id, describe_error(cause))
         if kind is not AbandonedJobError and not is_retryable(error):
-            job.retries_left = 0
+            make_last_attempt(job)
 
     def _count_lost(self, job: Job) -> None:
         model = self._store.model_of(job.id)
@@ -128,12 +134,9 @@ class Attempts:
         self._losses.note(doing.job, doing.attempt, stall_of(doing.model, doing.seconds))
 
     def _give_up(self) -> None:
-        registry = self._queue.failed_job_registry
-        for job_id in registry.get_job_ids():
-            job = self._queue.fetch_job(job_id)
+        for job_id, job in take_failed(self._queue):
             if job is not None and job.func_name == EXPLAIN:
                 self._store.fail(job_id, self._verdict(job))
-            registry.remove(job_id, delete_job=job is not None)
 
     def _verdict(self, job: Job) -> Failure:
         """Return why a job failed whose attempts are used up: what was noted last, and of how many attempts."""

@@ -18,6 +18,7 @@ from rq import Queue, SimpleWorker
 from rq.executions import Execution
 from rq.job import Job
 
+from app.contract.queue.rq_compat import stop_after_job
 from workers.supervision.current_attempt import Attempt, supervised_attempt
 from workers.supervision.retry_policy import Attempts
 from workers.supervision.watchdog import Watchdog
@@ -77,7 +78,8 @@ class InProcessWorker(SimpleWorker):
                 succeeded = super().perform_job(job, queue, execution)
             if attempt.device_broke:
                 self.attempts.rescue(self)
-                self.device_broke = self._stop_requested = True
+                self.device_broke = True
+                stop_after_job(self)
                 self._stopping.set()
             return succeeded
         finally:

@@ -42,39 +42,6 @@ _PING_SECONDS = 60
 _UNDER_WAY = (Status.QUEUED, Status.RUNNING)
 _BOUNDS = json.dumps([*map(str, BUCKETS), "+Inf"])
 
-# Stores a new explanation unless the same one is there. Keys: record, events, tombstone, due, index; said: id, tenant,
-# microsecond of creation, then as below; fields and values last.
-CREATE = """
-local function create(keys, said)
-  local status = redis.call('HGET', keys[1], 'status')
-  if status and (status == '"queued"' or status == '"running"' or status == '"succeeded"') then return 0 end
-  redis.call('SET', keys[3], said[2], 'EX', said[5])  -- first, because a full server refuses this, and no DEL
-  redis.call('DEL', keys[1], keys[2])
-  redis.call('HSET', keys[1], unpack(said, 9))
-  redis.call('EXPIRE', keys[1], said[4])
-  redis.call('XADD', keys[2], 'MAXLEN', '~', said[7], '*', 'event', 'queued', 'data', said[8])
-  redis.call('EXPIRE', keys[2], said[4])
-  redis.call('ZADD', keys[4], said[6], said[1])
-  redis.call('EXPIRE', keys[4], said[5])
-  redis.call('ZADD', keys[5], said[3], said[1])
-  redis.call('EXPIRE', keys[5], said[5])
-  redis.call('PUBLISH', keys[2], 'queued')
-  return 1
-end
-"""
-_CREATE = CREATE + "return create(KEYS, ARGV)"
-
-# Keys: as of `change`. ARGV: the new end, seconds to live, seconds remembered, time due, id.
-_RENEW = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'expires_at', ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-redis.call('EXPIRE', KEYS[2], ARGV[2])
-redis.call('EXPIRE', KEYS[3], ARGV[3])
-redis.call('ZADD', KEYS[4], ARGV[4], ARGV[5])
-return 1
-"""
-
 
 class ExplanationStore:
     """Reads and changes explanations.
@@ -87,7 +54,7 @@ class ExplanationStore:
     def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
         self._redis = redis
         self._keep_seconds = keep_seconds
-        self._create = redis.register_script(_CREATE)
+        self._create = redis.register_script(lua("create_explanation"))
         self._change_explanation = redis.register_script(lua("change_explanation"))
         self._end_explanation = redis.register_script(lua("end_explanation"))
 
@@ -140,7 +107,7 @@ class ExplanationStore:
             for explanation_id in explanation_ids:
                 keys = self._keys(explanation_id)
                 said: list[Any] = [json.dumps(self.expiry().isoformat()), *self._lifetime(), explanation_id]
-                pipeline.eval(_RENEW, len(keys), *keys, *said)
+                pipeline.eval(lua("renew_explanation"), len(keys), *keys, *said)
             pipeline.execute()
 
     def start(self, explanation_id: str, execution: str) -> ExplanationRecord | None:

@@ -5,20 +5,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from redis import Redis
-from rq.utils import utcparse
 
-# KEYS: queue, started jobs. ARGV: now. Returns how many wait, how many run, and when the one was enqueued that has
-# waited longest, which need not be the first. It only looks: RQ's own count of what runs takes jobs from lost workers,
-# and who does that has more to see to.
-_LOAD = """
-local oldest = ''
-local waiting = redis.call('LRANGE', KEYS[1], 0, -1)
-for _, id in ipairs(waiting) do
-  local since = redis.call('HGET', 'rq:job:' .. id, 'enqueued_at')
-  if since and (oldest == '' or since < oldest) then oldest = since end
-end
-return {#waiting, redis.call('ZCOUNT', KEYS[2], ARGV[1], '+inf'), oldest}
-"""
+from app.contract.queue.rq_compat import JOB_PREFIX, parse_time, queue_key, started_key
+from app.contract.scripts import lua
 
 
 class Load(NamedTuple):
@@ -29,15 +18,15 @@ class Load(NamedTuple):
     oldest_seconds: float
 
 
-def load_of(redis: Redis, queue_key: str, started_key: str) -> Load:
+def load_of(redis: Redis, queue_name: str) -> Load:
     """Return how much waits and runs on a queue.
 
     Args:
         redis: client with byte replies.
-        queue_key: of RQ's list of waiting jobs.
-        started_key: of RQ's registry of running ones.
+        queue_name: of the queue.
     """
-    found: Any = redis.eval(_LOAD, 2, queue_key, started_key, str(time.time()))
+    keys = [queue_key(queue_name), started_key(queue_name)]
+    found: Any = redis.eval(lua("read_load"), len(keys), *keys, str(time.time()), JOB_PREFIX)
     waiting, running, oldest = found
-    waited = (datetime.now(UTC) - utcparse(oldest.decode())).total_seconds() if oldest else 0.0
+    waited = (datetime.now(UTC) - parse_time(oldest)).total_seconds() if oldest else 0.0
     return Load(waiting, running, max(0.0, waited))

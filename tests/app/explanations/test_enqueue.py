@@ -13,7 +13,8 @@ from rq.serializers import JSONSerializer
 
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.fair_queue import SchedulingTags
-from app.contract.queue.jobs import EXPLAIN, JobQueue, job_class, open_queue
+from app.contract.queue.jobs import EXPLAIN, JobQueue
+from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.redis.client import connect_async
 from app.contract.schemas import ExplanationRecord, Failure
 from app.explanations.enqueue import ExplanationCreator, NewExplanation

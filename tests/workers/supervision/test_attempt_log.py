@@ -6,7 +6,8 @@ from redis import Redis
 from rq import Queue
 
 from app.contract.queue.fair_queue import SchedulingTags
-from app.contract.queue.jobs import RETRIES, JobQueue, open_queue
+from app.contract.queue.jobs import RETRIES, JobQueue
+from app.contract.queue.rq_compat import open_queue
 from app.contract.schemas import Failure
 from workers.supervision.attempt_log import AttemptLog
 

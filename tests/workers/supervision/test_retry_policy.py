@@ -13,7 +13,8 @@ from rq.serializers import JSONSerializer
 from app.contract.counters import LOST_ATTEMPTS, PersistentCounters
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.fair_queue import SchedulingTags
-from app.contract.queue.jobs import EXPLAIN, JobQueue, job_class, open_queue
+from app.contract.queue.jobs import EXPLAIN, JobQueue
+from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.schemas import Failure, Status
 from tests.contract.test_store import a_record, a_store
 from workers.execution.run import requeue_at_front

@@ -1,0 +1,8 @@
+-- Returns all that was delivered; the leader also says how far assistants may go.
+-- KEYS  1 shards, 2 delivered
+-- ARGV  1 leader, 2 block up to which assistants go, 3 seconds to live
+if redis.call('HGET', KEYS[1], 'leader') == ARGV[1] then
+  redis.call('HSET', KEYS[1], 'limit', ARGV[2])
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+return redis.call('HVALS', KEYS[2])

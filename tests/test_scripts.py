@@ -1,0 +1,51 @@
+"""Lua scripts say what they take, spell no keys, and are complete wherever they are installed."""
+
+import re
+from importlib.resources import files
+
+import pytest
+from redis import Redis
+
+from app.contract.scripts import lua
+
+SCRIPTS = sorted(file.name.removesuffix(".lua") for file in (files("app.contract") / "lua").iterdir())
+_DEFINITION = re.compile(r"local function |local [A-Z_, ]+ = |end$|--| |$")
+
+
+def body(name: str) -> str:
+    return (files("app.contract") / "lua" / f"{name}.lua").read_text()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_server_takes_every_script(redis: Redis, name: str) -> None:
+    assert redis.script_load(lua(name))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_says_at_its_head_what_it_takes(name: str) -> None:
+    lines = body(name).splitlines()
+    header = [line[3:7] for line in lines if line.startswith("-- ")]
+    assert header
+    if all(map(_DEFINITION.match, lines)):
+        return  # functions for other scripts
+    code = [line for line in lines if not line.startswith("--")]
+    for given in ("KEYS", "ARGV"):
+        assert given in header or not any(given in line for line in code)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_spells_a_key(name: str) -> None:
+    assert not re.findall(r"'(?:rise|rq):", body(name))
+
+
+def test_what_several_scripts_require_stands_in_each_once_and_before_its_use() -> None:
+    text = lua("end_explanation")
+    for function in ("make_due", "notify", "change", "count_ended", "remember_blocks", "record_pace"):
+        assert text.count(f"local function {function}(") == 1
+        assert text.index(f"local function {function}(") < text.rindex(f"{function}(")
+    assert lua("end_explanation") is text
+
+
+def test_a_script_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        lua("nonsense")
