@@ -111,7 +111,7 @@ def front_end(
     if settings.keys == "on":
         app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(HeadMethodMiddleware)
-    app.add_middleware(AccessLogMiddleware)
+    app.add_middleware(AccessLogMiddleware, making_anew=("/v1/batches", "/v1/images"))
     app.state.services = _services(settings)
     install_error_handlers(app)
     for router in routers:

@@ -159,7 +159,7 @@ class AsyncClient:
         deadline, retries = time.monotonic() + self._retry_timeout_seconds, 0
         while True:
             outcome = await _outcome(attempt(request))
-            delay = retry_delay(outcome, retries, idempotent=request.idempotent)
+            delay = retry_delay(outcome, retries)
             if delay is None or time.monotonic() + delay > deadline:
                 break
             await asyncio.sleep(delay)

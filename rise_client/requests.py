@@ -1,6 +1,7 @@
 """What the client asks for, without sending it: one function per request."""
 
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -19,17 +20,15 @@ LONG_POLL_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """One request.
+    """One request, which does the same however often it is carried out.
 
     Attributes:
         options: what `httpx2` is told of it.
-        idempotent: whether it may be carried out twice; an explanation may, because its id is made of what was asked.
     """
 
     method: str
     path: str
     options: dict[str, Any] = field(default_factory=dict)
-    idempotent: bool = True
 
     def is_done_by(self, response: httpx2.Response) -> bool:
         """Return whether an answer to a second try says that the first one worked: what is to be deleted is gone."""
@@ -45,11 +44,12 @@ def create_request(image: ImageInput, targets: str | Target | Sequence[Target] |
 def batch_request(archive: IO[bytes], **fields: Any) -> ApiRequest:
     """Return the request for a batch: a zip archive, and what is asked about each image in it.
 
-    Carried out twice it makes two batches, of which the client would know one.
+    Its key makes it one batch, however often it is sent.
     """
     file = ("images.zip", archive, "application/zip")
-    options = {"files": {"archive": file}, "data": _form(fields), "timeout": None}
-    return ApiRequest("POST", "/v1/batches", options, idempotent=False)
+    headers = {"Idempotency-Key": uuid.uuid4().hex}
+    options = {"files": {"archive": file}, "data": _form(fields), "headers": headers, "timeout": None}
+    return ApiRequest("POST", "/v1/batches", options)
 
 
 def predict_request(image: ImageInput, model: str, limit: int) -> ApiRequest:

@@ -5,27 +5,22 @@ import time
 
 import httpx2
 
-from rise_client.errors import problem_in
-
 _RETRIED = {429, 502, 503, 504}
-_NOT_CARRIED_OUT = {429, 503}
 _OUR_OWN_FAULT = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
-_NOT_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 _FIRST_POLL_SECONDS = 0.2
 _LONGEST_POLL_SECONDS = 1.0
 
 
-def retry_delay(outcome: httpx2.Response | httpx2.TransportError, attempt: int, *, idempotent: bool) -> float | None:
+def retry_delay(outcome: httpx2.Response | httpx2.TransportError, attempt: int) -> float | None:
     """Return how many seconds to wait before a request is sent again; None where that makes no sense.
 
     Args:
         outcome: of the last attempt.
         attempt: its number, from 0.
-        idempotent: whether the request may be carried out twice.
     """
-    if not (_may_pass(outcome) and (idempotent or _was_not_carried_out(outcome))):
+    if not _may_pass(outcome):
         return None
     said: str = outcome.headers.get("Retry-After", "") if isinstance(outcome, httpx2.Response) else ""
     if said.isdigit():
@@ -37,12 +32,6 @@ def _may_pass(outcome: httpx2.Response | httpx2.TransportError) -> bool:
     if isinstance(outcome, httpx2.Response):
         return outcome.status_code in _RETRIED
     return not isinstance(outcome, _OUR_OWN_FAULT)
-
-
-def _was_not_carried_out(outcome: httpx2.Response | httpx2.TransportError) -> bool:
-    if isinstance(outcome, httpx2.Response):
-        return outcome.status_code in _NOT_CARRIED_OUT and problem_in(outcome) is not None
-    return isinstance(outcome, _NOT_CONNECTED)
 
 
 class PollBackoff:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter
 from redis import Redis
+from redis.exceptions import WatchError
 
 from app.auth.api_keys import Limits
 from app.contract.redis.keys import record_key
@@ -81,18 +82,30 @@ class BatchStore:
         self._open = LeasedQueue(redis, _OPEN)
         self._settle = redis.register_script(_SETTLE)
 
-    def create(self, batch: BatchRecord, members: Sequence[BatchItem]) -> None:
-        """Store a new batch and open it; members that have an error already do not wait."""
+    def create(self, batch: BatchRecord, members: Sequence[BatchItem]) -> bool:
+        """Store a new batch and open it; members that have an error already do not wait.
+
+        Returns:
+            False where there is a batch of this id already, which stays as it is.
+        """
         texts: dict[Any, Any] = {str(member.index): member.model_dump_json(exclude_none=True) for member in members}
         waiting = [member.index for member in members if member.error is None]
         with self._redis.pipeline() as pipeline:
+            pipeline.watch(batch_key(batch.id))  # type: ignore[no-untyped-call]  # because redis-py has not typed it
+            if pipeline.exists(batch_key(batch.id)):
+                return False
+            pipeline.multi()
             pipeline.set(batch_key(batch.id), batch.model_dump_json())
             pipeline.hset(_members(batch.id), mapping=texts)
             if waiting:
                 pipeline.rpush(_waiting(batch.id), *waiting)
             self._open.put(batch.id, pipeline=pipeline)
             self._expire(pipeline, batch.id)
-            pipeline.execute()
+            try:
+                pipeline.execute()
+            except WatchError:  # because the same one was made at the same moment
+                return False
+        return True
 
     def read(self, batch_id: str) -> BatchRecord | None:
         """Return a batch, or None where there is none."""

@@ -9,6 +9,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Collection
 from functools import lru_cache
 from http import HTTPMethod
 
@@ -32,6 +33,11 @@ SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
 _LEAVING = RiseError("unavailable", "this front end is leaving; send the request again", retry_after_seconds=1)
+_UNKNOWN = RiseError(
+    "internal",
+    "this front end is leaving, and may have carried the request out; look before you send it again, and send it with "
+    "an Idempotency-Key where that is possible",
+)
 _HARMLESS = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _METHODS = frozenset(HTTPMethod)
 _KINDS = 1000  # methods, routes and statuses are few
@@ -39,10 +45,16 @@ _QUIET = {"/livez", "/readyz", "/metrics"}  # asked for every few seconds by mac
 
 
 class AccessLogMiddleware:
-    """Names, logs and counts requests."""
+    """Names, logs and counts requests.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what answers them.
+        making_anew: paths to which a POST without an Idempotency-Key makes one more resource each time.
+    """
+
+    def __init__(self, app: ASGIApp, making_anew: Collection[str] = ()) -> None:
         self._app = app
+        self._making_anew = making_anew
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on under its name."""
@@ -55,7 +67,13 @@ class AccessLogMiddleware:
         if trace is not None:
             names["trace_id"] = trace
 
-        answered = False
+        answered = received = False
+
+        async def receive_noted() -> Message:
+            nonlocal received
+            message = await receive()
+            received = received or (message["type"] == "http.request" and not message.get("more_body", False))
+            return message
 
         async def answer(message: Message) -> None:
             nonlocal answered
@@ -67,15 +85,20 @@ class AccessLogMiddleware:
 
         with log_context(**names):
             try:
-                await self._app(scope, receive, answer)
+                await self._app(scope, receive_noted, answer)
             except asyncio.CancelledError:  # because this process ends, and the server waits no longer
                 if answered:
                     raise
-                await problem_response(Request(scope), _LEAVING)(scope, receive, answer)
+                why = _UNKNOWN if received and self._makes_anew(scope, headers) else _LEAVING
+                await problem_response(Request(scope), why)(scope, receive, answer)
             except Exception:
                 if not answered:
                     _note(scope, 500, time.perf_counter() - started)  # because the answer is made outside of here
                 raise
+
+    def _makes_anew(self, scope: Scope, headers: Headers) -> bool:
+        """Return whether a request that is carried out twice makes two resources."""
+        return scope["method"] == "POST" and scope["path"] in self._making_anew and "idempotency-key" not in headers
 
 
 def _request_id(given: str | None) -> str:

@@ -4,12 +4,12 @@ import re
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import IO, Annotated, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 
 from app.api.dependencies import Explainer, Reader, Services, ServicesDep
 from app.api.openapi_components import ACCEPTED, BATCH_BODY, PROBLEMS
@@ -25,6 +25,7 @@ from app.contract.errors import RiseError, invalid_field, unknown_choice
 from app.contract.schemas import JsonObject
 from app.contract.storage.object_store import archive_blob, batch_folder
 from app.contract.tracing import request_context
+from app.explanations.idempotency import Claim, IdempotencyKey, payload_of_batch, submit_once
 from app.explanations.removal import cancel_explanation, delete_explanation
 from app.explanations.service import build_request, split_params
 from app.rendering.formats import formats
@@ -38,6 +39,13 @@ _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
 
 
+class Asked(NamedTuple):
+    """What a request for a batch says: its fields, and its archive where the images come in one."""
+
+    fields: JsonObject
+    archive: IO[bytes] | None = None
+
+
 @router.post(
     "",
     status_code=202,
@@ -45,7 +53,13 @@ _MAX_PART_BYTES = 1_000_000
     openapi_extra=BATCH_BODY,
     responses={202: {"headers": ACCEPTED}},
 )
-async def create(request: Request, response: Response, services: ServicesDep, caller: Explainer) -> BatchView:
+async def create(
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    caller: Explainer,
+    idempotency_key: IdempotencyKey = None,
+) -> BatchView:
     """Ask one question about many images: a zip archive, or a list of addresses or ids.
 
     The answer comes at once; images are read, checked and queued little by little. One that is refused or fails does
@@ -54,10 +68,10 @@ async def create(request: Request, response: Response, services: ServicesDep, ca
     media_type = media_type_of(request)
     if media_type == "multipart/form-data":
         async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
-            fields, archive = form_fields(form.multi_items(), files={"archive"}), _archive(form)
-            seen = await run_in_threadpool(_create, services, caller, fields, archive)
+            asked = Asked(form_fields(form.multi_items(), files={"archive"}), _archive(form))
+            seen = await _create_once(services, caller, asked, idempotency_key)
     elif media_type == "application/json":
-        seen = await run_in_threadpool(_create, services, caller, await read_json(request), None)
+        seen = await _create_once(services, caller, Asked(await read_json(request)), idempotency_key)
     else:
         raise unsupported(media_type)
     response.headers["Location"] = seen.links["self"]
@@ -65,26 +79,48 @@ async def create(request: Request, response: Response, services: ServicesDep, ca
     return seen
 
 
-def _archive(form: FormData) -> UploadFile | None:
+def _archive(form: FormData) -> IO[bytes] | None:
     archive = form.get("archive")
     if isinstance(archive, str):
         raise invalid_field("/archive", "send it as a file")
-    return archive
+    return None if archive is None else archive.file
 
 
-def _create(services: Services, caller: Principal, fields: JsonObject, archive: UploadFile | None) -> BatchView:
+async def _create_once(services: Services, caller: Principal, asked: Asked, key: str | None) -> BatchView:
+    """Make a batch, or return the one that the same request with the same key has made."""
+    if key is None:
+        return await run_in_threadpool(_create, services, caller, asked, uuid.uuid4().hex)
+    payload = await run_in_threadpool(payload_of_batch, asked.fields, asked.archive)
+    claim = Claim(services.idempotency, caller.tenant, key, payload)
+    return await submit_once(
+        claim,
+        find=lambda batch_id: run_in_threadpool(_seen, services, batch_id),
+        submit=lambda: run_in_threadpool(_create, services, caller, asked, claim.resource_id),
+        id_of=lambda made: made.id,
+    )
+
+
+def _seen(services: Services, batch_id: str) -> BatchView | None:
+    batch = services.batches.read(batch_id)
+    return None if batch is None else view_of_batch(batch, services.batches)
+
+
+def _create(services: Services, caller: Principal, asked: Asked, batch_id: str) -> BatchView:
+    fields, archive = dict(asked.fields), asked.archive
     callback = pop_callback_url(fields, services.pictures.hosts, signed=services.signs_callbacks)
     given = fields.pop("images", None)
     if (given is None) == (archive is None):
         raise invalid_field("/images", "send an archive, or else a list of images")
     question, parameters = split_params(fields)
-    asked = build_request(services.catalogue.now(), question, parameters)
+    request = build_request(services.catalogue.now(), question, parameters)
+    if (seen := _seen(services, batch_id)) is not None:
+        return seen
     batch = BatchRecord(
-        id=uuid.uuid4().hex,
+        id=batch_id,
         tenant=caller.tenant,
         key=caller.key,
         limits=caller.limits,
-        request=asked,
+        request=request,
         callback=callback,
         total=0,
         created_at=datetime.now(UTC),
@@ -92,15 +128,16 @@ def _create(services: Services, caller: Principal, fields: JsonObject, archive: 
     )
     if archive is None:
         return _store(services, batch, items_of_list(given, services.settings))
-    members = items_of_archive(archive.file, services.settings)
-    archive.file.seek(0)
-    services.blobs.put_file(archive_blob(batch.id), archive.file)
+    members = items_of_archive(archive, services.settings)
+    archive.seek(0)
+    services.blobs.put_file(archive_blob(batch.id), archive)
     return _store(services, batch, members)
 
 
 def _store(services: Services, empty: BatchRecord, members: list[BatchItem]) -> BatchView:
     batch = empty.model_copy(update={"total": len(members)})
-    services.batches.create(batch, members)
+    if not services.batches.create(batch, members):
+        batch = services.batches.read(batch.id) or batch
     return view_of_batch(batch, services.batches)
 
 

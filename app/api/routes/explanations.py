@@ -28,7 +28,7 @@ from app.api.status_cache import CachedResponse
 from app.auth.principal import Principal
 from app.contract.errors import RiseError
 from app.contract.schemas import ExplanationRecord, Status
-from app.explanations.idempotency import Claim, submit_once
+from app.explanations.idempotency import Claim, IdempotencyKey, payload_of, submit_once
 from app.explanations.removal import cancel_explanation, delete_explanation
 from app.explanations.service import SubmitResult, build_request, split_params
 from app.explanations.views import ExplanationView, explanation_path, view
@@ -61,17 +61,18 @@ async def create(
     services: ServicesDep,
     caller: Explainer,
     prefer: Annotated[str | None, Header(description="`wait=N`: hold for N seconds until it has ended.")] = None,
-    idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=255, description="Same key and same request, same answer (24 h).")
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Explain an image: send it with a model's id; poll, wait for or fetch the result by the id that comes back."""
     body = await read_body(request)
+    submit = partial(_submit, services, caller, body)
     if idempotency_key is None:
-        submitted = await _submit(services, caller, body)
+        submitted = await submit()
     else:
-        claim = Claim(services.idempotency, services.store, caller.tenant, idempotency_key)
-        submitted = await submit_once(claim, body, submit=partial(_submit, services, caller, body))
+        claim = Claim(services.idempotency, caller.tenant, idempotency_key, payload_of(body))
+        submitted = await submit_once(
+            claim, find=partial(_submitted, services), submit=submit, id_of=lambda made: made.record.id
+        )
     seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
     if seconds is None:
         return await _created(services, submitted)
@@ -107,6 +108,11 @@ async def _submit(services: Services, caller: Principal, body: ParsedBody) -> Su
     if callback is not None:
         await run_in_threadpool(services.callbacks.register, submitted.record.id, callback)
     return submitted
+
+
+async def _submitted(services: Services, explanation_id: str) -> SubmitResult | None:
+    record = await run_in_threadpool(services.store.read, explanation_id)
+    return None if record is None else SubmitResult(record, created=True)
 
 
 def _preferred_wait(prefer: str | None, *, longest: float) -> float | None:

@@ -89,6 +89,26 @@ def test_a_request_that_takes_longer_than_a_front_end_stays_is_sent_elsewhere(
     assert int(answer.headers["retry-after"]) > 0
 
 
+def test_what_may_have_been_carried_out_and_would_be_made_twice_is_not_to_be_sent_again(leaving: Service) -> None:
+    (server,) = [pid for pid, command in leaving.children().items() if "valkey" in command or "redis-server" in command]
+    fields = {"model": "shapes", "images": [{"id": "x"}]}
+    for headers, status, code in (({}, 500, "internal"), ({"Idempotency-Key": "leaving"}, 503, "unavailable")):
+        wait_until_ready(leaving)
+        gone = front_end(leaving)
+        with ThreadPoolExecutor(1) as pool:
+            os.kill(server, signal.SIGSTOP)  # so that the batch is neither stored nor refused
+            try:
+                asked = pool.submit(httpx2.post, f"{leaving.url}/v1/batches", json=fields, headers=headers, timeout=60)
+                time.sleep(0.5)
+                os.kill(gone, signal.SIGTERM)
+                answer = asked.result()
+            finally:
+                os.kill(server, signal.SIGCONT)
+        wait_for_another(leaving, gone)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+        assert ("retry-after" in answer.headers) == (status == 503)
+
+
 def test_a_stream_of_events_ends_and_says_nothing_that_is_not_true(
     leaving: Service, http: httpx2.Client, star: bytes
 ) -> None:
