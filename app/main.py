@@ -70,6 +70,7 @@ from app.maintenance.garbage_collector import GarbageCollector
 from app.maintenance.periodic import PeriodicTask, running
 from app.maintenance.requeue import SILENT_HEARTBEATS, OrphanRequeuer, OrphanScanner
 from app.maintenance.served_models import ServedModels
+from app.rendering.renderer import Renderer
 
 ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, webhooks, images, batches, maps, evaluation)
 ROUTES += (models, health, prometheus, openapi)
@@ -137,6 +138,7 @@ def _services(settings: Settings) -> Services:
         expiry=ExpiryIndex(redis),
         leases=Leases(redis),
         blobs=blobs,
+        renderer=Renderer(blobs),
         jobs=jobs,
         pace=pace,
         statistics=PersistentCounters(redis),
@@ -173,6 +175,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         _keep_for_good()
         with on_shutdown_signal(services.events.release):
             yield
+    services.renderer.close()
     await services.events.close()
     await services.pictures.client.aclose()
 

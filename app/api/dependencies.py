@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
-from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +24,7 @@ from app.contract.explanations.webhooks import WebhookSubscriptions
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.throughput import ThroughputStats
 from app.contract.redis.leases import Leases
-from app.contract.schemas import ExplanationRecord, ImageInfo
+from app.contract.schemas import ExplanationRecord
 from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore
 from app.explanations.catalogue import CatalogueReader
@@ -40,9 +39,7 @@ from app.images.validation import ImageValidator
 from app.maintenance.expiry import ExpiryIndex
 from app.maintenance.requeue import OrphanScanner
 from app.maintenance.served_models import ServedModels
-
-_DRAWN_AT_ONCE = 4
-_LARGE_PIXELS = 8_000_000
+from app.rendering.renderer import Renderer
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,7 @@ class Services:
     expiry: ExpiryIndex
     leases: Leases
     blobs: BlobStore
+    renderer: Renderer
     jobs: JobQueue
     pace: ThroughputStats
     statistics: PersistentCounters
@@ -78,18 +76,6 @@ class Services:
     def calls(self) -> WorkerCalls:
         """What asks workers while a client waits."""
         return WorkerCalls(self.jobs)
-
-    def turn_to_draw(self, image: ImageInfo) -> CapacityLimiter:
-        """Return what limits the maps that are drawn at once: of the largest pictures each takes most of a gigabyte."""
-        return self._large_drawings if image.width * image.height > _LARGE_PIXELS else self._drawings
-
-    @cached_property
-    def _drawings(self) -> CapacityLimiter:
-        return CapacityLimiter(_DRAWN_AT_ONCE)
-
-    @cached_property
-    def _large_drawings(self) -> CapacityLimiter:
-        return CapacityLimiter(1)
 
     @property
     def signs_callbacks(self) -> bool:

@@ -13,16 +13,16 @@ from app.batches.store import BatchItem, BatchRecord, BatchStore
 from app.batches.zip_export import error_entry, iter_items
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
+from app.contract.saliency.geometry import Array
 from app.contract.schemas import ExplanationRecord, JsonObject, TargetResult
-from app.contract.storage.object_store import BlobStore
 from app.rendering.coco_rle import segmentation
-from app.rendering.highlights import render_single_fill, resize_mask
+from app.rendering.highlights import highlight, resize_mask
 from app.rendering.regions import top_mass_region
-from app.rendering.renderer import target_at
+from app.rendering.renderer import Renderer, target_at
 
 
 def stream_coco(
-    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, blobs: BlobStore, *, level: float
+    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, renderer: Renderer, *, level: float
 ) -> Iterator[bytes]:
     """Yield a COCO file: an annotation for each target that has a region.
 
@@ -43,7 +43,7 @@ def stream_coco(
         images.append(_image(member, record))
         try:
             for target in record.targets:
-                said = _annotation(record, blobs, target, level)
+                said = _annotation(record, renderer, target, level)
                 if said is not None:
                     number = next(ids)
                     own = {"id": number, "image_id": member.index, **said}
@@ -71,16 +71,21 @@ def _left_out(batch: BatchRecord, member: BatchItem, record: ExplanationRecord |
     }
 
 
-def _annotation(record: ExplanationRecord, blobs: BlobStore, target: TargetResult, level: float) -> JsonObject | None:
+def _annotation(record: ExplanationRecord, renderer: Renderer, target: TargetResult, level: float) -> JsonObject | None:
     """Return an annotation without ids; None for a target without a region."""
     if target.error is not None:
         return None
-    inside = top_mass_region(render_single_fill(record, blobs, target_at(record, target.index)), level)
-    if not inside.any():
+
+    def segmented(values: Array) -> JsonObject | None:
+        inside = top_mass_region(values, level)
+        return segmentation(resize_mask(inside, record.image)) if inside.any() else None
+
+    found = highlight(renderer, record, target_at(record, target.index), segmented)
+    if found is None:
         return None
     return {
         "category_id": target.label if target.label is not None else 0,
-        **segmentation(resize_mask(inside, record.image)),
+        **found,
         "iscrowd": 1,
         "score": target.score,
         "level": level,

@@ -13,15 +13,15 @@ from app.batches.zip_export import error_entry, iter_items
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.schemas import ExplanationRecord, JsonObject
-from app.contract.storage.object_store import BlobStore
 from app.label_studio_format.controls import LEVELS, Control, Label, LabelingConfig
 from app.label_studio_format.predictions import PredictionContext, prediction_of, version_of
+from app.rendering.renderer import Renderer
 
 _COLORS = dict(zip(LEVELS, ("red", "orange"), strict=True))
 
 
 def tasks_of(
-    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, blobs: BlobStore, *, prefix: str
+    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, renderer: Renderer, *, prefix: str
 ) -> Iterator[bytes]:
     """Yield a JSON list of tasks: one for each image that was taken, with a prediction where it has one.
 
@@ -32,12 +32,12 @@ def tasks_of(
     first = True
     for member, record in iter_items(batch, batches, store):
         if record is not None:
-            yield (b"" if first else b",") + json.dumps(_task(member, record, blobs, prefix)).encode()
+            yield (b"" if first else b",") + json.dumps(_task(member, record, renderer, prefix)).encode()
             first = False
     yield b"]"
 
 
-def _task(member: BatchItem, record: ExplanationRecord, blobs: BlobStore, prefix: str) -> JsonObject:
+def _task(member: BatchItem, record: ExplanationRecord, renderer: Renderer, prefix: str) -> JsonObject:
     address = member.source if member.kind == "url" else prefix + quote(member.name)
     data = {"image": address, "name": member.name, "explanation": record.id}
     if not record.tells:
@@ -45,7 +45,7 @@ def _task(member: BatchItem, record: ExplanationRecord, blobs: BlobStore, prefix
     names = [target.name or str(target.label) for target in record.targets]
     wording = PredictionContext(_layout(names), {}, version_of(record.request))
     try:
-        return {"data": data, "predictions": [prediction_of(record, blobs, wording)]}
+        return {"data": data, "predictions": [prediction_of(record, renderer, wording)]}
     except RiseError as error:
         return {"data": {**data, "error": error_entry(error)["detail"]}, "predictions": []}
 

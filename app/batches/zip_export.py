@@ -1,9 +1,11 @@
-"""The results of a batch as one archive, made while it is sent: no more than one map is in memory."""
+"""The results of a batch as one archive, made while it is sent: no more than the files of one map are in memory."""
 
 import json
 import re
 import zipfile
+from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePosixPath
 
 from app.batches.status import item_status
@@ -11,9 +13,8 @@ from app.batches.store import BatchItem, BatchRecord, BatchStore
 from app.contract.errors import BlobNotFoundError, RiseError, StorageError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.schemas import ExplanationRecord, JsonObject, Status
-from app.contract.storage.object_store import BlobStore
-from app.rendering.formats import RenderOptions, formats
-from app.rendering.renderer import render_target
+from app.rendering.formats import RenderedMap, RenderOptions, formats
+from app.rendering.renderer import Renderer
 
 _PAGE = 50
 
@@ -55,7 +56,7 @@ def error_entry(error: RiseError) -> JsonObject:
 
 
 def stream_zip(
-    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, blobs: BlobStore, endings: list[str]
+    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, renderer: Renderer, endings: list[str]
 ) -> Iterator[bytes]:
     """Yield a zip archive: a folder of maps for each image that has them, and `manifest.json` last.
 
@@ -70,7 +71,7 @@ def stream_zip(
     with zipfile.ZipFile(outlet, "w") as archive:  # type: ignore[call-overload]  # it needs no more than `write`
         for member, record in iter_items(batch, batches, store):
             row = _row(batch, member, record)
-            for name, content in _files(member, record, blobs, endings, row):
+            for name, content in _files(member, record, renderer, endings, row):
                 archive.writestr(name, content)
                 yield outlet.taken()
             rows.append(row)
@@ -93,20 +94,25 @@ def _row(batch: BatchRecord, member: BatchItem, record: ExplanationRecord | None
 
 
 def _files(
-    member: BatchItem, record: ExplanationRecord | None, blobs: BlobStore, endings: list[str], row: JsonObject
+    member: BatchItem, record: ExplanationRecord | None, renderer: Renderer, endings: list[str], row: JsonObject
 ) -> Iterator[tuple[str, bytes]]:
     if record is None or record.status is not Status.SUCCEEDED:
         return
     folder = f"{member.index:05d}-{_safe(member.name)}"
     try:
         for target in (target for target in record.targets if target.error is None):
-            sheet = render_target(record, blobs, target.index, max_side=None)
-            for ending in endings:
+            files = renderer.render_target(record, target.index, partial(_encoded, endings=endings))
+            while files:
+                ending, content = files.popleft()
                 name = f"{folder}/{target.index}.{ending}"
-                yield name, formats()[ending].encode(sheet, RenderOptions())
+                yield name, content
                 row["files"].append(name)
     except RiseError as error:
         row["error"] = error_entry(error)
+
+
+def _encoded(sheet: RenderedMap, endings: list[str]) -> deque[tuple[str, bytes]]:
+    return deque((ending, formats()[ending].encode(sheet, RenderOptions())) for ending in endings)
 
 
 def _safe(name: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from app.contract.schemas import ExplanationRecord, JsonObject, TargetResult
 from app.contract.storage.object_store import BlobStore
-from app.rendering.formats import RenderOptions, formats
-from app.rendering.renderer import render_target
+from app.rendering.formats import RenderedMap, RenderOptions, formats
+from app.rendering.renderer import Renderer
 from rise_client import Client, Explanation
 
 
@@ -43,17 +44,20 @@ def explain_in_process(image: Path, fields: dict[str, Any]) -> FinishedExplanati
         if code:
             raise typer.Exit(code)
         record = ExplanationRecord.model_validate_json((Path(folder) / "record.json").read_text())
-        blobs = BlobStore(Path(folder).as_uri())
+        renderer = Renderer(BlobStore(Path(folder).as_uri()))
         maps = {
-            (target.index, ending): formats()[ending].encode(
-                render_target(record, blobs, target.index, max_side=None), RenderOptions()
-            )
+            (target.index, ending): renderer.render_target(record, target.index, partial(_file, ending))
             for target in record.targets
             if target.error is None
             for ending in ("npz", "overlay.png")
         }
     summary = record.model_dump(mode="json", include={"request", "provenance", "progress", "image"})
     return FinishedExplanation(record.targets, summary, lambda index, ending: maps[index, ending])
+
+
+def _file(ending: str, sheet: RenderedMap) -> bytes:
+    content: bytes = formats()[ending].encode(sheet, RenderOptions())
+    return content
 
 
 def explain_on_server(server: str, key: str | None, image: Path, fields: dict[str, Any]) -> FinishedExplanation:

@@ -16,13 +16,12 @@ from PIL import Image
 
 from app.contract.saliency.geometry import Array
 from app.contract.schemas import Box, CanonicalRequest, ExplanationRecord, JsonObject, TargetResult
-from app.contract.storage.object_store import BlobStore
 from app.label_studio_format.brush_rle import encode
 from app.label_studio_format.controls import LEVELS, Control, LabelingConfig
-from app.rendering.formats import RenderOptions, formats
-from app.rendering.highlights import crop_to_box, render_single_fill, resize_mask
+from app.rendering.formats import RenderedMap, RenderOptions, formats
+from app.rendering.highlights import crop_to_box, highlight, resize_mask
 from app.rendering.regions import top_mass_region
-from app.rendering.renderer import MapTarget, render_map, target_at
+from app.rendering.renderer import MapTarget, Renderer, target_at
 
 _OVERLAY_SIDE = 800
 _JPEG_QUALITY = 85
@@ -48,48 +47,55 @@ def version_of(request: CanonicalRequest) -> str:
     return f"{request.model.id}-{hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:8]}"
 
 
-def prediction_of(record: ExplanationRecord, blobs: BlobStore, wording: PredictionContext) -> JsonObject:
+def prediction_of(record: ExplanationRecord, renderer: Renderer, wording: PredictionContext) -> JsonObject:
     """Return the prediction for a task.
 
     Args:
         record: a finished explanation, or one that found nothing.
-        blobs: where its effects are.
+        renderer: draws its maps.
         wording: what to say it with.
     """
-    said = [part for target in record.targets for part in _of_target(record, blobs, target, wording)]
+    said = [part for target in record.targets for part in _of_target(record, renderer, target, wording)]
     return _prediction(record, said, wording)
 
 
 def prediction_inside(
-    record: ExplanationRecord, blobs: BlobStore, wording: PredictionContext, subject: MapTarget, box: Box
+    record: ExplanationRecord, renderer: Renderer, wording: PredictionContext, subject: MapTarget, box: Box
 ) -> JsonObject:
     """Return what speaks for one target inside of a box, as an answer to an annotator who drew it.
 
     Args:
         record: a finished explanation.
-        blobs: where its effects are.
+        renderer: draws its maps.
         wording: what to say it with.
         subject: whose map is shown.
         box: x0, y0, x1, y1 in pixels of the image; outside of it nothing counts.
     """
-    inside = crop_to_box(render_single_fill(record, blobs, subject), box, record.image)
-    masks = _masks(record, inside, subject.target, wording)
+
+    def masks_inside(values: Array) -> list[JsonObject]:
+        return list(_masks(record, crop_to_box(values, box, record.image), subject.target, wording))
+
+    masks = highlight(renderer, record, subject, masks_inside)
     # Names of their own, because the annotator may draw again, beside the masks of the prediction.
     return _prediction(record, [{**mask, "id": uuid.uuid4().hex[:10]} for mask in masks], wording)
 
 
-def overlay_of(record: ExplanationRecord, blobs: BlobStore) -> str:
+def overlay_of(record: ExplanationRecord, renderer: Renderer) -> str:
     """Return the overlay of the first target that an explanation has a map of, as an address that holds the picture.
 
     The browser of an annotator has no key for this service, and explanations expire: so the picture itself is the
     address, as a small JPEG.
     """
-    ending, first = "overlay.png", next(target.index for target in record.targets if target.error is None)
-    sheet = render_map(record, blobs, target_at(record, first), max_side=_OVERLAY_SIDE)
-    picture = Image.open(io.BytesIO(formats()[ending].encode(sheet, RenderOptions())))
+    first = next(target.index for target in record.targets if target.error is None)
+    content = renderer.render(record, target_at(record, first), _overlay_jpeg, max_side=_OVERLAY_SIDE)
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+
+
+def _overlay_jpeg(sheet: RenderedMap) -> bytes:
+    picture = Image.open(io.BytesIO(formats()["overlay.png"].encode(sheet, RenderOptions())))
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
 
 
 def _prediction(record: ExplanationRecord, regions: list[JsonObject], wording: PredictionContext) -> JsonObject:
@@ -99,7 +105,7 @@ def _prediction(record: ExplanationRecord, regions: list[JsonObject], wording: P
 
 
 def _of_target(
-    record: ExplanationRecord, blobs: BlobStore, target: TargetResult, wording: PredictionContext
+    record: ExplanationRecord, renderer: Renderer, target: TargetResult, wording: PredictionContext
 ) -> Iterator[JsonObject]:
     layout, name = wording.layout, target.name or ""
     if target.box is not None and layout.rectangles is not None:
@@ -112,8 +118,8 @@ def _of_target(
         if label is not None:
             yield _region(record, target, layout.choices, "choices", {"choices": [label]}, layout.image)
     if target.error is None and layout.brushes is not None:
-        values = render_single_fill(record, blobs, target_at(record, target.index))
-        yield from _masks(record, values, target, wording)
+        subject = target_at(record, target.index)
+        yield from highlight(renderer, record, subject, lambda values: list(_masks(record, values, target, wording)))
 
 
 def _masks(

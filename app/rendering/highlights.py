@@ -3,26 +3,36 @@
 Maps are smooth, so regions are found at a bounded size and enlarged.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from app.contract.saliency.geometry import Array
 from app.contract.schemas import Box, ExplanationRecord, ImageInfo
-from app.contract.storage.object_store import BlobStore
 from app.rendering.formats import require_single_fill
-from app.rendering.renderer import MapTarget, render_map
+from app.rendering.renderer import MapTarget, Renderer
+
+T = TypeVar("T")
 
 _DRAWN_SIDE = 1024
 
 
-def render_single_fill(record: ExplanationRecord, blobs: BlobStore, subject: MapTarget) -> Array:
-    """Return the map of a target, `[H, W]`, at the size at which regions of it are found.
+def highlight(renderer: Renderer, record: ExplanationRecord, subject: MapTarget, make: Callable[[Array], T]) -> T:
+    """Draw the map of a target and return what is made of it.
+
+    Args:
+        renderer: draws it.
+        record: an explanation.
+        subject: what its map shows.
+        make: makes regions of the map, `[H, W]`, and what they become in the words of a tool.
 
     Raises:
         RiseError: `invalid-parameters` where there are several fills to choose from.
     """
-    return require_single_fill(render_map(record, blobs, subject, max_side=_DRAWN_SIDE))
+    return renderer.render(record, subject, lambda sheet: make(require_single_fill(sheet)), max_side=_DRAWN_SIDE)
 
 
 def crop_to_box(values: Array, box: Box, image: ImageInfo) -> Array:

@@ -1,7 +1,11 @@
-"""One map of an explanation, drawn from its stored effects: what the maps route and the CLI do."""
+"""Maps of explanations, drawn from their stored effects: all that draws one does it by a `Renderer`."""
 
-from collections.abc import Sequence
+from asyncio import wrap_future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,9 +13,14 @@ from app.contract.errors import FieldError, RiseError, invalid_field
 from app.contract.images import decode
 from app.contract.saliency.geometry import viewport_of_image
 from app.contract.saliency.rendering import SaliencyMap, draw
-from app.contract.schemas import ExplanationRecord, State, Status, TargetResult
+from app.contract.schemas import ExplanationRecord, ImageInfo, State, Status, TargetResult
 from app.contract.storage.object_store import BlobStore, image_blob
 from app.rendering.formats import RenderedMap
+
+T = TypeVar("T")
+
+_AT_ONCE = 4
+_LARGE_PIXELS = 8_000_000
 
 _UPGRADE_SECONDS = 5.0
 
@@ -100,27 +109,99 @@ def _why_not_kept(state: State) -> str:
     return "with so many classes only the effects of those that were asked for are kept; name it in `targets`"
 
 
-def render_target(record: ExplanationRecord, blobs: BlobStore, index: int, *, max_side: int | None) -> RenderedMap:
-    """Draw one target's map at the size of the uploaded image, or smaller.
+class Renderer:
+    """Draws maps, a few at once and no more, whoever asks for them.
 
-    Raises:
-        RiseError: as `target_at` and `require_meaningful_map`.
+    A map of a large image takes most of a gigabyte until it is encoded. So what is made of a map is made in the
+    renderer's own threads, too, and their number is the bound: one for large images, a few for all others.
+
+    Args:
+        blobs: where effects and images are.
     """
-    subject = target_at(record, index)
-    require_meaningful_map(record, subject.target)
-    return render_map(record, blobs, subject, max_side=max_side)
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="render")
+        self._thread_of_large = ThreadPoolExecutor(1, thread_name_prefix="render-large")
+
+    def render(
+        self,
+        record: ExplanationRecord,
+        subject: MapTarget,
+        make: Callable[[RenderedMap], T],
+        *,
+        max_side: int | None = None,
+        fill: str | None = None,
+    ) -> T:
+        """Draw a map at the size of the uploaded image, or smaller, and return what is made of it.
+
+        A class that was not asked for, and one fill of several, get reliability and peak from the map that is drawn.
+
+        Args:
+            record: an explanation.
+            subject: what its map shows.
+            make: makes what is wanted of the map, such as a file; must not render itself, nor keep the map.
+            max_side: longest side of the map in pixels; None: the image's own.
+            fill: the one of several fills that is drawn; None: all.
+
+        Raises:
+            RiseError: `invalid-parameters` for a fill that the explanation does not have; what `make` raises.
+        """
+        return self.run(record.image, self._work(record, subject, make, max_side=max_side, fill=fill))
+
+    async def render_async(
+        self,
+        record: ExplanationRecord,
+        subject: MapTarget,
+        make: Callable[[RenderedMap], T],
+        *,
+        max_side: int | None = None,
+        fill: str | None = None,
+    ) -> T:
+        """Do what `render` does, for code on the event loop: waiting for a turn takes no thread."""
+        work = self._work(record, subject, make, max_side=max_side, fill=fill)
+        return await wrap_future(self._submit(record.image, work))
+
+    def render_target(
+        self, record: ExplanationRecord, index: int, make: Callable[[RenderedMap], T], *, max_side: int | None = None
+    ) -> T:
+        """Draw the map of one target and return what is made of it.
+
+        Raises:
+            RiseError: as `target_at`, `require_meaningful_map` and `render`.
+        """
+        subject = target_at(record, index)
+        require_meaningful_map(record, subject.target)
+        return self.render(record, subject, make, max_side=max_side)
+
+    def run(self, image: ImageInfo, work: Callable[[], T]) -> T:
+        """Return what comes of work that holds an image of this size in memory."""
+        return self._submit(image, work).result()
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        for threads in (self._threads, self._thread_of_large):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, image: ImageInfo, work: Callable[[], T]) -> Future[T]:
+        large = image.width * image.height > _LARGE_PIXELS
+        return (self._thread_of_large if large else self._threads).submit(copy_context().run, work)
+
+    def _work(
+        self,
+        record: ExplanationRecord,
+        subject: MapTarget,
+        make: Callable[[RenderedMap], T],
+        *,
+        max_side: int | None,
+        fill: str | None,
+    ) -> Callable[[], T]:
+        return lambda: make(_drawn_sheet(record, self._blobs, subject, max_side=max_side, fill=fill))
 
 
-def render_map(
-    record: ExplanationRecord, blobs: BlobStore, subject: MapTarget, *, max_side: int | None, fill: str | None = None
+def _drawn_sheet(
+    record: ExplanationRecord, blobs: BlobStore, subject: MapTarget, *, max_side: int | None, fill: str | None
 ) -> RenderedMap:
-    """Draw a map at the size of the uploaded image, or smaller; of all fills, or of one.
-
-    A class that was not asked for, and one fill of several, get reliability and peak from the map that is drawn here.
-
-    Raises:
-        RiseError: `invalid-parameters` for a fill that the explanation does not have.
-    """
     state = _ready(record)
     frame = viewport_of_image(record.image.width, record.image.height, max_side=max_side)
     places = slice(None) if fill is None else _place_of(fill, state.fills)

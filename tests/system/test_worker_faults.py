@@ -18,7 +18,7 @@ from app.contract.schemas import ExplanationRecord
 from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore
 from app.rendering.formats import RenderOptions, npy
-from app.rendering.renderer import render_target
+from app.rendering.renderer import Renderer
 from tests.conftest import SAMPLES, Service, start_service, stop_service
 from workers.blackbox.device import choose_device
 from workers.execution.local_run import explain_locally
@@ -66,7 +66,8 @@ def explained_here(folder: Path, **fields: object) -> ExplanationRecord:
 
 def undisturbed_map(folder: Path, masks: int) -> bytes:
     record = explained_here(folder, masks=masks, until=1.0)
-    return npy.encode(render_target(record, BlobStore((folder / "local").as_uri()), 0, max_side=None), RenderOptions())
+    renderer = Renderer(BlobStore((folder / "local").as_uri()))
+    return renderer.render_target(record, 0, lambda sheet: npy.encode(sheet, RenderOptions()))
 
 
 def the_map(here: str) -> NDArray[np.float32]:

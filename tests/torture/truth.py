@@ -13,7 +13,7 @@ import numpy as np
 from app.contract.errors import RiseError
 from app.contract.storage.object_store import BlobStore
 from app.rendering.formats import RenderOptions, npy
-from app.rendering.renderer import render_target
+from app.rendering.renderer import Renderer
 from tests.torture.ledger import Entry, Ledger, Map
 from tests.torture.requests import Question
 from workers.blackbox.device import choose_device
@@ -78,8 +78,8 @@ def undisturbed(collection: ModelRegistry, question: Question) -> Truth:
             record = explain_locally(model, question.image, question.fields, Path(folder), lambda _: None)
         except RiseError as error:
             return Truth(error.code)
-        blobs = BlobStore(Path(folder).as_uri())
-        sheets = [render_target(record, blobs, target.index, max_side=None) for target in record.targets]
+        renderer = Renderer(BlobStore(Path(folder).as_uri()))
+        sheets = [renderer.render_target(record, target.index, lambda sheet: sheet) for target in record.targets]
         maps = tuple(np.load(io.BytesIO(npy.encode(sheet, RenderOptions()))) for sheet in sheets)
         assert record.provenance is not None
         return Truth("", record.provenance.masks_used, maps)

@@ -206,7 +206,7 @@ def archive(
     unknown = next((ending for ending in endings if ending not in formats()), None)
     if unknown is not None:
         raise unknown_choice("/formats", unknown, list(formats()))
-    content = stream_zip(batch, services.batches, services.store, services.blobs, endings)
+    content = stream_zip(batch, services.batches, services.store, services.renderer, endings)
     return StreamingResponse(content, media_type="application/zip", headers=_saved_as(batch, "zip"))
 
 
@@ -228,7 +228,7 @@ def coco(
     while it is sent; while the batch runs, it holds what there is.
     """
     batch = _existing(services, caller, batch_id)
-    content = stream_coco(batch, services.batches, services.store, services.blobs, level=level)
+    content = stream_coco(batch, services.batches, services.store, services.renderer, level=level)
     return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "coco.json"))
 
 
@@ -256,7 +256,7 @@ def label_studio(
     The labelling interface that fits is at `label-config.xml`. It is made while it is sent.
     """
     batch = _existing(services, caller, batch_id)
-    content = tasks_of(batch, services.batches, services.store, services.blobs, prefix=prefix)
+    content = tasks_of(batch, services.batches, services.store, services.renderer, prefix=prefix)
     return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "label-studio.json"))
 
 

@@ -1,9 +1,9 @@
 """Fetch what an explanation shows: its maps in any format, and its image."""
 
 import re
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +17,7 @@ from app.contract.images import FORMATS, upright_bytes
 from app.contract.schemas import ExplanationRecord
 from app.contract.storage.object_store import image_blob
 from app.rendering.formats import RenderedMap, RenderOptions, formats
-from app.rendering.renderer import MapTarget, render_map, require_meaningful_map, resolve_class, target_at
+from app.rendering.renderer import MapTarget, require_meaningful_map, resolve_class, target_at
 
 router = APIRouter(prefix="/v1/explanations", tags=["maps"], responses=PROBLEMS)
 
@@ -83,7 +83,8 @@ def image(explanation_id: str, services: ServicesDep, caller: Reader, if_none_ma
     headers = {"ETag": etag("image", record.image.sha256), "Cache-Control": immutable_until_expiry(record)}
     if etag_matches(headers["ETag"], if_none_match):
         return Response(status_code=304, headers=headers)
-    content, media_type = upright_bytes(services.blobs.get(image_blob(record.id)))
+    upright = partial(upright_bytes, services.blobs.get(image_blob(record.id)))
+    content, media_type = services.renderer.run(record.image, upright)
     return Response(content, media_type=media_type, headers=headers)
 
 
@@ -158,18 +159,17 @@ async def _answer(services: Services, asked: MapRequest, if_none_match: str | No
         if_none_match
     ):  # because who has the tag has had the map; `*` is right if there is one
         return Response(status_code=304, headers=headers)
-    turn = services.turn_to_draw(asked.record.image)
-    answer = await to_thread.run_sync(_drawn, services, asked, headers, limiter=turn)
-    return Response(status_code=304, headers=headers) if fresh else answer
-
-
-def _drawn(services: Services, asked: MapRequest, headers: dict[str, str]) -> Response:
     record, subject, ending, style = asked
     module = formats()[ending]
     sides = [side for side in (style.max_side, getattr(module, "MAX_SIDE", None)) if side is not None]
-    sheet = render_map(record, services.blobs, subject, max_side=min(sides, default=None), fill=style.fill)
-    content: bytes = module.encode(sheet, style)
-    return Response(content, media_type=module.MEDIA_TYPE.partition(";")[0], headers=headers | _said(sheet))
+
+    def encoded(sheet: RenderedMap) -> Response:
+        content: bytes = module.encode(sheet, style)
+        return Response(content, media_type=module.MEDIA_TYPE.partition(";")[0], headers=headers | _said(sheet))
+
+    render = services.renderer.render_async
+    answer = await render(record, subject, encoded, max_side=min(sides, default=None), fill=style.fill)
+    return Response(status_code=304, headers=headers) if fresh else answer
 
 
 def _map_etag(asked: MapRequest) -> str:

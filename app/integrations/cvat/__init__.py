@@ -94,7 +94,7 @@ async def _answer(request: Request, visit: Invocation, name: str, content: bytes
         return await _inside(visit, called, asked, turns)
     record = await visit.explained(called.model.id, asked.image)
     level, threshold = LEVELS[called.kind], asked.threshold or 0.0
-    drawn = partial(salient, record, visit.services.blobs, level=level, threshold=threshold)
+    drawn = partial(salient, record, visit.services.renderer, level=level, threshold=threshold)
     return await to_thread.run_sync(drawn, limiter=turns)
 
 
@@ -146,5 +146,5 @@ async def _inside(visit: Invocation, called: NuclioFunction, asked: InvocationRe
         raise RiseError("no-target", record.error.detail if record.error else "there is nothing to explain")
     area = (0.0, 0.0, float(image.width), float(image.height)) if detects else box
     subject = target_at(record, 0)
-    drawn = partial(salient_inside, record, visit.services.blobs, subject, box=area, level=LEVELS[called.kind])
+    drawn = partial(salient_inside, record, visit.services.renderer, subject, box=area, level=LEVELS[called.kind])
     return await to_thread.run_sync(drawn, limiter=turns)

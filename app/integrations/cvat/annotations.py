@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.saliency.geometry import Array
 from app.contract.schemas import Box, ExplanationRecord, ImageInfo, JsonObject, Prediction, TargetResult
-from app.contract.storage.object_store import BlobStore
-from app.rendering.highlights import crop_to_box, render_single_fill, resize_mask
+from app.rendering.highlights import crop_to_box, highlight, resize_mask
 from app.rendering.regions import top_mass_region
-from app.rendering.renderer import MapTarget, target_at
+from app.rendering.renderer import MapTarget, Renderer, target_at
 
 logger = logging.getLogger(__name__)
 
@@ -40,25 +40,27 @@ def seen(found: list[Prediction], image: ImageInfo, threshold: float) -> bytes:
     return json.dumps(told).encode()
 
 
-def salient(record: ExplanationRecord, blobs: BlobStore, *, level: float, threshold: float) -> bytes:
+def salient(record: ExplanationRecord, renderer: Renderer, *, level: float, threshold: float) -> bytes:
     """Return a mask for each target whose score reaches a threshold; the last ones are left out where all are too much.
 
     Args:
         record: an explanation that has succeeded, or has found nothing.
-        blobs: where its effects are.
+        renderer: draws its maps.
         level: share of the positive saliency that a mask holds.
         threshold: of the score.
     """
-    return b"[" + b",".join(_masks(record, blobs, level, threshold)) + b"]"
+    return b"[" + b",".join(_masks(record, renderer, level, threshold)) + b"]"
 
 
-def _masks(record: ExplanationRecord, blobs: BlobStore, level: float, threshold: float) -> Iterator[bytes]:
+def _masks(record: ExplanationRecord, renderer: Renderer, level: float, threshold: float) -> Iterator[bytes]:
     room = MOST_PIXELS
     for target in record.targets:
         if target.error is not None or (target.score is not None and target.score < threshold):
             continue
-        inside = top_mass_region(render_single_fill(record, blobs, target_at(record, target.index)), level)
-        mask, corners = tight(resize_mask(inside, record.image))
+        subject = target_at(record, target.index)
+        mask, corners = highlight(
+            renderer, record, subject, lambda values: tight(resize_mask(top_mass_region(values, level), record.image))
+        )
         room -= mask.size
         if room < 0:
             logger.warning("explanation %s: no room in CVAT's answer for target %d", record.id, target.index)
@@ -67,11 +69,16 @@ def _masks(record: ExplanationRecord, blobs: BlobStore, level: float, threshold:
             yield _mask(target, mask, corners)
 
 
-def salient_inside(record: ExplanationRecord, blobs: BlobStore, subject: MapTarget, *, box: Box, level: float) -> bytes:
+def salient_inside(
+    record: ExplanationRecord, renderer: Renderer, subject: MapTarget, *, box: Box, level: float
+) -> bytes:
     """Return what speaks for a target inside of a box: a number for each pixel of the image."""
-    values = crop_to_box(render_single_fill(record, blobs, subject), box, record.image)
-    mask = resize_mask(top_mass_region(values, level), record.image)
-    return b'{"mask":[' + b",".join(b"[" + digits(row) + b"]" for row in mask) + b"]}"
+
+    def answer(values: Array) -> bytes:
+        mask = resize_mask(top_mass_region(crop_to_box(values, box, record.image), level), record.image)
+        return b'{"mask":[' + b",".join(b"[" + digits(row) + b"]" for row in mask) + b"]}"
+
+    return highlight(renderer, record, subject, answer)
 
 
 def _mask(target: TargetResult, mask: NDArray[np.bool_], corners: list[int]) -> bytes:

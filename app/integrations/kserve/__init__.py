@@ -87,7 +87,7 @@ async def explain(model: str, request: Request, services: ServicesDep, caller: E
         return JSONResponse(late.model_dump(), 504)
     if all(record.status is not Status.SUCCEEDED for record in records):
         raise _failure(records[0])
-    answer = await run_in_threadpool(build_response, records, services.blobs, shown)
+    answer = await run_in_threadpool(build_response, records, services.renderer, shown)
     return Response(await run_in_threadpool(answer.model_dump_json), media_type="application/json")
 
 

@@ -25,10 +25,9 @@ from app.contract.schemas import (
     Status,
     StoredModel,
 )
-from app.contract.storage.object_store import BlobStore
 from app.explanations.views import TargetView, view
-from app.rendering.formats import RenderOptions, format_names, formats
-from app.rendering.renderer import render_target
+from app.rendering.formats import RenderedMap, RenderOptions, format_names, formats
+from app.rendering.renderer import Renderer
 
 MOST_MAPS = 100
 MOST_NUMBERS = 2_000_000
@@ -114,12 +113,12 @@ def read_response_options(parameters: JsonObject) -> tuple[ResponseOptions, Json
     return shown, rest
 
 
-def build_response(records: Sequence[ExplanationRecord], blobs: BlobStore, shown: ResponseOptions) -> ExplainResponse:
+def build_response(records: Sequence[ExplanationRecord], renderer: Renderer, shown: ResponseOptions) -> ExplainResponse:
     """Return what a client gets of explanations that have ended.
 
     Args:
         records: the explanations.
-        blobs: where their effects are.
+        renderer: draws their maps.
         shown: how maps are shown.
     """
     room = MOST_MAPS if shown.map != _NONE or shown.standard_error else 0
@@ -127,7 +126,7 @@ def build_response(records: Sequence[ExplanationRecord], blobs: BlobStore, shown
     explained = []
     for record in records:
         drawn = room if record.status is Status.SUCCEEDED else 0
-        explained.append(_explained(record, blobs, shown, side=side, most=drawn))
+        explained.append(_explained(record, renderer, shown, side=side, most=drawn))
         room -= min(drawn, len(record.targets))
     return ExplainResponse(explanations=explained)
 
@@ -141,12 +140,12 @@ def _side(records: Sequence[ExplanationRecord], shown: ResponseOptions) -> int:
 
 
 def _explained(
-    record: ExplanationRecord, blobs: BlobStore, shown: ResponseOptions, *, side: int, most: int
+    record: ExplanationRecord, renderer: Renderer, shown: ResponseOptions, *, side: int, most: int
 ) -> InstanceExplanation:
     seen = view(record, None)
     targets = [
         TargetExplanation(
-            **target.model_dump(), **(_drawn(record, blobs, target, shown, side) if place < most else {"map": None})
+            **target.model_dump(), **(_drawn(record, renderer, target, shown, side) if place < most else {"map": None})
         )
         for place, target in enumerate(seen.targets)
     ]
@@ -165,12 +164,15 @@ def _explained(
 
 
 def _drawn(
-    record: ExplanationRecord, blobs: BlobStore, target: TargetView, shown: ResponseOptions, side: int
+    record: ExplanationRecord, renderer: Renderer, target: TargetView, shown: ResponseOptions, side: int
 ) -> JsonObject:
     """Return the map of a target, null where it has none, and its standard error if it was asked for."""
     if target.error is not None:
         return {"map": None}
-    sheet = render_target(record, blobs, target.index, max_side=side)
+    return renderer.render_target(record, target.index, lambda sheet: _written(sheet, shown), max_side=side)
+
+
+def _written(sheet: RenderedMap, shown: ResponseOptions) -> JsonObject:
     values: Any = None
     if shown.map == _LIST:
         values = _rounded(sheet.drawn.values)

@@ -131,7 +131,7 @@ class MlBackend:
 
     async def prediction(self, errand: TaskJob, record: ExplanationRecord) -> JsonObject:
         """Return the prediction for a task from its finished explanation."""
-        return await run_in_threadpool(prediction_of, record, self.services.blobs, self.wording(errand))
+        return await run_in_threadpool(prediction_of, record, self.services.renderer, self.wording(errand))
 
     def wording(self, errand: TaskJob) -> PredictionContext:
         """Return what a task's explanation is said with."""

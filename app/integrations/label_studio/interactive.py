@@ -111,7 +111,7 @@ async def answer_interactively(backend: MlBackend, errand: TaskJob, drawn: Recta
     else:
         record, subject = await _of_class(asked, name, card)
     wording = backend.wording(errand)
-    return await run_in_threadpool(prediction_inside, record, backend.services.blobs, wording, subject, box)
+    return await run_in_threadpool(prediction_inside, record, backend.services.renderer, wording, subject, box)
 
 
 def _card(backend: MlBackend, errand: TaskJob) -> ModelCard:

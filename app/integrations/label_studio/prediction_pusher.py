@@ -111,7 +111,7 @@ class PredictionPusher:
         if not await studio.has_prediction(errand.task, errand.version):
             await studio.add_prediction(errand.task, await self.backend.prediction(errand, record))
         if errand.layout.overlay is not None and not record.found_nothing:
-            picture = await run_in_threadpool(overlay_of, record, self.backend.services.blobs)
+            picture = await run_in_threadpool(overlay_of, record, self.backend.services.renderer)
             await studio.show(errand.task, errand.layout.overlay, picture)
 
 

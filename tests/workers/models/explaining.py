@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.contract.schemas import ExplanationRecord, ModelCard
 from app.contract.storage.object_store import BlobStore
-from app.rendering.renderer import render_target
+from app.rendering.renderer import Renderer
 from tests.conftest import SAMPLES
 from workers.execution.local_run import explain_locally
 from workers.registry.model_registry import LoadedModel, ModelRegistry
@@ -55,7 +55,7 @@ def explain(folder: Path, text: str, sample: str = "star") -> tuple[ExplanationR
 
 def first_map(record: ExplanationRecord, blobs: Path) -> NDArray[np.float32]:
     """Return the map of the first target at the size of the image."""
-    drawn = render_target(record, BlobStore(blobs.as_uri()), 0, max_side=None).drawn
+    drawn = Renderer(BlobStore(blobs.as_uri())).render_target(record, 0, lambda sheet: sheet.drawn)
     first: NDArray[np.float32] = drawn.values[0]
     return first
 
