@@ -12,7 +12,6 @@ from fastapi import APIRouter, FastAPI
 from app.admission.backlog import BacklogReader
 from app.admission.controller import AdmissionController
 from app.admission.limits import ConcurrencyQuota, TokenBucket
-from app.api.dependencies import Services
 from app.api.graceful_shutdown import on_shutdown_signal
 from app.api.middleware.access_log import AccessLogMiddleware
 from app.api.middleware.body_timeout import BodyTimeoutMiddleware
@@ -56,6 +55,7 @@ from app.explanations.catalogue import CatalogueReader
 from app.explanations.coalescer import RequestCoalescer
 from app.explanations.enqueue import ExplanationCreator
 from app.explanations.events import EventStreams
+from app.explanations.expiry import ExpiryIndex
 from app.explanations.idempotency_keys import IdempotencyKeys
 from app.explanations.listing import Listing
 from app.explanations.record_reader import read_raw_records
@@ -65,12 +65,12 @@ from app.images.upload_register import UploadRegister
 from app.images.uploads import Uploads
 from app.images.validation import ImageValidator
 from app.integrations import integrations
-from app.maintenance.expiry import ExpiryIndex
 from app.maintenance.garbage_collector import GarbageCollector
 from app.maintenance.periodic import PeriodicTask, running
 from app.maintenance.requeue import SILENT_HEARTBEATS, OrphanRequeuer, OrphanScanner
 from app.maintenance.served_models import ServedModels
 from app.rendering.renderer import Renderer
+from app.services import Services
 
 ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, webhooks, images, batches, maps, evaluation)
 ROUTES += (models, health, prometheus, openapi)
@@ -202,5 +202,17 @@ def _background_tasks(services: Services) -> list[PeriodicTask]:
     return [
         *collector.tasks(leases, interval_seconds=settings.sweep_seconds),
         requeuer.task(leases, interval_seconds=settings.sweep_seconds),
-        BatchSubmitter(services).task(),
+        BatchSubmitter(
+            settings,
+            services.batches,
+            services.blobs,
+            services.store,
+            services.callbacks,
+            services.catalogue,
+            services.served,
+            services.submission,
+            services.images,
+            services.remover,
+            services.leases,
+        ).task(),
     ]

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.api.dependencies import Services
 from app.contract.counters import (
     ENDED,
     LOST_ATTEMPTS,
@@ -21,6 +20,7 @@ from app.contract.counters import (
     CounterSample,
 )
 from app.explanations.catalogue import Catalogue
+from app.services import Services
 
 _COUNTERS = {
     ENDED: ("Explanations that have ended.", ["status", "model", "method"]),

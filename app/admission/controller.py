@@ -16,9 +16,7 @@ from app.admission.backlog import Backlog, BacklogReader
 from app.admission.limits import ConcurrencyQuota
 from app.auth.principal import Principal
 from app.contract.errors import RiseError
-from app.contract.schemas import CanonicalRequest
 from app.contract.settings import Settings
-from app.explanations.catalogue import Catalogue
 
 _FRESH_SECONDS = 0.25
 _SOONEST_SECONDS = 1.0
@@ -90,13 +88,12 @@ class AdmissionController:
             backlog.join(explanation_id, seconds, position)
             return backlog.seconds_until_end(explanation_id)
 
-    def eta_seconds(self, catalogue: Catalogue, request: CanonicalRequest, explanation_id: str) -> float | None:
+    def eta_seconds(self, queue: str, workers: int, explanation_id: str) -> float | None:
         """Return the estimated seconds until a waiting explanation has ended; None if it does not wait."""
-        queue = catalogue.queue_of(request.model.id)
         seconds = self._seconds_until_end(self._recent(queue), explanation_id)
         if seconds is None:
             seconds = self._seconds_until_end(self._read(queue), explanation_id)
-        return None if seconds is None else eta_seconds_of(seconds, catalogue.workers_of(queue))
+        return None if seconds is None else eta_seconds_of(seconds, workers)
 
     def _seconds_until_end(self, backlog: Backlog | None, explanation_id: str) -> float | None:
         with self._lock:

@@ -1,86 +1,18 @@
 """What a route may ask for: the services of this process, made once by the composition root."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
-from app.admission.controller import AdmissionController
-from app.admission.limits import TokenBucket
-from app.api.image_source import ById, ByUrl, ImageSource
 from app.api.middleware.rate_limit import count_request
-from app.api.status_cache import StatusReadCache
-from app.auth.api_keys import ApiKeyStore, Scope
+from app.auth.api_keys import Scope
 from app.auth.principal import ANONYMOUS, Principal, authenticate
-from app.batches.store import BatchStore
-from app.contract.counters import PersistentCounters
 from app.contract.errors import RiseError
-from app.contract.explanations.store import ExplanationStore
-from app.contract.explanations.webhooks import WebhookSubscriptions
-from app.contract.queue.jobs import JobQueue
-from app.contract.queue.throughput import ThroughputStats
-from app.contract.redis.leases import Leases
 from app.contract.schemas import ExplanationRecord
-from app.contract.settings import Settings
-from app.contract.storage.object_store import BlobStore
-from app.explanations.catalogue import CatalogueReader
-from app.explanations.events import EventStreams
-from app.explanations.idempotency_keys import IdempotencyKeys
-from app.explanations.listing import Listing
-from app.explanations.service import ExplanationService
-from app.explanations.worker_calls import WorkerCalls
-from app.images.fetcher import ImageFetcher
-from app.images.uploads import Uploads
-from app.images.validation import ImageValidator
-from app.maintenance.expiry import ExpiryIndex
-from app.maintenance.requeue import OrphanScanner
-from app.maintenance.served_models import ServedModels
-from app.rendering.renderer import Renderer
-
-
-@dataclass(frozen=True)
-class Services:
-    """Everything that routes use."""
-
-    settings: Settings
-    store: ExplanationStore
-    listing: Listing
-    expiry: ExpiryIndex
-    leases: Leases
-    blobs: BlobStore
-    renderer: Renderer
-    jobs: JobQueue
-    pace: ThroughputStats
-    statistics: PersistentCounters
-    events: EventStreams
-    polls: StatusReadCache
-    keys: ApiKeyStore
-    idempotency: IdempotencyKeys
-    rates: TokenBucket
-    admission: AdmissionController
-    catalogue: CatalogueReader
-    intake: ImageValidator
-    orphans: OrphanScanner
-    served: ServedModels
-    submission: ExplanationService
-    pictures: ImageFetcher
-    callbacks: WebhookSubscriptions
-    uploads: Uploads
-    batches: BatchStore
-
-    @cached_property
-    def calls(self) -> WorkerCalls:
-        """What asks workers while a client waits."""
-        return WorkerCalls(self.jobs)
-
-    @property
-    def signs_callbacks(self) -> bool:
-        """Whether there is a secret to sign callbacks with."""
-        return bool(self.settings.webhook_secret.get_secret_value())
+from app.services import Services
 
 
 async def _services(request: Request) -> Services:  # awaits nothing, but a plain function would cost a thread's turn
@@ -189,16 +121,3 @@ def existing_record(services: Services, caller: Principal, explanation_id: str) 
     if record is None or record.tenant != caller.tenant:
         raise RiseError("not-found", f"there is no explanation {explanation_id!r}")
     return record
-
-
-async def chosen_image(services: Services, caller: Principal, source: ImageSource) -> bytes:
-    """Return the bytes of the image that a request names, wherever they come from.
-
-    Raises:
-        RiseError: what `ImageFetcher.fetch` and `Uploads.content` raise.
-    """
-    if isinstance(source, ByUrl):
-        return await services.pictures.fetch(source.url, field=source.field)
-    if isinstance(source, ById):
-        return await run_in_threadpool(services.uploads.content, caller.tenant, source)
-    return source

@@ -1,40 +1,11 @@
-"""Where the image of a request comes from: its bytes, an address to fetch it from, or an earlier upload."""
+"""The `image` of a JSON request: base64, a URL, or the id of an upload."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from app.api.base64_text import decoded
 from app.contract.errors import invalid_field
-
-
-@dataclass(frozen=True)
-class ByUrl:
-    """An image to be fetched.
-
-    Attributes:
-        url: as the client wrote it.
-        field: where it stood in the request, as a JSON pointer.
-    """
-
-    url: str
-    field: str
-
-
-@dataclass(frozen=True)
-class ById:
-    """An image that was uploaded before.
-
-    Attributes:
-        id: as `POST /v1/images` returned it.
-        field: where it stood in the request, as a JSON pointer.
-    """
-
-    id: str
-    field: str
-
-
-ImageSource = bytes | ByUrl | ById
+from app.images.source import ById, ByUrl, ImageSource
 
 
 def read_source(given: Any, *, field: str = "/image") -> ImageSource:

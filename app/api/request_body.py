@@ -9,10 +9,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.image_source import ById, ByUrl, ImageSource, read_source
+from app.api.image_source import read_source
 from app.api.multipart import FormPart, read_form
 from app.contract.errors import RiseError, invalid_field
 from app.contract.schemas import JsonObject
+from app.images.source import ById, ByUrl, ImageSource
 
 _PLAIN_TEXT = {"model", "method", "callback", "image_url", "image_id"}  # never read as JSON: a model may be called "1"
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}  # what Python's own HTTP clients write into forms

@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import WatchError
 
 from app.auth.api_keys import Limits
-from app.contract.redis.keys import record_key
+from app.contract.redis.keys import batch_key, record_key
 from app.contract.redis.leased_queue import Lease, LeasedQueue
 from app.contract.schemas import CanonicalRequest, Failure, Status, StoredModel, StoredStatus
 
@@ -61,11 +61,6 @@ class BatchRecord(StoredModel):
     created_at: datetime
     origin: dict[str, str] = Field(default_factory=dict, description="Request id and trace that it came from.")
     cancelled_at: datetime | None = None
-
-
-def batch_key(batch_id: str) -> str:
-    """Return the key of a batch; those of its members and lists begin with it."""
-    return f"rise:batch:{batch_id}"
 
 
 class BatchStore:

@@ -16,20 +16,26 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import Services, chosen_image
-from app.api.image_source import ById, ByUrl
 from app.auth.principal import Principal
-from app.batches.store import BatchItem, BatchRecord
+from app.batches.store import BatchItem, BatchRecord, BatchStore
 from app.batches.zip_reader import open_archive, read_entry
 from app.contract.errors import BlobNotFoundError, RiseError
+from app.contract.explanations.store import ExplanationStore
+from app.contract.explanations.webhooks import WebhookSubscriptions
 from app.contract.log_context import log_context, propagated_context
 from app.contract.redis.leased_queue import Lease
+from app.contract.redis.leases import Leases
 from app.contract.schemas import Failure
-from app.contract.storage.object_store import archive_blob, batch_folder
+from app.contract.settings import Settings
+from app.contract.storage.object_store import BlobStore, archive_blob, batch_folder
 from app.contract.tracing import span
-from app.explanations.removal import cancel_explanation, delete_explanation
-from app.explanations.service import SubmitResult
+from app.explanations.catalogue import CatalogueReader
+from app.explanations.removal import ExplanationRemover
+from app.explanations.service import ExplanationService, SubmitResult
+from app.images.resolver import ImageSourceResolver
+from app.images.source import ById, ByUrl
 from app.maintenance.periodic import PeriodicTask, consumer
+from app.maintenance.served_models import ServedModels
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +57,40 @@ class BatchContext(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchSubmitter:
-    """Fills open batches with explanations."""
+    """Fills open batches with explanations.
 
-    services: Services
+    Attributes:
+        settings: the limits.
+        batches: the open batches.
+        blobs: their archives.
+        store: their explanations.
+        subscriptions: their callbacks.
+        catalogue: which queue serves a model.
+        served: when models were last served.
+        explanations: creates explanations.
+        images: fetches images by URL and by id.
+        remover: removes what a batch that was deleted meanwhile has made.
+        leases: who renews the explanations of a batch.
+    """
+
+    settings: Settings
+    batches: BatchStore
+    blobs: BlobStore
+    store: ExplanationStore
+    subscriptions: WebhookSubscriptions
+    catalogue: CatalogueReader
+    served: ServedModels
+    explanations: ExplanationService
+    images: ImageSourceResolver
+    remover: ExplanationRemover
+    leases: Leases
 
     def task(self) -> PeriodicTask:
         """Return the background task that looks after open batches."""
-        seconds = _LEASE_SECONDS + self.services.settings.fetch_seconds
+        seconds = _LEASE_SECONDS + self.settings.fetch_seconds
         return consumer(
             "submit_batches",
-            partial(self.services.batches.lease, seconds=seconds),
+            partial(self.batches.lease, seconds=seconds),
             self._tend,
             describe=lambda lease: f"batch {lease.id}",
             concurrency=_BATCHES,
@@ -75,11 +105,11 @@ class BatchSubmitter:
             await run_in_threadpool(self._finish, batch_id)
         else:
             await run_in_threadpool(self._renew_at_times, batch_id)
-            await run_in_threadpool(self.services.batches.release, lease, seconds=max(pause, _LOOK_SECONDS))
+            await run_in_threadpool(self.batches.release, lease, seconds=max(pause, _LOOK_SECONDS))
 
     async def _advance(self, batch_id: str) -> float | None:
         """Submit what there is room for; return seconds to wait until the next look, None where all have ended."""
-        batches = self.services.batches
+        batches = self.batches
         batch = await run_in_threadpool(batches.read, batch_id)
         under_way = await run_in_threadpool(batches.remove_ended, batch_id)
         members = await run_in_threadpool(batches.waiting, batch_id, min(WINDOW - under_way, _AT_ONCE))
@@ -93,25 +123,25 @@ class BatchSubmitter:
 
     def _archive(self, batch_id: str) -> zipfile.ZipFile | None:
         try:
-            return open_archive(self.services.blobs.open(archive_blob(batch_id)))
+            return open_archive(self.blobs.open(archive_blob(batch_id)))
         except BlobNotFoundError:
             return None
 
     def _renew_at_times(self, batch_id: str) -> None:
         """Keep the first explanations of a long batch until its last one has ended."""
-        seconds = self.services.settings.keep_seconds / _RENEWALS
-        if self.services.leases.try_acquire(f"renew:{batch_id}", seconds=seconds):
+        seconds = self.settings.keep_seconds / _RENEWALS
+        if self.leases.try_acquire(f"renew:{batch_id}", seconds=seconds):
             self._renew(batch_id)
 
     def _renew(self, batch_id: str) -> None:
-        batch = self.services.batches.read(batch_id)
-        members = self.services.batches.members(batch_id, range(batch.total)) if batch is not None else []
-        self.services.store.renew([member.explanation for member in members if member.explanation is not None])
+        batch = self.batches.read(batch_id)
+        members = self.batches.members(batch_id, range(batch.total)) if batch is not None else []
+        self.store.renew([member.explanation for member in members if member.explanation is not None])
 
     def _finish(self, batch_id: str) -> None:
         self._renew(batch_id)
-        self.services.batches.close(batch_id)
-        self.services.blobs.discard(batch_folder(batch_id))
+        self.batches.close(batch_id)
+        self.blobs.discard(batch_folder(batch_id))
 
     async def _settle(self, now: BatchContext, member: BatchItem) -> float:
         """Submit one member and record what became of it; return the seconds that it has to wait."""
@@ -124,10 +154,10 @@ class BatchSubmitter:
 
     async def _try(self, now: BatchContext, member: BatchItem) -> float:
         try:
-            catalogue = await run_in_threadpool(self.services.catalogue.now)
+            catalogue = await run_in_threadpool(self.catalogue.now)
             catalogue.queue_of(now.batch.request.model.id)  # before an image is fetched for nothing
             content = await self._content(now, member)
-            submit = self.services.submission.submit
+            submit = self.explanations.submit
             submitted = await submit(catalogue, now.batch.request, content, principal_of(now.batch), "batch")
             await run_in_threadpool(self._record, now.batch, member, submitted)
         except RiseError as error:
@@ -143,35 +173,35 @@ class BatchSubmitter:
 
     async def _is_gone(self, error: RiseError, batch: BatchRecord) -> bool:
         """Return whether an error says that no worker serves a model, and none has for too long."""
-        is_gone = partial(self.services.served.is_gone, batch.request.model.id, since=batch.created_at)
+        is_gone = partial(self.served.is_gone, batch.request.model.id, since=batch.created_at)
         return error.code == "no-worker" and await run_in_threadpool(is_gone)
 
     async def _refuse(self, batch: BatchRecord, member: BatchItem, failure: Failure) -> None:
         failed = member.model_copy(update={"error": failure})
-        await run_in_threadpool(self.services.batches.settle, batch.id, failed)
+        await run_in_threadpool(self.batches.settle, batch.id, failed)
 
     async def _content(self, now: BatchContext, member: BatchItem) -> bytes:
         caller, field = principal_of(now.batch), f"/images/{member.index}/{member.kind}"
         if member.kind == "url":
-            return await chosen_image(self.services, caller, ByUrl(member.source, field))
+            return await self.images.content(caller.tenant, ByUrl(member.source, field))
         if member.kind == "id":
-            return await chosen_image(self.services, caller, ById(member.source, field))
+            return await self.images.content(caller.tenant, ById(member.source, field))
         if now.archive is None:
             raise RiseError("expired", "the archive of this batch is gone")
-        limit = self.services.settings.max_image_bytes
+        limit = self.settings.max_image_bytes
         return await run_in_threadpool(read_entry, now.archive, int(member.source), max_bytes=limit)
 
     def _record(self, batch: BatchRecord, member: BatchItem, submitted: SubmitResult) -> None:
         if batch.callback is not None:
-            self.services.callbacks.register(submitted.record.id, batch.callback)
+            self.subscriptions.register(submitted.record.id, batch.callback)
         found = {"explanation": submitted.record.id, "created": submitted.created}
-        still_wanted = self.services.batches.settle(batch.id, member.model_copy(update=found))
+        still_wanted = self.batches.settle(batch.id, member.model_copy(update=found))
         if still_wanted or not submitted.created:
             return
-        if self.services.batches.read(batch.id) is None:
-            delete_explanation(self.services, submitted.record.id)
+        if self.batches.read(batch.id) is None:
+            self.remover.delete(submitted.record.id)
         else:
-            cancel_explanation(self.services, submitted.record.id)
+            self.remover.cancel(submitted.record.id)
 
 
 def principal_of(batch: BatchRecord) -> Principal:

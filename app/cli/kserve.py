@@ -17,7 +17,7 @@ from app.cli.kserve_predictor import parse_predictor_args, render_models_file
 from app.cli.up import StartupError, up
 from app.contract.settings import Settings
 
-_APPLICATION = "app.integrations.kserve.application:create_app"
+_APPLICATION = "app.cli.kserve_app:create_app"
 
 
 def kserve(  # noqa: PLR0913, PLR0917 - these are options of a command

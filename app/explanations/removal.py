@@ -1,21 +1,40 @@
-"""Stopping and removing explanations."""
+"""Cancels and removes explanations."""
 
-from app.api.dependencies import Services
-from app.contract.storage.object_store import explanation_prefix
+from dataclasses import dataclass
 
-
-def cancel_explanation(services: Services, explanation_id: str) -> None:
-    """Cancel an explanation that has not ended."""
-    if services.store.cancel(explanation_id):
-        services.jobs.remove(explanation_id)
+from app.contract.explanations.store import ExplanationStore
+from app.contract.queue.jobs import JobQueue
+from app.contract.storage.object_store import BlobStore, explanation_prefix
+from app.explanations.expiry import ExpiryIndex
 
 
-def delete_explanation(services: Services, explanation_id: str) -> None:
-    """Remove an explanation with everything that belongs to it, now; a worker that runs it stops.
+@dataclass(frozen=True)
+class ExplanationRemover:
+    """Cancels and removes explanations.
 
-    The record goes last: whoever asks for the same explanation once it is gone stores its image anew, and nobody takes
-    that away any more. What a worker writes meanwhile is swept.
+    Attributes:
+        store: their records.
+        blobs: their images and effects.
+        jobs: their jobs.
+        expiry: what is remembered of them.
     """
-    services.blobs.discard(explanation_prefix(explanation_id))
-    services.expiry.delete(explanation_id)
-    services.jobs.remove(explanation_id)
+
+    store: ExplanationStore
+    blobs: BlobStore
+    jobs: JobQueue
+    expiry: ExpiryIndex
+
+    def cancel(self, explanation_id: str) -> None:
+        """Cancel an explanation that has not ended."""
+        if self.store.cancel(explanation_id):
+            self.jobs.remove(explanation_id)
+
+    def delete(self, explanation_id: str) -> None:
+        """Remove an explanation with everything that belongs to it, now; a worker that runs it stops.
+
+        The record is deleted last: a new request for the same explanation stores its image after that, and nothing
+        deletes it. What a worker still writes is collected as garbage.
+        """
+        self.blobs.discard(explanation_prefix(explanation_id))
+        self.expiry.delete(explanation_id)
+        self.jobs.remove(explanation_id)

@@ -5,6 +5,7 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.redis.keys import upload_key
 from app.contract.schemas import ImageInfo, StoredModel
 
 
@@ -21,11 +22,6 @@ class Upload(StoredModel):
     size: int
     created_at: datetime
     expires_at: datetime
-
-
-def upload_key(upload_id: str) -> str:
-    """Return the key of an uploaded image."""
-    return f"rise:image:{upload_id}"
 
 
 class UploadRegister:

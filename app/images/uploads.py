@@ -3,9 +3,9 @@
 import hashlib
 from datetime import UTC, datetime
 
-from app.api.image_source import ById
 from app.contract.errors import FieldError, RiseError
 from app.contract.storage.object_store import BlobStore, upload_blob, upload_folder
+from app.images.source import ById
 from app.images.upload_register import Upload, UploadRegister
 from app.images.validation import ImageValidator
 

@@ -4,8 +4,7 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 
-from app.batches.store import batch_key
-from app.contract.redis.keys import record_key
+from app.contract.redis.keys import batch_key, record_key, upload_key
 from app.contract.redis.leases import Leases
 from app.contract.storage.object_store import (
     BATCHES,
@@ -16,8 +15,7 @@ from app.contract.storage.object_store import (
     explanation_prefix,
     owner_id,
 )
-from app.images.upload_register import upload_key
-from app.maintenance.expiry import ExpiryIndex
+from app.explanations.expiry import ExpiryIndex
 from app.maintenance.periodic import PeriodicTask, exclusive
 
 _YOUNG_SECONDS = 30.0  # a blob as young may belong to the same explanation asked for again: its record comes after it

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from app.contract.schemas import RequestModel, Task
 from workers.blackbox import Activation, BlackBox, Classifier, Detections, Detector
-from workers.loading.hub import ModelSource, find_source, first_line
 from workers.loading.labels import labels_of
 from workers.loading.torch_module import Forward, prepare_module
 from workers.model_io.entry import ModelEntry, OutputsEntry
 from workers.model_io.hf_image_processor import read_preprocessing
+from workers.model_io.hub import ModelSource, find_source, first_line
 from workers.model_io.outputs import DetectorLayout, class_scores, detections
 
 _HEADS: dict[str, Task] = {"ForImageClassification": "classification", "ForObjectDetection": "detection"}

@@ -11,7 +11,8 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
-from app.api.dependencies import Explainer, Reader, Services, ServicesDep
+from app.api.dependencies import Explainer, Reader, ServicesDep
+from app.api.idempotency import Claim, IdempotencyKey, payload_of_batch, submit_once
 from app.api.openapi_components import ACCEPTED, BATCH_BODY, PROBLEMS
 from app.api.request_body import form_fields, media_type_of, read_json, unsupported
 from app.auth.principal import Principal
@@ -25,10 +26,9 @@ from app.contract.errors import RiseError, invalid_field, unknown_choice
 from app.contract.schemas import JsonObject
 from app.contract.storage.object_store import archive_blob, batch_folder
 from app.contract.tracing import request_context
-from app.explanations.idempotency import Claim, IdempotencyKey, payload_of_batch, submit_once
-from app.explanations.removal import cancel_explanation, delete_explanation
 from app.explanations.service import build_request, split_params
 from app.rendering.formats import formats
+from app.services import Services
 from app.webhooks.request_field import pop_callback_url
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=PROBLEMS)
@@ -286,7 +286,7 @@ def cancel(batch_id: str, services: ServicesDep, caller: Explainer) -> BatchView
     """
     batch = services.batches.cancel(_existing(services, caller, batch_id))
     for explanation_id in _made(services.batches.members(batch.id, range(batch.total))):
-        cancel_explanation(services, explanation_id)
+        services.remover.cancel(explanation_id)
     return view_of_batch(batch, services.batches)
 
 
@@ -295,7 +295,7 @@ def delete(batch_id: str, services: ServicesDep, caller: Explainer) -> None:
     """Remove a batch with the explanations that it made, now."""
     batch = _existing(services, caller, batch_id)
     for explanation_id in _made(services.batches.delete(batch.id)):
-        delete_explanation(services, explanation_id)
+        services.remover.delete(explanation_id)
     services.blobs.discard(batch_folder(batch.id))
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Request
 from fastapi.openapi.models import Example
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import Explainer, Services, ServicesDep, existing_record
+from app.api.dependencies import Explainer, ServicesDep, existing_record
 from app.api.openapi_components import PROBLEMS
 from app.api.request_body import BoundedJsonRoute
 from app.auth.principal import Principal
@@ -16,6 +16,7 @@ from app.contract.queue.jobs import MEASURE
 from app.contract.schemas import Metric, MetricResult, MetricsRequest, Status
 from app.explanations.worker_calls import CALL_SECONDS, cancel_on_disconnect
 from app.rendering.renderer import require_meaningful_map
+from app.services import Services
 
 router = APIRouter(prefix="/v1/explanations", tags=["metrics"], responses=PROBLEMS, route_class=BoundedJsonRoute)
 

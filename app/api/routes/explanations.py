@@ -10,16 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import (
-    Explainer,
-    Reader,
-    Services,
-    ServicesDep,
-    chosen_image,
-    existing_record,
-    resolve_explainer,
-    resolve_reader,
-)
+from app.api.dependencies import Explainer, Reader, ServicesDep, existing_record, resolve_explainer, resolve_reader
+from app.api.idempotency import Claim, IdempotencyKey, payload_of, submit_once
 from app.api.middleware.fast_path import FastPathRoute
 from app.api.multipart import is_short
 from app.api.openapi_components import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
@@ -28,10 +20,9 @@ from app.api.status_cache import CachedResponse
 from app.auth.principal import Principal
 from app.contract.errors import RiseError
 from app.contract.schemas import ExplanationRecord, Status
-from app.explanations.idempotency import Claim, IdempotencyKey, payload_of, submit_once
-from app.explanations.removal import cancel_explanation, delete_explanation
 from app.explanations.service import SubmitResult, build_request, split_params
 from app.explanations.views import ExplanationView, explanation_path, view
+from app.services import Services
 from app.webhooks.request_field import pop_callback_url
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"], responses=PROBLEMS)
@@ -103,7 +94,7 @@ async def _submit(services: Services, caller: Principal, body: ParsedBody) -> Su
     if catalogue is None:
         catalogue = await run_in_threadpool(services.catalogue.now)
     request = build_request(catalogue, question, parameters)
-    content = await chosen_image(services, caller, body.image)
+    content = await services.images.content(caller.tenant, body.image)
     submitted = await services.submission.submit(catalogue, request, content, caller, question.priority)
     if callback is not None:
         await run_in_threadpool(services.callbacks.register, submitted.record.id, callback)
@@ -139,7 +130,7 @@ def _view(services: Services, record: ExplanationRecord) -> ExplanationView:
         queue = catalogue.queue_of(record.request.model.id)
     except RiseError:
         return view(record, None)
-    eta_seconds = services.admission.eta_seconds(catalogue, record.request, record.id)
+    eta_seconds = services.admission.eta_seconds(queue, catalogue.workers_of(queue), record.id)
     return view(record, services.jobs.position(queue, record.id), eta_seconds)
 
 
@@ -178,7 +169,7 @@ def _shown(services: Services, caller: Principal, explanation_id: str) -> Cached
 def cancel(explanation_id: str, services: ServicesDep, caller: Explainer) -> ExplanationView:
     """Stop an explanation; a running one stops within one block. What has ended stays as it is."""
     existing_record(services, caller, explanation_id)
-    cancel_explanation(services, explanation_id)
+    services.remover.cancel(explanation_id)
     return _view(services, existing_record(services, caller, explanation_id))
 
 
@@ -186,7 +177,7 @@ def cancel(explanation_id: str, services: ServicesDep, caller: Explainer) -> Exp
 def delete(explanation_id: str, services: ServicesDep, caller: Explainer) -> None:
     """Remove an explanation now: its record, its events, its image and its maps; a worker that runs it stops."""
     existing_record(services, caller, explanation_id)
-    delete_explanation(services, explanation_id)
+    services.remover.delete(explanation_id)
 
 
 def _has_no_options(request: Request) -> bool:

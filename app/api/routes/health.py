@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from app.api.dependencies import Services, ServicesDep
+from app.api.dependencies import ServicesDep
 from app.api.openapi_components import PROBLEMS
 from app.contract.errors import StorageError
 from app.contract.redis.client import describe_error
+from app.services import Services
 
 router = APIRouter(tags=["health"])
 

@@ -8,14 +8,16 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from app.api.dependencies import Explainer, Reader, Services, ServicesDep, chosen_image
-from app.api.image_source import ImageSource, read_source
+from app.api.dependencies import Explainer, Reader, ServicesDep
+from app.api.image_source import read_source
 from app.api.openapi_components import IMAGES_BODY, PROBLEMS
 from app.api.request_body import media_type_of, read_json, unsupported
 from app.auth.principal import Principal
 from app.contract.errors import FieldError, RiseError, StorageError, invalid_field, unknown_choice
 from app.contract.schemas import StoredModel
+from app.images.source import ImageSource
 from app.images.upload_register import Upload
+from app.services import Services
 
 router = APIRouter(prefix="/v1/images", tags=["images"], responses=PROBLEMS)
 
@@ -90,7 +92,7 @@ def _file(name: str, file: UploadFile | str) -> UploadFile:
 async def _keep(
     services: Services, caller: Principal, source: ImageSource, field: str, filename: str | None = None
 ) -> ImageView:
-    content = await chosen_image(services, caller, source)
+    content = await services.images.content(caller.tenant, source)
     try:
         return view_of(await run_in_threadpool(services.uploads.keep, caller.tenant, content))
     except StorageError:  # because that is not the field's fault

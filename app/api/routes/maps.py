@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.conditional_requests import etag, etag_matches, immutable_until_expiry, is_wildcard, map_cache_control
 from app.api.content_negotiation import best_match, media_types, split_name
-from app.api.dependencies import Reader, Services, ServicesDep, existing_record
+from app.api.dependencies import Reader, ServicesDep, existing_record
 from app.api.openapi_components import FRESHNESS, NOT_MODIFIED, PROBLEMS, header
 from app.contract.errors import RiseError
 from app.contract.images import FORMATS, upright_bytes
@@ -18,6 +18,7 @@ from app.contract.schemas import ExplanationRecord
 from app.contract.storage.object_store import image_blob
 from app.rendering.formats import RenderedMap, RenderOptions, formats
 from app.rendering.renderer import MapTarget, require_meaningful_map, resolve_class, target_at
+from app.services import Services
 
 router = APIRouter(prefix="/v1/explanations", tags=["maps"], responses=PROBLEMS)
 

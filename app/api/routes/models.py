@@ -4,12 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from app.api.dependencies import Explainer, Reader, ServicesDep, chosen_image
+from app.api.dependencies import Explainer, Reader, ServicesDep
 from app.api.openapi_components import PREDICT_BODY, PROBLEMS
 from app.api.request_body import read_body
 from app.contract.errors import unknown_choice
 from app.contract.schemas import MethodCard, ModelCard, Prediction
-from app.explanations.predictions import predict_image
 from app.explanations.worker_calls import cancel_on_disconnect
 
 router = APIRouter(prefix="/v1", tags=["catalogue"], responses=PROBLEMS)
@@ -45,5 +44,5 @@ async def predict(
     body = await read_body(request)
     if body.fields:
         raise unknown_choice(f"/{next(iter(body.fields))}", next(iter(body.fields)), ["image"])
-    content = await chosen_image(services, caller, body.image)
-    return await cancel_on_disconnect(request, predict_image(services, caller, model_id, content, limit))
+    content = await services.images.content(caller.tenant, body.image)
+    return await cancel_on_disconnect(request, services.predictor.predict(caller, model_id, content, limit))

@@ -1,4 +1,4 @@
-"""The names under which explanations stand in Redis."""
+"""The keys of Redis that the service writes under `rise:`."""
 
 DUE = "rise:due"
 """Sorted set: explanations by the time (in seconds) from which their blobs may be swept, if they are gone by then."""
@@ -30,3 +30,13 @@ def index_key(tenant: str) -> str:
 def lease_key(name: str) -> str:
     """Return the key of the lease on a piece of work that one process at a time does."""
     return f"rise:turn:{name}"
+
+
+def batch_key(batch_id: str) -> str:
+    """Return the key of a batch; those of its members and lists begin with it."""
+    return f"rise:batch:{batch_id}"
+
+
+def upload_key(upload_id: str) -> str:
+    """Return the key of an uploaded image."""
+    return f"rise:image:{upload_id}"

@@ -18,18 +18,18 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import Services, ServicesDep, basic_auth_principal
+from app.api.dependencies import ServicesDep, basic_auth_principal
 from app.auth.principal import Principal
 from app.contract.errors import RiseError
 from app.contract.schemas import JsonObject
 from app.contract.settings import Settings
-from app.explanations.predictions import predict_image
 from app.explanations.worker_calls import cancel_on_disconnect
 from app.integrations.cvat.annotations import MOST_PIXELS, salient, salient_inside, seen
 from app.integrations.cvat.functions import LEVELS, NuclioFunction, description, functions_of
 from app.integrations.cvat.invocation import Invocation, deadline_of
 from app.integrations.cvat.request import InvocationRequest, read_invocation
 from app.rendering.renderer import target_at
+from app.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ async def _seen(request: Request, visit: Invocation, called: NuclioFunction, ask
     """Return what a model sees, without a map."""
     image = await run_in_threadpool(visit.services.intake.check, asked.image)
     most = _MOST_SEEN if called.label_type == "rectangle" else 1
-    asking = partial(predict_image, visit.services, visit.caller, called.model.id, asked.image, most)
+    asking = partial(visit.services.predictor.predict, visit.caller, called.model.id, asked.image, most)
     found = await cancel_on_disconnect(request, visit.patient(asking))
     least = _THRESHOLD if called.label_type == "rectangle" else 0.0
     return seen(found, image.info, least if asked.threshold is None else asked.threshold)

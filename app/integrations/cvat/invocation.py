@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import Services
 from app.auth.principal import Principal
 from app.contract.errors import RiseError, reported_error
 from app.contract.schemas import CanonicalRequest, ExplanationRecord, JsonObject
 from app.explanations.service import build_request, split_params
+from app.services import Services
 
 Result = TypeVar("Result")
 

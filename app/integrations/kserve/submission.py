@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import Services, existing_record
+from app.api.dependencies import existing_record
 from app.auth.principal import Principal
 from app.contract.errors import RiseError, invalid_field
 from app.contract.schemas import CanonicalRequest, ExplanationRecord, JsonObject
 from app.explanations.service import build_request, split_params
+from app.services import Services
 from app.webhooks.request_field import pop_callback_url
 
 _OF_THE_IMAGE = {"unreadable-image", "image-too-large"}

@@ -18,7 +18,7 @@ import httpx2
 from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.dependencies import Services, ServicesDep, basic_auth_principal
+from app.api.dependencies import ServicesDep, basic_auth_principal
 from app.api.request_body import BoundedJsonRoute
 from app.auth.principal import Principal
 from app.contract.errors import RiseError, invalid_field
@@ -34,6 +34,7 @@ from app.integrations.label_studio.predict import predictions
 from app.integrations.label_studio.prediction_pusher import PredictionPusher
 from app.label_studio_format.predictions import version_of
 from app.maintenance.periodic import running
+from app.services import Services
 
 _MOST_TASKS = 100_000  # because "all tasks" come in one request
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import Services
 from app.auth.api_keys import Limits
 from app.auth.principal import Principal
 from app.contract.errors import RiseError, invalid_field, reported_error
@@ -16,6 +15,7 @@ from app.integrations.label_studio.delayed_tasks import DelayedTask, DelayedTask
 from app.integrations.label_studio.task_images import TaskImages
 from app.label_studio_format.controls import LabelingConfig
 from app.label_studio_format.predictions import PredictionContext, prediction_of, version_of
+from app.services import Services
 
 _FETCHED_AT_ONCE = 8
 

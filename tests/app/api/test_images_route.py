@@ -10,15 +10,15 @@ import httpx2
 import pytest
 from redis import Redis
 
-from app.api.image_source import ById
-from app.batches.store import batch_key
 from app.contract.errors import RiseError
+from app.contract.redis.keys import batch_key, upload_key
 from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore, archive_blob, upload_blob, upload_folder
-from app.images.upload_register import UploadRegister, upload_key
+from app.explanations.expiry import ExpiryIndex
+from app.images.source import ById
+from app.images.upload_register import UploadRegister
 from app.images.uploads import Uploads
 from app.images.validation import ImageValidator
-from app.maintenance.expiry import ExpiryIndex
 from app.maintenance.garbage_collector import GarbageCollector
 from tests.conftest import SAMPLES
 from tests.support.hostile_images import encoded, picture

@@ -10,13 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from app.api.dependencies import Services
 from app.auth.principal import ANONYMOUS
 from app.contract.errors import CODES, RiseError, reported_error
 from app.contract.queue.jobs import PREDICT, JobQueue
 from app.contract.settings import Settings
 from app.explanations.worker_calls import WorkerCalls
 from app.main import create_app
+from app.services import Services
 from tests.conftest import SAMPLES
 from tests.contract.test_jobs import run_worker
 

@@ -10,7 +10,6 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx2
@@ -18,10 +17,10 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from app.api.dependencies import Services
-from app.batches.store import BatchItem, BatchRecord, BatchStore, batch_key
+from app.batches.store import BatchItem, BatchRecord, BatchStore
 from app.batches.submitter import WINDOW, BatchContext, BatchSubmitter
 from app.contract.explanations.store import ExplanationStore
+from app.contract.redis.keys import batch_key
 from app.contract.schemas import CanonicalRequest, Failure, ModelRef, Status
 from app.contract.settings import Settings
 from tests.app.batches.test_zip_reader import packed
@@ -339,8 +338,8 @@ def test_an_image_that_nobody_was_prepared_for_is_refused_and_stands_before_no_o
     batches = some_batches(redis)
     batch, members = a_batch()
     strange = members[0].model_copy(update={"kind": "entry", "source": "nobody has thought of this"})
-    services = cast(Services, SimpleNamespace(batches=batches, settings=Settings()))
-    settled = BatchSubmitter(services)._settle(BatchContext(batch, zipfile.ZipFile(packed())), strange)
+    submitter = BatchSubmitter(*cast(Any, (Settings(), batches, *(None,) * 9)))  # it fails before it needs the others
+    settled = submitter._settle(BatchContext(batch, zipfile.ZipFile(packed())), strange)
     assert asyncio.run(settled) == 0
     assert [member.index for member in batches.waiting("b", 5)] == [1, 2]
     assert (error := batches.members("b", [0])[0].error) is not None

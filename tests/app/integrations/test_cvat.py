@@ -13,7 +13,6 @@ from cvat_sdk.masks import encode_mask
 from fastapi.routing import iter_route_contexts
 from PIL import Image
 
-from app.api.dependencies import Services
 from app.auth.principal import ANONYMOUS
 from app.contract.errors import RiseError
 from app.contract.schemas import ModelCard
@@ -22,6 +21,7 @@ from app.integrations.cvat.annotations import digits, tight
 from app.integrations.cvat.functions import description, functions_of
 from app.integrations.cvat.invocation import Invocation, deadline_of
 from app.main import create_app
+from app.services import Services
 from tests.app.auth.test_api_keys import keys
 from tests.app.integrations.test_label_studio import STAR, TRIANGLE, wait_until_all_models_are_ready
 from tests.conftest import SAMPLES, Service, start_service, stop_service

@@ -11,17 +11,18 @@ import httpx2
 import pytest
 from redis import Redis
 
-from app.api.dependencies import Services, existing_record
+from app.api.dependencies import existing_record
 from app.auth.principal import ANONYMOUS, Principal
 from app.contract.errors import RiseError
 from app.contract.queue.jobs import JobQueue
 from app.contract.redis.keys import record_key
 from app.contract.redis.leases import Leases
 from app.contract.storage.object_store import BlobStore, effects_blob, explanation_prefix, image_blob
+from app.explanations.expiry import ExpiryIndex
 from app.explanations.listing import Listing
-from app.explanations.removal import delete_explanation
-from app.maintenance.expiry import ExpiryIndex
+from app.explanations.removal import ExplanationRemover
 from app.maintenance.garbage_collector import GarbageCollector
+from app.services import Services
 from tests.app.explanations.test_events import endless
 from tests.conftest import Service, start_service, stop_service
 from tests.contract.test_store import PROGRESS, STATE, a_record, a_store, publish
@@ -118,12 +119,9 @@ def test_what_is_asked_for_again_while_it_is_being_deleted_keeps_its_image(house
         ask_again()
 
     house.finish()
-    services = SimpleNamespace(
-        blobs=SimpleNamespace(discard=discard),
-        expiry=SimpleNamespace(delete=delete),
-        jobs=JobQueue(house.redis, timeout_seconds=60),
-    )
-    delete_explanation(cast(Services, services), "one")
+    blobs, expiry = SimpleNamespace(discard=discard), SimpleNamespace(delete=delete)
+    jobs = JobQueue(house.redis, timeout_seconds=60)
+    ExplanationRemover(house.store, cast(BlobStore, blobs), jobs, cast(ExpiryIndex, expiry)).delete("one")
     assert house.store.read("one") is not None
     assert house.blobs.get(image_blob("one")) == b"again"
 

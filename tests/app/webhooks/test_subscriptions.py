@@ -11,7 +11,7 @@ from app.contract.explanations.store import ExplanationStore
 from app.contract.explanations.webhooks import WebhookDelivery, WebhookSubscriptions, webhooks_key
 from app.contract.schemas import Failure
 from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
-from app.maintenance.expiry import ExpiryIndex
+from app.explanations.expiry import ExpiryIndex
 from app.webhooks.outbox import Outbox
 from tests.contract.test_store import a_record, a_store, publish
 

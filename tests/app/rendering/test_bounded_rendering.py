@@ -16,12 +16,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from redis import Redis
 
-from app.api.dependencies import Services
 from app.batches.store import BatchItem, BatchRecord
 from app.contract.schemas import ExplanationRecord
 from app.contract.settings import Settings
 from app.main import create_app
 from app.rendering.formats import formats
+from app.services import Services
 from tests.conftest import SAMPLES
 from workers.blackbox.device import choose_device
 from workers.execution.local_run import explain_locally

@@ -1,0 +1,90 @@
+"""The services of a front-end process: built once by the composition root, used by routes and integrations."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from app.admission.controller import AdmissionController
+from app.admission.limits import TokenBucket
+from app.api.status_cache import StatusReadCache
+from app.auth.api_keys import ApiKeyStore
+from app.batches.store import BatchStore
+from app.contract.counters import PersistentCounters
+from app.contract.explanations.store import ExplanationStore
+from app.contract.explanations.webhooks import WebhookSubscriptions
+from app.contract.queue.jobs import JobQueue
+from app.contract.queue.throughput import ThroughputStats
+from app.contract.redis.leases import Leases
+from app.contract.settings import Settings
+from app.contract.storage.object_store import BlobStore
+from app.explanations.catalogue import CatalogueReader
+from app.explanations.events import EventStreams
+from app.explanations.expiry import ExpiryIndex
+from app.explanations.idempotency_keys import IdempotencyKeys
+from app.explanations.listing import Listing
+from app.explanations.predictions import Predictor
+from app.explanations.removal import ExplanationRemover
+from app.explanations.service import ExplanationService
+from app.explanations.worker_calls import WorkerCalls
+from app.images.fetcher import ImageFetcher
+from app.images.resolver import ImageSourceResolver
+from app.images.uploads import Uploads
+from app.images.validation import ImageValidator
+from app.maintenance.requeue import OrphanScanner
+from app.maintenance.served_models import ServedModels
+from app.rendering.renderer import Renderer
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that routes use."""
+
+    settings: Settings
+    store: ExplanationStore
+    listing: Listing
+    expiry: ExpiryIndex
+    leases: Leases
+    blobs: BlobStore
+    renderer: Renderer
+    jobs: JobQueue
+    pace: ThroughputStats
+    statistics: PersistentCounters
+    events: EventStreams
+    polls: StatusReadCache
+    keys: ApiKeyStore
+    idempotency: IdempotencyKeys
+    rates: TokenBucket
+    admission: AdmissionController
+    catalogue: CatalogueReader
+    intake: ImageValidator
+    orphans: OrphanScanner
+    served: ServedModels
+    submission: ExplanationService
+    pictures: ImageFetcher
+    callbacks: WebhookSubscriptions
+    uploads: Uploads
+    batches: BatchStore
+
+    @cached_property
+    def calls(self) -> WorkerCalls:
+        """What asks workers while a client waits."""
+        return WorkerCalls(self.jobs)
+
+    @cached_property
+    def images(self) -> ImageSourceResolver:
+        """What turns the image source of a request into bytes."""
+        return ImageSourceResolver(self.pictures, self.uploads)
+
+    @cached_property
+    def remover(self) -> ExplanationRemover:
+        """What cancels and deletes explanations."""
+        return ExplanationRemover(self.store, self.blobs, self.jobs, self.expiry)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """What asks a worker for predictions."""
+        return Predictor(self.calls, self.catalogue, self.blobs, self.intake)
+
+    @property
+    def signs_callbacks(self) -> bool:
+        """Whether there is a secret to sign callbacks with."""
+        return bool(self.settings.webhook_secret.get_secret_value())
