@@ -1,5 +1,8 @@
-# make run   set up what is needed, then start everything
-# make test  set up what is needed, then format, lint, types, import contracts, tests
+# make run       set up what is needed, then start everything
+# make test      set up what is needed, then format, lint, types, import contracts, tests
+# make test-all  the same, and the tests that are long by nature: torture, fuzzing, servers of others, installed wheels
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,20 +10,32 @@ RUNTIME := .[workers,faces,onnx]
 DEVELOPMENT := .[workers,faces,dev,peers]
 BENCH := .[workers,faces,peers,dev]
 CLIENT := ./rise_client
+TESTS := --numprocesses 2 --dist loadfile  # two at once: most of a test is waiting for processes
 
-.PHONY: run test check format openapi train bench torture clean
+# Installs packages: one line that changes shows progress, and what pip says is printed where it fails.
+install = { echo "Installing into $(1), once (torch and others, about 1 GB)"; \
+  $(1)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e $(CLIENT) -e '$(2)' 2> $(1)/pip.log \
+  | awk '/^Collecting/ { printf "\r  package %d: %-50.50s", ++n, $$2; fflush() } END { print "" }' \
+  || { cat $(1)/pip.log; exit 1; }; }
+
+.PHONY: run test test-all check lint format openapi train bench torture clean
 
 run: $(VENV)/.runtime
 	@exec $(BIN)/rise-serve up
 
 test: check
 
-check: $(VENV)/.development
+check: lint
+	$(BIN)/pytest $(TESTS) -m 'not slow'
+
+test-all: lint
+	$(BIN)/pytest $(TESTS)
+
+lint: $(VENV)/.development
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --numprocesses 2 --dist loadfile  # two at once: most of a test is waiting for processes
 
 format: $(VENV)/.development
 	$(BIN)/ruff format .
@@ -36,8 +51,8 @@ bench: $(VENV)-bench/.installed
 	$(VENV)-bench/bin/python -m bench
 
 $(VENV)-bench/.installed: pyproject.toml rise_client/pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e $(CLIENT) -e '$(BENCH)'
+	@$(PYTHON) -m venv $(VENV)-bench
+	@$(call install,$(VENV)-bench,$(BENCH))
 	@touch $@
 
 # The service broken on purpose, for ten minutes; SEED=2 for another schedule, SECONDS=60 for less.
@@ -55,15 +70,16 @@ clean:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "rise-serve needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 # One stamp per set of dependencies; the larger one satisfies the smaller.
-$(VENV)/.runtime: $(BIN)/python pyproject.toml rise_client/pyproject.toml constraints.txt
-	@test $(VENV)/.development -nt constraints.txt -a $(VENV)/.development -nt pyproject.toml \
-	    -a $(VENV)/.development -nt rise_client/pyproject.toml \
-	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e $(CLIENT) -e '$(RUNTIME)'
+PINS := pyproject.toml rise_client/pyproject.toml constraints.txt
+is_newer = test -e $(1) -a -z "$$(find $(PINS) -newer $(1))"
+
+$(VENV)/.runtime: $(BIN)/python $(PINS)
+	@$(call is_newer,$(VENV)/.development) || $(call install,$(VENV),$(RUNTIME))
 	@touch $@
 
-$(VENV)/.development: $(BIN)/python pyproject.toml rise_client/pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e $(CLIENT) -e '$(DEVELOPMENT)'
+$(VENV)/.development: $(BIN)/python $(PINS)
+	@$(call install,$(VENV),$(DEVELOPMENT))
 	@touch $@

@@ -15,6 +15,8 @@ from tests.app.integrations.test_label_studio import STAR
 from tests.conftest import SAMPLES, Service
 from tests.support.environments import ROOT, environment
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("star.jpg", "ring.jpg", "none.jpg")
 
 

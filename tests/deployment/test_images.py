@@ -24,6 +24,8 @@ from tests.deployment.files import IMAGES, ROOT, command_of, image_environment, 
 from tests.support.environments import SECONDS_TO_INSTALL, free_port
 from tests.support.replicas import process
 
+pytestmark = pytest.mark.slow
+
 DOCKERFILE = IMAGES["rise-serve-app"]
 PYTHON = Path(sys.base_prefix)
 # The image's user, or root without any right of root where Python lies in a folder of root's own.

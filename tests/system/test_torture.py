@@ -14,6 +14,8 @@ from tests.torture.requests import errands, questions
 from tests.torture.schedule import SERIES, Fault, schedule
 from tests.torture.truth import TOLERANCE, Truth
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = (
     Fault("worker killed", 3.0, 0, 0.0),
     Fault("worker frozen until it is lost", 0.5, 1, 4.0),

@@ -12,6 +12,8 @@ from PIL import Image
 from tests.conftest import SAMPLES, Service
 from tests.support.environments import SECONDS_TO_INSTALL, environment
 
+pytestmark = pytest.mark.slow
+
 STAR = SAMPLES / "star.jpg"
 DOCUMENT = Path(__file__).resolve().parents[3] / "app" / "openapi.json"
 ROUND = Path(__file__).resolve().parents[2] / "support" / "generated_client_script.py"

@@ -11,6 +11,8 @@ from tests.conftest import Service, start_service, stop_service
 from tests.support.attacker import attack
 from tests.support.hostile_requests import hostile_requests
 
+pytestmark = pytest.mark.slow
+
 COUNT = int(os.environ.get("RISE_HOSTILE_REQUESTS", "600"))  # ten thousand take minutes
 SEED = int(os.environ.get("RISE_HOSTILE_SEED", "0"))
 GROWTH_BYTES = 30_000_000  # because a few pictures are being decoded; kept bodies would be more than that

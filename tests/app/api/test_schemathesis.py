@@ -17,6 +17,8 @@ import pytest
 
 from tests.conftest import Service, start_service, stop_service
 
+pytestmark = pytest.mark.slow
+
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = int(os.environ.get("RISE_SCHEMA_EXAMPLES", "2"))
 SEED = os.environ.get("RISE_SCHEMA_SEED", "1")

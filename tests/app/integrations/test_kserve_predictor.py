@@ -23,7 +23,7 @@ from tests.support.kserve_process import explainer
 from tests.support.servers import shapes
 from tests.workers.models.served_shapes import CLASSIFIER, LABELS, PREPROCESSING
 
-pytestmark = pytest.mark.timeout(600)  # because the first run installs KServe
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # because the first run installs KServe
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from tests.support.environments import environment
 from tests.support.fake_label_studio import PLAIN, WITH_OVERLAY
 from tests.support.label_studio_server import TOKEN, LabelStudio, label_studio
 
-pytestmark = pytest.mark.timeout(1500)  # because the first run installs the server
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # because the first run installs the server
 
 HERE = "/integrations/label-studio"
 

@@ -13,7 +13,7 @@ from tests.support.servers import models
 from tests.workers.models.explaining import alike, collection_of, map_by
 from workers.blackbox import Classifier, Detections, Detector, Preprocessing
 
-pytestmark = pytest.mark.timeout(1500)  # because the first run installs the servers
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # because the first run installs the servers
 
 PREPROCESSING = Preprocessing(size=(models.SIDE, models.SIDE))
 OWN_WORDS = f'options.input = "pixels"\npreprocessing.size = {models.SIDE}'
