@@ -15,7 +15,7 @@ AUTHORIZATION = "RISE_PREDICTOR_AUTHORIZATION"
 """The environment variable whose value goes to the predictor as `Authorization`."""
 
 
-class Predictor(RequestModel):
+class KServePredictor(RequestModel):
     """What KServe's arguments say; they are checked under their own names.
 
     Attributes:
@@ -41,19 +41,21 @@ class Predictor(RequestModel):
         return "/".join([server, *([self.protocol] if self.protocol else []), "models", self.name])
 
 
-def parse_predictor_args(arguments: Mapping[str, Any]) -> Predictor:
+def parse_predictor_args(arguments: Mapping[str, Any]) -> KServePredictor:
     """Return the predictor that KServe's arguments name.
 
     Raises:
         ValueError: naming the arguments at fault.
     """
     try:
-        return Predictor.model_validate(arguments)
+        return KServePredictor.model_validate(arguments)
     except ValidationError as cause:
         raise ValueError("; ".join(f"{error['loc'][0]}: {error['msg']}" for error in cause.errors())) from cause
 
 
-def render_models_file(predictor: Predictor, file: Path | None, environment: Mapping[str, str] = os.environ) -> str:
+def render_models_file(
+    predictor: KServePredictor, file: Path | None, environment: Mapping[str, str] = os.environ
+) -> str:
     """Return a models file with one entry: the predictor, and what an operator's file says of it.
 
     Args:

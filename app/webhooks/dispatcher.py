@@ -23,7 +23,7 @@ from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 from app.egress.allowlist import UrlNotAllowed
 from app.egress.client import total_timeout
 from app.maintenance.periodic import PeriodicTask, consumer
-from app.webhooks.outbox import Attempt, Outbox
+from app.webhooks.outbox import DeliveryAttempt, Outbox
 from app.webhooks.payload import payload_of_delivery
 from app.webhooks.signature import sign
 
@@ -88,7 +88,7 @@ class WebhookDispatcher:
             interval_seconds=_LOOK_SECONDS,
         )
 
-    async def _deliver_unless_busy(self, attempt: Attempt) -> None:
+    async def _deliver_unless_busy(self, attempt: DeliveryAttempt) -> None:
         host = httpx2.URL(attempt.delivery.url).host
         if self._under_way[host] >= _AT_ONCE_TO_A_HOST:
             await run_in_threadpool(self.outbox.postpone, attempt, seconds=_BUSY_HOST_SECONDS)
@@ -101,12 +101,12 @@ class WebhookDispatcher:
             if not self._under_way[host]:
                 del self._under_way[host]
 
-    async def deliver(self, attempt: Attempt) -> None:
+    async def deliver(self, attempt: DeliveryAttempt) -> None:
         """Make one attempt and record what became of it."""
         record = await self._outcome(attempt)
         await run_in_threadpool(record)
 
-    async def _outcome(self, attempt: Attempt) -> Callable[[], bool]:
+    async def _outcome(self, attempt: DeliveryAttempt) -> Callable[[], bool]:
         """Return what records the outcome of an attempt, which is made."""
         try:
             async with total_timeout(self.patience.answer):
@@ -130,7 +130,7 @@ class WebhookDispatcher:
         async with self.client.stream("POST", delivery.url, content=body, headers=headers) as answer:
             return answer.status_code, f"{answer.status_code} {answer.reason_phrase}".rstrip()
 
-    def _failed(self, attempt: Attempt, answer: str) -> Callable[[], bool]:
+    def _failed(self, attempt: DeliveryAttempt, answer: str) -> Callable[[], bool]:
         delivery = attempt.delivery
         pause = self.patience.pause_after(delivery.attempts)
         assert delivery.ended_at is not None  # because only what is due is leased

@@ -16,7 +16,7 @@ from app.contract.schemas import read_all
 _LONGEST_ANSWER = 200
 
 
-class Attempt(NamedTuple):
+class DeliveryAttempt(NamedTuple):
     """A delivery that is leased for an attempt, which is counted in it already."""
 
     lease: Lease
@@ -33,29 +33,29 @@ class Outbox:
         """Return how many deliveries are due or will be tried again."""
         return len(self._queue)
 
-    def lease(self, count: int, *, seconds: float) -> list[Attempt]:
+    def lease(self, count: int, *, seconds: float) -> list[DeliveryAttempt]:
         """Return deliveries that are due, the oldest first; nobody else gets them until `seconds` have passed."""
         leases = self._queue.lease(count, seconds=seconds)
         attempts = [
-            Attempt(lease, delivery.model_copy(update={"attempts": delivery.attempts + 1}))
+            DeliveryAttempt(lease, delivery.model_copy(update={"attempts": delivery.attempts + 1}))
             for lease in leases
             for delivery in read_all(WebhookDelivery, [lease.content])
         ]
         return [attempt for attempt in attempts if self._queue.update(attempt.lease, _text(attempt.delivery))]
 
-    def delivered(self, attempt: Attempt, answer: str) -> bool:
+    def delivered(self, attempt: DeliveryAttempt, answer: str) -> bool:
         """Record that the receiver has accepted a delivery; return False where its lease was over."""
         return self._queue.ack(attempt.lease, _text(_tried(attempt, "delivered", answer)))
 
-    def dead_letter(self, attempt: Attempt, answer: str) -> bool:
+    def dead_letter(self, attempt: DeliveryAttempt, answer: str) -> bool:
         """Record that a delivery is not tried again."""
         return self._queue.ack(attempt.lease, _text(_tried(attempt, "given-up", answer)))
 
-    def retry(self, attempt: Attempt, answer: str, *, seconds: float) -> bool:
+    def retry(self, attempt: DeliveryAttempt, answer: str, *, seconds: float) -> bool:
         """Record that an attempt failed, and try again after a pause."""
         return self._queue.nack(attempt.lease, _text(_tried(attempt, "due", answer)), seconds=seconds)
 
-    def postpone(self, attempt: Attempt, *, seconds: float) -> bool:
+    def postpone(self, attempt: DeliveryAttempt, *, seconds: float) -> bool:
         """Give a delivery back untried: it is due again after a pause."""
         return self._queue.nack(attempt.lease, attempt.lease.content.decode(), seconds=seconds)
 
@@ -65,7 +65,7 @@ def _place(item: str) -> tuple[str, str]:
     return webhooks_key(explanation_id), delivery_id
 
 
-def _tried(attempt: Attempt, state: str, answer: str) -> WebhookDelivery:
+def _tried(attempt: DeliveryAttempt, state: str, answer: str) -> WebhookDelivery:
     changes = {"state": state, "answer": answer[:_LONGEST_ANSWER], "tried_at": datetime.now(UTC)}
     return attempt.delivery.model_copy(update=changes)
 
