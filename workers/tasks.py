@@ -1,4 +1,4 @@
-"""What jobs do: `explain`, `predict` and `measure`. With `execution.py` the only code that knows Redis and tensors."""
+"""The job functions `explain`, `predict` and `measure` of a worker."""
 
 import logging
 import time

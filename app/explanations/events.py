@@ -1,7 +1,7 @@
 """What happens to an explanation, for readers on the event loop.
 
-Every change of an explanation is an entry in its stream (`store.py`), so nothing is missed between looking and
-waiting, and a reader can go on from the last entry that it saw.
+Every change of an explanation is an entry in its stream (`app/contract/explanations/store.py`), so nothing is missed
+between looking and waiting, and a reader can go on from the last entry that it saw.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """The explanations of a tenant, the newest first, page by page.
 
-The index (`store.py`) holds ids only; what has expired is passed over here and taken out of it by `expiry.py`.
+The index (`app/contract/explanations/store.py`) holds ids only; what has expired is passed over here and taken out of
+it by `expiry.py`.
 """
 
 from dataclasses import dataclass

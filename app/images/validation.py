@@ -42,7 +42,7 @@ class ImageHeader(NamedTuple):
         Raises:
             OSError, ValueError, SyntaxError, Image.DecompressionBombError: if there is none, by Pillow.
             KeyError, struct.error: as well, for a broken TIFF.
-            RiseError: `unreadable-image` for one that would take for ever (`costly.py`).
+            RiseError: `unreadable-image` for one that would take for ever (`decompression_bombs.py`).
         """
         hollow = cls.without_pixels(content)
         if hollow is not None:

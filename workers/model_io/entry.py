@@ -15,7 +15,7 @@ Precision = Literal["float32", "float16", "bfloat16"]
 
 
 class PreprocessingEntry(RequestModel):
-    """How a picture becomes the model's input; see `Preprocessing` in `workers/blackbox.py`."""
+    """How a picture becomes the model's input; see `Preprocessing` in `workers/blackbox/__init__.py`."""
 
     size: Pixels | tuple[Pixels, Pixels] | None = Field(None, description="Side, or height and width, in pixels.")
     resize: Resize | None = None

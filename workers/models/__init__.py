@@ -9,7 +9,7 @@ that the entry can be checked where it is not installed; the library is an extra
 like the loader. What an operator may set for this loader alone is a pydantic model `Options` (a `RequestModel`) in the
 file, checked when the models file is read; without one, `[MODEL.options]` must be empty. What loaders share lies in
 `workers/loading/`: labels, preprocessing, outputs, weights, modules in their precision. Raise `ValueError` in the
-operator's words for anything that is not as it should be. Nothing else has to be registered; tests/test_loaders.py is a
+operator's words for anything that is not as it should be. Nothing else has to be registered; tests/workers/models/ is a
 table of loaders and tasks, and wants a row.
 """
 

@@ -1,6 +1,6 @@
 """Loader `python`: `source = "module:callable"`, something that the operator put on the path.
 
-The callable takes nothing and returns a `Classifier` or a `Detector` (`workers/blackbox.py` says what they hold).
+The callable takes nothing and returns a `Classifier` or a `Detector` (see `workers/blackbox/__init__.py`).
 """
 
 import importlib

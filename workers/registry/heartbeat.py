@@ -1,7 +1,7 @@
 """The worker's background thread: says what the worker can do, and looks after jobs that were left behind.
 
 Jobs whose worker died are found by their missing heartbeats and put back on the queue; the explanation of one that has
-used up its attempts fails with a reason (`attempts.py`).
+used up its attempts fails with a reason (`workers/supervision/retry_policy.py`).
 """
 
 import logging

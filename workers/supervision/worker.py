@@ -3,7 +3,7 @@
 RQ's `SimpleWorker` leaves three holes, mended here: its heartbeats stop while a job runs (so a lost worker is noticed
 only after the job's whole time limit), a stop command is ignored, and SIGTERM waits for the job's end however far away.
 Here heartbeats go on from a thread, and a stop sets an event that is looked at before every batch. Every
-attempt at a job is supervised (`attempt.py`); one under which the device broke is this worker's last.
+attempt at a job is supervised (`current_attempt.py`); one under which the device broke is this worker's last.
 """
 
 import math

@@ -1,11 +1,12 @@
-"""Explanations in Redis: one hash each, changed only by scripts that check who may change it.
+"""Explanation records in Redis: one hash each, changed only by scripts that check who may change it.
 
-A running explanation belongs to one execution. A worker that was cut off and wakes up late still carries the name of
-its old execution, and its writes are refused; so are writes to an explanation that was cancelled meanwhile. Every
-change is also an entry in the explanation's event stream, which is what waiting clients read (`events.py`), and puts
-off its end (`expiry.py`). The end of an explanation is also an entry in the outbox for each of its callbacks
-(`callbacks.py`); what is kept beyond its own life (`statistics.py`, `kin.py`, `pace.py`) is written
-by the same script, so that a crash loses none of it.
+A running explanation belongs to one execution (fencing token). A worker that was partitioned still carries the token of
+its old execution, and its writes are refused, as are writes to an explanation that was cancelled meanwhile. Every
+change
+appends an entry to the explanation's event stream, which waiting clients read (`app/explanations/events.py`), and
+extends its expiry (`app/explanations/expiry.py`). The script that ends an explanation also writes an outbox entry for
+each of its callbacks (`webhooks.py`), the counters, the index of reusable blocks and the throughput statistics, so that
+a crash loses none of them.
 """
 
 import json

@@ -30,7 +30,7 @@ class SchedulingTags:
         tenant: who takes turns with others.
         priority: interactive goes before batch.
         seconds: estimated work.
-        work: what it is, for later estimates (`pace.py`).
+        work: what it is, for later estimates (`throughput.py`).
         masks: how many it asks for.
     """
 

@@ -42,7 +42,7 @@ def mask_budget(request: CanonicalRequest) -> int:
 
 
 class ThroughputStats:
-    """Gives the seconds per mask of each work; the script that ends an explanation measures them (`store.py`)."""
+    """Reads the seconds per mask of each workload class; the script that ends an explanation records them."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -3,7 +3,7 @@
 Names derive from ids only. An object appears whole or not at all. In a local folder obstore writes beside and renames,
 and what has been put is on the disk before anybody refers to it; elsewhere an object is one request. There are no
 multi-part uploads, because a killed process would leave theirs open, unseen and paid for: a large file is many objects
-(`parts.py`).
+(`chunked_file.py`).
 """
 
 import io

@@ -6,7 +6,7 @@ Studio joins its own words to the address (a query would be lost) and sends its 
 this service would have to remember.
 
 Label Studio waits 1 second for /health, 3 for /setup, 100 for /predict. What is not finished by then is 503, and
-sent later (`pushing.py`). The token that /setup sends is somebody's own: it is neither used nor kept.
+sent later (`prediction_pusher.py`). The token that /setup sends is somebody's own: it is neither used nor kept.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
 Label Studio stores an empty answer as a prediction and does not ask again, so an unfinished explanation is never
 answered with one. Its predictions come together or not at all: where one is missing when the time is up, all of them
-are sent later (`pushing.py`).
+are sent later (`prediction_pusher.py`).
 """
 
 import asyncio

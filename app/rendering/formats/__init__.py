@@ -1,6 +1,6 @@
 """Output formats of a map: one file per format.
 
-To add one, write `app/formats/NAME.py` with
+To add one, write `app/rendering/formats/NAME.py` with
 
     ENDING = "npy"                    what stands behind the index in the map's address
     MEDIA_TYPE = "application/x-npy"  what a client names in `Accept`; the first in the alphabet of files wins a tie

@@ -144,7 +144,7 @@ def test_an_explanation_whose_model_hangs_once_ends_with_the_map_of_an_undisturb
     assert ward.attempts(here) == 2
     assert np.array_equal(array_at(f"{here}/maps/0.npy"), array_at(f"{undisturbed}/maps/0.npy"))
     assert "model 'moody' made no progress for 2 s: this worker ends itself" in ward.log
-    assert re.search(r'File ".*moody.py", line \d+ in _live', ward.log), "no stack"
+    assert re.search(r'File ".*faulty_model.py", line \d+ in _live', ward.log), "no stack"
     assert "worker 1 ended itself because a model made no progress; its log says which; starting it again" in ward.log
 
 
