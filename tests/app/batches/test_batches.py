@@ -177,11 +177,14 @@ def test_a_batch_that_is_deleted_while_it_is_filled_leaves_nothing(http: httpx2.
         ).json()
         time.sleep(0.2 + 0.03 * tries)
         assert http.delete(batch["links"]["self"]).status_code == 204
-        for _ in range(100):  # because what was just being made is erased a moment later
-            if ids_of_all(http) <= before:
+        time.sleep(1)  # because what was just being made appears for a moment
+        left = set[str]()
+        for _ in range(100):
+            left = ids_of_all(http) - before
+            if not left:
                 break
             time.sleep(0.1)
-        assert ids_of_all(http) <= before
+        assert left == set()
 
 
 def ids_of_all(http: httpx2.Client) -> set[str]:
