@@ -66,6 +66,7 @@ from app.images.uploads import Uploads
 from app.images.validation import ImageValidator
 from app.integrations import integrations
 from app.maintenance.garbage_collector import GarbageCollector
+from app.maintenance.model_history import ModelHistory
 from app.maintenance.periodic import PeriodicTask, running
 from app.maintenance.requeue import SILENT_HEARTBEATS, OrphanRequeuer, OrphanScanner
 from app.maintenance.served_models import ServedModels
@@ -199,9 +200,11 @@ def _background_tasks(services: Services) -> list[PeriodicTask]:
         keep_seconds=settings.keep_seconds,
         silent_seconds=SILENT_HEARTBEATS * settings.heartbeat_seconds,
     )
+    history = ModelHistory(services.served, services.statistics, services.pace)
     return [
         *collector.tasks(leases, interval_seconds=settings.sweep_seconds),
         requeuer.task(leases, interval_seconds=settings.sweep_seconds),
+        history.task(leases, interval_seconds=settings.sweep_seconds),
         BatchSubmitter(
             settings,
             services.batches,

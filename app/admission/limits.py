@@ -10,6 +10,7 @@ from app.contract.redis.keys import record_key
 from app.contract.scripts import lua
 
 _RESERVED_SECONDS = 60  # a place is kept this long for an explanation that does not exist yet
+_KEPT_SECONDS = 7 * 86_400  # places, after the last request of a key: it may have been revoked
 _EXISTS = 0  # in the place of the time at which it was reserved
 
 
@@ -51,12 +52,15 @@ class ConcurrencyQuota:
 
     def reserve(self, key: str, explanation_id: str, limit: int) -> bool:
         """Keep a place for an explanation; return False where all are taken."""
-        arguments: list[Any] = [explanation_id, limit, time.time(), _RESERVED_SECONDS, record_key("")]
+        arguments: list[Any] = [explanation_id, limit, time.time(), _RESERVED_SECONDS, record_key(""), _KEPT_SECONDS]
         return bool(self._reserve(keys=[_name(key)], args=arguments))
 
     def keep(self, key: str, explanation_id: str) -> None:
         """Say that the explanation exists now: should it be deleted, its place is free at once."""
-        self._redis.zadd(_name(key), {explanation_id: _EXISTS})
+        with self._redis.pipeline() as pipeline:
+            pipeline.zadd(_name(key), {explanation_id: _EXISTS})
+            pipeline.expire(_name(key), _KEPT_SECONDS)
+            pipeline.execute()
 
     def release(self, key: str, explanation_id: str) -> None:
         """Give a place back: the explanation was not made."""

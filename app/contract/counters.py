@@ -2,9 +2,11 @@
 
 One hash. A field is a metric's name and the values of its labels, separated by `|`; histograms have a field for each
 bucket, counted upwards as Prometheus wants them, and one for their sum. The script that ends an explanation counts it
-(`lua/statistics.lua`).
+(`lua/statistics.lua`). What was counted for a model goes when no worker has served it for a month
+(`app/maintenance/model_history.py`).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,11 @@ class CounterSample:
     labels: tuple[str, ...]
     value: float
 
+    @property
+    def model(self) -> str:
+        """The model that it counts for."""
+        return self.labels[1 if self.metric == ENDED else 0]
+
 
 class PersistentCounters:
     """Counts, and reads what was counted."""
@@ -49,6 +56,16 @@ class PersistentCounters:
         """Return everything counted so far."""
         found: Any = self._redis.hgetall(STATISTICS)
         return [_parse(name.decode(), float(value)) for name, value in sorted(found.items())]
+
+    def models(self) -> set[str]:
+        """Return the models for which anything was counted."""
+        return {one.model for one in self.read()}
+
+    def remove(self, models: Collection[str]) -> None:
+        """Forget everything that was counted for some models."""
+        names: Any = self._redis.hkeys(STATISTICS)
+        if old := [name for name in names if _parse(name.decode(), 0.0).model in models]:
+            self._redis.hdel(STATISTICS, *old)
 
     def server_memory(self) -> dict[str, int]:
         """Return how many bytes the Redis server has `used`, and its `limit`; a limit of 0 is none."""

@@ -31,6 +31,20 @@ class ServedModels:
         if served := dict.fromkeys(model_ids, now):
             self._redis.zadd(_SERVED, served)
 
+    def note_unseen(self, model_ids: Iterable[str], *, now: float) -> None:
+        """Record that models were last served now, those of which it is not known."""
+        if seen := dict.fromkeys(model_ids, now):
+            self._redis.zadd(_SERVED, seen, nx=True)
+
+    def last_served_before(self, moment: float) -> set[str]:
+        """Return the models that were last served before a moment, in seconds since 1970."""
+        found: Any = self._redis.zrange(_SERVED, "-inf", f"({moment}", byscore=True)
+        return {name.decode() for name in found}
+
+    def remove(self, model_ids: Iterable[str]) -> None:
+        """Forget when models were served."""
+        self._redis.zrem(_SERVED, *model_ids)
+
     def is_gone(self, model_id: str, *, since: datetime) -> bool:
         """Return whether a model that is not served now has not been for so long that work for it is given up.
 

@@ -5,6 +5,7 @@ then the masks that it did not need cost nothing. Sums that fade make long expla
 whose seconds are mostly not spent on masks.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from redis import Redis
@@ -53,6 +54,22 @@ class ThroughputStats:
         sums = {name.decode(): float(value) for name, value in found.items()}
         works = {name.removesuffix(" masks") for name in sums if name.endswith(" masks")}
         return ServiceTimes({work: sums[f"{work} seconds"] / sums[f"{work} masks"] for work in works})
+
+    def models(self) -> set[str]:
+        """Return the models that have been measured."""
+        names: Any = self._redis.hkeys(PACE)
+        return {_model_of(name) for name in names}
+
+    def remove(self, models: Collection[str]) -> None:
+        """Forget what has been measured of some models."""
+        names: Any = self._redis.hkeys(PACE)
+        if old := [name for name in names if _model_of(name) in models]:
+            self._redis.hdel(PACE, *old)
+
+
+def _model_of(name: bytes) -> str:
+    """Return the model of a field: a work begins with it."""
+    return name.decode().partition("/")[0]
 
 
 class ServiceTimes:
