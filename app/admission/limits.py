@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from app.contract.redis.keys import record_key
+from app.contract.redis.keys import pending_key, rate_key, record_key
 from app.contract.scripts import lua
 
 _RESERVED_SECONDS = 60  # a place is kept this long for an explanation that does not exist yet
@@ -38,7 +38,7 @@ class TokenBucket:
 
     def take(self, key: str, per_minute: int) -> RateLimitResult:
         """Count a request: `per_minute` may come at once, and then as many every minute."""
-        found: Any = self._take(keys=[f"rise:rate:{key}"], args=[per_minute])
+        found: Any = self._take(keys=[rate_key(key)], args=[per_minute])
         left = float(found[1])
         return RateLimitResult(bool(found[0]), per_minute, int(left), (math.floor(left) + 1 - left) * 60 / per_minute)
 
@@ -53,19 +53,15 @@ class ConcurrencyQuota:
     def reserve(self, key: str, explanation_id: str, limit: int) -> bool:
         """Keep a place for an explanation; return False where all are taken."""
         arguments: list[Any] = [explanation_id, limit, time.time(), _RESERVED_SECONDS, record_key(""), _KEPT_SECONDS]
-        return bool(self._reserve(keys=[_name(key)], args=arguments))
+        return bool(self._reserve(keys=[pending_key(key)], args=arguments))
 
     def keep(self, key: str, explanation_id: str) -> None:
         """Say that the explanation exists now: should it be deleted, its place is free at once."""
         with self._redis.pipeline() as pipeline:
-            pipeline.zadd(_name(key), {explanation_id: _EXISTS})
-            pipeline.expire(_name(key), _KEPT_SECONDS)
+            pipeline.zadd(pending_key(key), {explanation_id: _EXISTS})
+            pipeline.expire(pending_key(key), _KEPT_SECONDS)
             pipeline.execute()
 
     def release(self, key: str, explanation_id: str) -> None:
         """Give a place back: the explanation was not made."""
-        self._redis.zrem(_name(key), explanation_id)
-
-
-def _name(key: str) -> str:
-    return f"rise:pending:{key}"
+        self._redis.zrem(pending_key(key), explanation_id)

@@ -13,12 +13,12 @@ from typing import Any, Literal
 from pydantic import Field
 from redis import Redis
 
+from app.contract.redis.keys import API_KEYS
 from app.contract.schemas import Identifier, StoredModel
 
 Scope = Literal["explain", "read", "admin"]
 SCOPES: tuple[Scope, ...] = ("explain", "read", "admin")
 
-_KEYS = "rise:keys"  # one hash: SHA-256 of the secret -> what the key allows
 _PREFIX = "rise_"
 _ID_LENGTH = 12
 
@@ -54,27 +54,27 @@ class ApiKeyStore:
     def add(self, key: ApiKey) -> str:
         """Store a key and return its secret, which is never seen again."""
         secret = _PREFIX + secrets.token_urlsafe(32)
-        self._redis.hset(_KEYS, _hash(secret), key.model_dump_json())
+        self._redis.hset(API_KEYS, _hash(secret), key.model_dump_json())
         return secret
 
     def find(self, secret: str) -> tuple[str, ApiKey] | None:
         """Return the id and the rights of a secret's key; None where it is unknown, revoked or expired."""
         hashed = _hash(secret)
-        found: Any = self._redis.hget(_KEYS, hashed)
+        found: Any = self._redis.hget(API_KEYS, hashed)
         key = None if found is None else _key_of(found)
         return None if key is None or key.expired(datetime.now(UTC)) else (hashed[:_ID_LENGTH], key)
 
     def all(self) -> dict[str, ApiKey]:
         """Return every key by its id, the oldest first."""
-        found: Any = self._redis.hgetall(_KEYS)
+        found: Any = self._redis.hgetall(API_KEYS)
         keys = {name.decode()[:_ID_LENGTH]: _key_of(key) for name, key in found.items()}
         return dict(sorted(keys.items(), key=lambda item: item[1].created_at))
 
     def revoke(self, key_id: str) -> bool:
         """Forget a key; return whether there was one of that id."""
-        hashes: Any = self._redis.hkeys(_KEYS)
+        hashes: Any = self._redis.hkeys(API_KEYS)
         meant = [name for name in hashes if name.decode()[:_ID_LENGTH] == key_id]
-        return bool(meant and self._redis.hdel(_KEYS, *meant))
+        return bool(meant and self._redis.hdel(API_KEYS, *meant))
 
 
 def _key_of(text: bytes) -> ApiKey:

@@ -14,20 +14,19 @@ from redis import Redis
 from redis.exceptions import WatchError
 
 from app.auth.api_keys import Limits
-from app.contract.redis.keys import batch_key, record_key
+from app.contract.redis.keys import (
+    OPEN_BATCHES,
+    batch_in_flight_key,
+    batch_items_key,
+    batch_key,
+    batch_waiting_key,
+    record_key,
+)
 from app.contract.redis.leased_queue import Lease, LeasedQueue
 from app.contract.schemas import CanonicalRequest, Failure, Status, StoredModel, StoredStatus
+from app.contract.scripts import lua
 
-_OPEN = "rise:batches"
 _STATUS: TypeAdapter[Status] = TypeAdapter(StoredStatus)
-
-# KEYS: members, waiting, under way. ARGV: index, member, its explanation or ''.
-_SETTLE = """
-if redis.call('LREM', KEYS[2], 1, ARGV[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if ARGV[3] ~= '' then redis.call('HSET', KEYS[3], ARGV[1], ARGV[3]) end
-return 1
-"""
 
 
 class BatchItem(StoredModel):
@@ -74,8 +73,8 @@ class BatchStore:
     def __init__(self, redis: Redis, *, keep_seconds: int) -> None:
         self._redis = redis
         self._keep_seconds = keep_seconds
-        self._open = LeasedQueue(redis, _OPEN)
-        self._settle = redis.register_script(_SETTLE)
+        self._open = LeasedQueue(redis, OPEN_BATCHES)
+        self._settle = redis.register_script(lua("settle_batch_item"))
 
     def create(self, batch: BatchRecord, members: Sequence[BatchItem]) -> bool:
         """Store a new batch and open it; members that have an error already do not wait.
@@ -91,9 +90,9 @@ class BatchStore:
                 return False
             pipeline.multi()
             pipeline.set(batch_key(batch.id), batch.model_dump_json())
-            pipeline.hset(_members(batch.id), mapping=texts)
+            pipeline.hset(batch_items_key(batch.id), mapping=texts)
             if waiting:
-                pipeline.rpush(_waiting(batch.id), *waiting)
+                pipeline.rpush(batch_waiting_key(batch.id), *waiting)
             self._open.put(batch.id, pipeline=pipeline)
             self._expire(pipeline, batch.id)
             try:
@@ -115,7 +114,7 @@ class BatchStore:
     def members(self, batch_id: str, indices: Iterable[int]) -> list[BatchItem]:
         """Return members by their indices; those that there are not are left out."""
         names = [str(index) for index in indices]
-        found: Any = self._redis.hmget(_members(batch_id), names) if names else []
+        found: Any = self._redis.hmget(batch_items_key(batch_id), names) if names else []
         return [BatchItem.model_validate_json(text) for text in found if text is not None]
 
     def statuses(self, members: Sequence[BatchItem]) -> list[Status | None]:
@@ -153,34 +152,34 @@ class BatchStore:
 
     def waiting(self, batch_id: str, count: int) -> list[BatchItem]:
         """Return the first members that wait to be submitted."""
-        found: Any = self._redis.lrange(_waiting(batch_id), 0, count - 1) if count > 0 else []
+        found: Any = self._redis.lrange(batch_waiting_key(batch_id), 0, count - 1) if count > 0 else []
         return self.members(batch_id, map(int, found))
 
     def waiting_count(self, batch_id: str) -> int:
         """Return how many members wait to be submitted."""
-        return int(self._redis.llen(_waiting(batch_id)))
+        return int(self._redis.llen(batch_waiting_key(batch_id)))
 
     def settle(self, batch_id: str, member: BatchItem) -> bool:
         """Record what became of a member that waited; return False where it does not wait any more."""
         arguments: list[Any] = [member.index, member.model_dump_json(exclude_none=True), member.explanation or ""]
-        keys = [_members(batch_id), _waiting(batch_id), _under_way(batch_id)]
+        keys = [batch_items_key(batch_id), batch_waiting_key(batch_id), batch_in_flight_key(batch_id)]
         return bool(self._settle(keys=keys, args=arguments))
 
     def remove_ended(self, batch_id: str) -> int:
         """Take explanations that have ended off the list of those under way; return how many are left there."""
-        found: Any = self._redis.hkeys(_under_way(batch_id))
+        found: Any = self._redis.hkeys(batch_in_flight_key(batch_id))
         members = self.members(batch_id, map(int, found))
         statuses = self.statuses(members)
         ended = [member.index for member, status in zip(members, statuses, strict=True) if not status or status.ended]
         if ended:
-            self._redis.hdel(_under_way(batch_id), *map(str, ended))
+            self._redis.hdel(batch_in_flight_key(batch_id), *map(str, ended))
         return len(members) - len(ended)
 
     def cancel(self, batch: BatchRecord) -> BatchRecord:
         """Record that a batch is cancelled; nothing of it waits any more."""
         cancelled = batch.model_copy(update={"cancelled_at": batch.cancelled_at or datetime.now(UTC)})
         with self._redis.pipeline() as pipeline:
-            pipeline.delete(_waiting(batch.id))
+            pipeline.delete(batch_waiting_key(batch.id))
             pipeline.set(batch_key(batch.id), cancelled.model_dump_json(), xx=True, keepttl=True)
             pipeline.execute()
         return cancelled
@@ -191,24 +190,22 @@ class BatchStore:
         In one step: a member is settled before and is among them, or it finds that there is no batch any more.
         """
         with self._redis.pipeline() as pipeline:
-            pipeline.hvals(_members(batch_id))
+            pipeline.hvals(batch_items_key(batch_id))
             self._open.remove(batch_id, pipeline=pipeline)
-            pipeline.delete(batch_key(batch_id), _members(batch_id), _waiting(batch_id), _under_way(batch_id))
+            pipeline.delete(
+                batch_key(batch_id),
+                batch_items_key(batch_id),
+                batch_waiting_key(batch_id),
+                batch_in_flight_key(batch_id),
+            )
             found, *_ = pipeline.execute()
         return [BatchItem.model_validate_json(text) for text in found]
 
     def _expire(self, pipeline: Any, batch_id: str) -> None:
-        for key in (batch_key(batch_id), _members(batch_id), _waiting(batch_id), _under_way(batch_id)):
+        for key in (
+            batch_key(batch_id),
+            batch_items_key(batch_id),
+            batch_waiting_key(batch_id),
+            batch_in_flight_key(batch_id),
+        ):
             pipeline.expire(key, self._keep_seconds)
-
-
-def _members(batch_id: str) -> str:
-    return f"{batch_key(batch_id)}:members"
-
-
-def _waiting(batch_id: str) -> str:
-    return f"{batch_key(batch_id)}:waiting"
-
-
-def _under_way(batch_id: str) -> str:
-    return f"{batch_key(batch_id)}:under-way"

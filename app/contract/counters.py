@@ -12,7 +12,8 @@ from typing import Any
 
 from redis import Redis
 
-STATISTICS = "rise:statistics"
+from app.contract.redis.keys import COUNTERS
+
 BUCKETS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Upper bounds of the buckets of durations, in seconds."""
 
@@ -54,7 +55,7 @@ class PersistentCounters:
 
     def read(self) -> list[CounterSample]:
         """Return everything counted so far."""
-        found: Any = self._redis.hgetall(STATISTICS)
+        found: Any = self._redis.hgetall(COUNTERS)
         return [_parse(name.decode(), float(value)) for name, value in sorted(found.items())]
 
     def models(self) -> set[str]:
@@ -63,9 +64,9 @@ class PersistentCounters:
 
     def remove(self, models: Collection[str]) -> None:
         """Forget everything that was counted for some models."""
-        names: Any = self._redis.hkeys(STATISTICS)
+        names: Any = self._redis.hkeys(COUNTERS)
         if old := [name for name in names if _parse(name.decode(), 0.0).model in models]:
-            self._redis.hdel(STATISTICS, *old)
+            self._redis.hdel(COUNTERS, *old)
 
     def server_memory(self) -> dict[str, int]:
         """Return how many bytes the Redis server has `used`, and its `limit`; a limit of 0 is none."""
@@ -73,7 +74,7 @@ class PersistentCounters:
         return {"used": int(found["used_memory"]), "limit": int(found["maxmemory"])}
 
     def _count(self, metric: str, *labels: str) -> None:
-        self._redis.hincrby(STATISTICS, "|".join((metric, *labels)), 1)
+        self._redis.hincrby(COUNTERS, "|".join((metric, *labels)), 1)
 
 
 def _parse(name: str, value: float) -> CounterSample:

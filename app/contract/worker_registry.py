@@ -5,35 +5,30 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.redis.keys import WORKERS, worker_key
 from app.contract.schemas import Announcement, read_all
-
-_WORKERS = "rise:workers"
-
-
-def _key(worker: str) -> str:
-    return f"rise:worker:{worker}"
 
 
 def announce(redis: Redis, announcement: Announcement, *, seconds: float) -> None:
     """Say what a worker can do; forgotten after `seconds` unless said again."""
     with redis.pipeline() as pipeline:
-        pipeline.zadd(_WORKERS, {announcement.worker: time.time() + seconds})
-        pipeline.set(_key(announcement.worker), announcement.model_dump_json(), px=max(1, round(seconds * 1000)))
+        pipeline.zadd(WORKERS, {announcement.worker: time.time() + seconds})
+        pipeline.set(worker_key(announcement.worker), announcement.model_dump_json(), px=max(1, round(seconds * 1000)))
         pipeline.execute()
 
 
 def withdraw(redis: Redis, worker: str) -> None:
     """Forget a worker at once: it is leaving."""
     with redis.pipeline() as pipeline:
-        pipeline.zrem(_WORKERS, worker)
-        pipeline.delete(_key(worker))
+        pipeline.zrem(WORKERS, worker)
+        pipeline.delete(worker_key(worker))
         pipeline.execute()
 
 
 def announcements(redis: Redis) -> list[Announcement]:
     """Return what the live workers announce, in the order of their names."""
-    redis.zremrangebyscore(_WORKERS, 0, time.time())
-    names: Any = redis.zrange(_WORKERS, 0, -1)
+    redis.zremrangebyscore(WORKERS, 0, time.time())
+    names: Any = redis.zrange(WORKERS, 0, -1)
     workers = sorted(name.decode() for name in names)
-    found: Any = redis.mget([_key(worker) for worker in workers]) if workers else []
+    found: Any = redis.mget([worker_key(worker) for worker in workers]) if workers else []
     return read_all(Announcement, (text for text in found if text is not None))

@@ -10,8 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.explanations.webhooks import webhooks_key
-from app.contract.redis.keys import DUE, events_key, index_key, record_key, tombstone_key
+from app.contract.redis.keys import DUE, events_key, index_key, record_key, tombstone_key, webhooks_key
 from app.contract.scripts import lua
 
 # Blobs of a deleted explanation are due later than its end, because its worker may be writing one more.

@@ -4,11 +4,11 @@ A key is claimed before anything is done and settled when an explanation exists.
 a process that dies between the two locks nobody out; the same request may always claim again.
 """
 
-import hashlib
 from typing import Any
 
 from redis import Redis
 
+from app.contract.redis.keys import idempotency_key
 from app.contract.scripts import lua
 
 KEPT_SECONDS = 86_400
@@ -29,17 +29,13 @@ class IdempotencyKeys:
         Returns:
             The id of the explanation that came of it, `""` while there is none, None if it stands for another payload.
         """
-        found: Any = self._claim(keys=[_name(tenant, key)], args=[payload, _CLAIM_SECONDS])
+        found: Any = self._claim(keys=[idempotency_key(tenant, key)], args=[payload, _CLAIM_SECONDS])
         return None if found is None else found.decode()
 
     def settle(self, tenant: str, key: str, payload: str, explanation_id: str) -> None:
         """Remember what came of it."""
-        self._settle(keys=[_name(tenant, key)], args=[payload, explanation_id, KEPT_SECONDS])
+        self._settle(keys=[idempotency_key(tenant, key)], args=[payload, explanation_id, KEPT_SECONDS])
 
     def release(self, tenant: str, key: str) -> None:
         """Forget a claim of which nothing came."""
-        self._release(keys=[_name(tenant, key)])
-
-
-def _name(tenant: str, key: str) -> str:
-    return f"rise:idempotency:{tenant}:{hashlib.sha256(key.encode()).hexdigest()}"
+        self._release(keys=[idempotency_key(tenant, key)])

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-_SERVED = "rise:served"  # sorted set: models by when they were last seen, in seconds since 1970
+from app.contract.redis.keys import SERVED_MODELS
 
 
 class ServedModels:
@@ -29,21 +29,21 @@ class ServedModels:
         """Record that models are served now."""
         now = time.time()
         if served := dict.fromkeys(model_ids, now):
-            self._redis.zadd(_SERVED, served)
+            self._redis.zadd(SERVED_MODELS, served)
 
     def note_unseen(self, model_ids: Iterable[str], *, now: float) -> None:
         """Record that models were last served now, those of which it is not known."""
         if seen := dict.fromkeys(model_ids, now):
-            self._redis.zadd(_SERVED, seen, nx=True)
+            self._redis.zadd(SERVED_MODELS, seen, nx=True)
 
     def last_served_before(self, moment: float) -> set[str]:
         """Return the models that were last served before a moment, in seconds since 1970."""
-        found: Any = self._redis.zrange(_SERVED, "-inf", f"({moment}", byscore=True)
+        found: Any = self._redis.zrange(SERVED_MODELS, "-inf", f"({moment}", byscore=True)
         return {name.decode() for name in found}
 
     def remove(self, model_ids: Iterable[str]) -> None:
         """Forget when models were served."""
-        self._redis.zrem(_SERVED, *model_ids)
+        self._redis.zrem(SERVED_MODELS, *model_ids)
 
     def is_gone(self, model_id: str, *, since: datetime) -> bool:
         """Return whether a model that is not served now has not been for so long that work for it is given up.
@@ -52,6 +52,6 @@ class ServedModels:
             model_id: the model.
             since: when the work was accepted; before that the model was served.
         """
-        found: Any = self._redis.zscore(_SERVED, model_id)
+        found: Any = self._redis.zscore(SERVED_MODELS, model_id)
         last_served = max(float(found or 0), since.timestamp())
         return time.time() - last_served > self._ttl_seconds

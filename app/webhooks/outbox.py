@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from redis import Redis
 
-from app.contract.explanations.webhooks import OUTBOX, WebhookDelivery, webhooks_key
+from app.contract.explanations.webhooks import WebhookDelivery
+from app.contract.redis.keys import OUTBOX, webhooks_key
 from app.contract.redis.leased_queue import Lease, LeasedQueue
 from app.contract.schemas import read_all
 

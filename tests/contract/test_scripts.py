@@ -2,6 +2,7 @@
 
 import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -36,6 +37,17 @@ def test_every_script_says_at_its_head_what_it_takes(name: str) -> None:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_script_spells_a_key(name: str) -> None:
     assert not re.findall(r"'(?:rise|rq):", body(name))
+
+
+def test_every_key_is_built_in_one_module() -> None:
+    root = Path(__file__).resolve().parents[2]
+    spelled = [
+        path.relative_to(root).as_posix()
+        for package in ("app", "workers")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"[\"'](?:rise|rq):\w", path.read_text())
+    ]
+    assert spelled == ["app/contract/redis/keys.py"]
 
 
 def test_what_several_scripts_require_stands_in_each_once_and_before_its_use() -> None:

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from app.auth.api_keys import _KEYS
 from app.cli.healthcheck import CHECKS
 from app.cli.main import cli
-from app.contract.redis.keys import record_key
-from app.contract.worker_registry import _WORKERS
+from app.contract.redis.keys import API_KEYS, WORKERS, record_key
 from tests.deployment.files import (
     DOCKERFILES,
     IMAGES,
@@ -124,7 +122,7 @@ def test_a_log_line_that_nobody_writes_is_found() -> None:
 
 def test_the_keys_in_redis_on_the_page_are_the_ones_used() -> None:
     named = set(re.findall(r"\b(rise:[a-z]+)", TEXT))
-    assert named == {_KEYS, _WORKERS, record_key("").rstrip(":")}
+    assert named == {API_KEYS, WORKERS, record_key("").rstrip(":")}
 
 
 def test_every_link_on_the_page_leads_somewhere() -> None:

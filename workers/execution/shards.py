@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from app.contract.redis.keys import record_key
+from app.contract.redis.keys import delivered_shards_key, record_key, shards_key
 from app.contract.schemas import Status
 from app.contract.scripts import lua
 
@@ -76,11 +76,11 @@ class ShardQueue:
             limit: block up to which assistants go.
             aim: says what rows of effects mean; whoever finds another one must not assist.
         """
-        self._open(keys=[_shards(explanation_id)], args=[leader, first, limit, aim, _FORGOTTEN_SECONDS])
+        self._open(keys=[shards_key(explanation_id)], args=[leader, first, limit, aim, _FORGOTTEN_SECONDS])
 
     def aim(self, explanation_id: str) -> str | None:
         """Return the aim that an explanation was opened with; None where nothing is handed out."""
-        found: Any = self._redis.hget(_shards(explanation_id), "aim")
+        found: Any = self._redis.hget(shards_key(explanation_id), "aim")
         return None if found is None else found.decode()
 
     def claim(self, explanation_id: str, size: int, *, end: int | None = None) -> Shard | None:
@@ -96,7 +96,7 @@ class ShardQueue:
         """
         running = json.dumps(Status.RUNNING)
         arguments: list[Any] = [size, "" if end is None else end, running, _FORGOTTEN_SECONDS]
-        keys = [_shards(explanation_id), _delivered(explanation_id), record_key(explanation_id)]
+        keys = [shards_key(explanation_id), delivered_shards_key(explanation_id), record_key(explanation_id)]
         first, found = self._claim(keys=keys, args=arguments)
         return None if found < 0 else Shard(first, found)
 
@@ -105,13 +105,13 @@ class ShardQueue:
         (first, size), blob, matched, worker = delivery
         text = json.dumps({"first": first, "size": size, "blob": blob, "matched": matched, "worker": worker})
         with self._redis.pipeline() as pipeline:
-            pipeline.hset(_delivered(explanation_id), str(first), text)
-            pipeline.expire(_delivered(explanation_id), _FORGOTTEN_SECONDS)
+            pipeline.hset(delivered_shards_key(explanation_id), str(first), text)
+            pipeline.expire(delivered_shards_key(explanation_id), _FORGOTTEN_SECONDS)
             pipeline.execute()
 
     def collect(self, explanation_id: str, leader: str, *, limit: int) -> list[ShardResult]:
         """Return all that was delivered, and say how far assistants may go."""
-        keys = [_shards(explanation_id), _delivered(explanation_id)]
+        keys = [shards_key(explanation_id), delivered_shards_key(explanation_id)]
         found = [json.loads(text) for text in self._collect(keys=keys, args=[leader, limit, _FORGOTTEN_SECONDS])]
         return [
             ShardResult(Shard(one["first"], one["size"]), one["blob"], one["matched"], one["worker"]) for one in found
@@ -119,12 +119,4 @@ class ShardQueue:
 
     def close(self, explanation_id: str, leader: str) -> None:
         """Hand out nothing any more, unless somebody else leads by now."""
-        self._close(keys=[_shards(explanation_id), _delivered(explanation_id)], args=[leader])
-
-
-def _shards(explanation_id: str) -> str:
-    return f"rise:shards:{explanation_id}"
-
-
-def _delivered(explanation_id: str) -> str:
-    return f"rise:shards:{explanation_id}:delivered"
+        self._close(keys=[shards_key(explanation_id), delivered_shards_key(explanation_id)], args=[leader])

@@ -29,6 +29,7 @@ from app.contract.queue.rq_compat import (
     take_failed,
 )
 from app.contract.redis.client import describe_error
+from app.contract.redis.keys import rescue_lock_key
 from app.contract.schemas import Failure
 from workers.supervision.attempt_log import AttemptLog
 from workers.supervision.crash_reports import CrashReport, collect_crash_reports
@@ -85,7 +86,7 @@ class Attempts:
 
     def rescue(self, worker: BaseWorker) -> None:
         """Put abandoned jobs back on the queue, one worker at a time; fail those that have had all their attempts."""
-        lock = self._redis.lock(f"rise:rescue:{self._queue.name}", timeout=_LOCK_SECONDS, blocking=False)
+        lock = self._redis.lock(rescue_lock_key(self._queue.name), timeout=_LOCK_SECONDS, blocking=False)
         if not lock.acquire():
             return
         try:

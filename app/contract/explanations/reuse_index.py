@@ -5,12 +5,12 @@ to stop, is none of its business. So explanations of one *kin* share their block
 remembered for as long as it is kept. This saves time and nothing else: whoever finds nothing computes everything.
 """
 
-import hashlib
 import json
 from typing import Any
 
 from redis import Redis
 
+from app.contract.redis.keys import reuse_key
 from app.contract.schemas import ExplanationRecord
 
 _HOW_FAR = frozenset({"masks", "until", "shrink"})  # parameters that leave every block as it is
@@ -28,13 +28,13 @@ class BlockReuseIndex:
 
     def find(self, record: ExplanationRecord) -> str | None:
         """Return the explanation whose blocks are those of this one; None where nobody knows any."""
-        found: Any = self._redis.hget(kin_key(record), "explanation")
+        found: Any = self._redis.hget(blocks_key(record), "explanation")
         return None if found is None else found.decode()
 
 
-def kin_key(record: ExplanationRecord) -> str:
+def blocks_key(record: ExplanationRecord) -> str:
     """Return the key of a kin; the tenant is part of it, as it is of an explanation's id."""
     request = record.request.model_dump(mode="json")
     request["parameters"] = {name: value for name, value in request["parameters"].items() if name not in _HOW_FAR}
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
-    return f"rise:kin:{hashlib.sha256(f'{record.tenant} {record.image.sha256} {canonical}'.encode()).hexdigest()[:32]}"
+    return reuse_key(f"{record.tenant} {record.image.sha256} {canonical}")

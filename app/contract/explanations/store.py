@@ -17,11 +17,21 @@ from typing import Any
 
 from redis import Redis
 
-from app.contract.counters import BUCKETS, STATISTICS
-from app.contract.explanations.reuse_index import kin_key
-from app.contract.explanations.webhooks import OUTBOX, webhooks_key
-from app.contract.queue.throughput import FADING, PACE, workload_class
-from app.contract.redis.keys import DUE, PING, events_key, index_key, record_key, tombstone_key
+from app.contract.counters import BUCKETS
+from app.contract.explanations.reuse_index import blocks_key
+from app.contract.queue.throughput import FADING, workload_class
+from app.contract.redis.keys import (
+    COUNTERS,
+    DUE,
+    OUTBOX,
+    PING,
+    THROUGHPUT,
+    events_key,
+    index_key,
+    record_key,
+    tombstone_key,
+    webhooks_key,
+)
 from app.contract.schemas import (
     Checkpoint,
     ExplanationRecord,
@@ -175,7 +185,9 @@ class ExplanationStore:
         blocks = state.blocks if state.kind == "effects" else ""
         took = "" if seconds is None else seconds
         kept = [blocks, workload_class(record.request), took, progress.total]
-        return self._end(record.id, (Status.RUNNING,), fields, execution, keys=[kin_key(record), PACE], kept=kept)
+        return self._end(
+            record.id, (Status.RUNNING,), fields, execution, keys=[blocks_key(record), THROUGHPUT], kept=kept
+        )
 
     def fail(self, explanation_id: str, failure: Failure, *, execution: str = "") -> bool:
         """Record why an explanation failed; return False where it has ended, or belongs to another execution."""
@@ -200,7 +212,7 @@ class ExplanationStore:
         ended = {**fields, "finished_at": _now()}
         changed, change = self._change(explanation_id, allowed, str(fields["status"]), ended, execution)
         arguments = [_BOUNDS, record_key(""), *kept, FADING, *change]
-        return bool(self._end_explanation(keys=[*changed, STATISTICS, *keys], args=arguments))
+        return bool(self._end_explanation(keys=[*changed, COUNTERS, *keys], args=arguments))
 
     def _write(
         self,

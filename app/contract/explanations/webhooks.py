@@ -14,12 +14,11 @@ from pydantic import Field
 from redis import Redis
 
 from app.contract.errors import invalid_field
-from app.contract.redis.keys import record_key
+from app.contract.redis.keys import OUTBOX, record_key, webhooks_key
 from app.contract.schemas import Failure, StoredModel, read_all
 from app.contract.scripts import lua
 from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 
-OUTBOX = "rise:outbox"
 _MOST = 1000
 
 
@@ -38,11 +37,6 @@ class WebhookDelivery(StoredModel):
     attempts: int = 0
     answer: str | None = Field(None, description="How the receiver answered the last attempt.")
     tried_at: datetime | None = Field(None, description="When the last attempt was over.")
-
-
-def webhooks_key(explanation_id: str) -> str:
-    """Return the key of an explanation's callbacks."""
-    return f"rise:callbacks:{explanation_id}"
 
 
 class WebhookSubscriptions:

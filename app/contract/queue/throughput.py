@@ -10,10 +10,8 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.redis.keys import THROUGHPUT
 from app.contract.schemas import CanonicalRequest
-
-PACE = "rise:pace"
-"""Hash: for each work, faded sums of seconds and of masks asked for."""
 
 FADING = 0.9
 """Factor of what was known before, with every explanation."""
@@ -50,21 +48,21 @@ class ThroughputStats:
 
     def seconds_per_mask(self) -> "ServiceTimes":
         """Return what has been measured."""
-        found: Any = self._redis.hgetall(PACE)
+        found: Any = self._redis.hgetall(THROUGHPUT)
         sums = {name.decode(): float(value) for name, value in found.items()}
         works = {name.removesuffix(" masks") for name in sums if name.endswith(" masks")}
         return ServiceTimes({work: sums[f"{work} seconds"] / sums[f"{work} masks"] for work in works})
 
     def models(self) -> set[str]:
         """Return the models that have been measured."""
-        names: Any = self._redis.hkeys(PACE)
+        names: Any = self._redis.hkeys(THROUGHPUT)
         return {_model_of(name) for name in names}
 
     def remove(self, models: Collection[str]) -> None:
         """Forget what has been measured of some models."""
-        names: Any = self._redis.hkeys(PACE)
+        names: Any = self._redis.hkeys(THROUGHPUT)
         if old := [name for name in names if _model_of(name) in models]:
-            self._redis.hdel(PACE, *old)
+            self._redis.hdel(THROUGHPUT, *old)
 
 
 def _model_of(name: bytes) -> str:

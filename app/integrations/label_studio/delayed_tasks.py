@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pydantic import Field
 from redis import Redis
 
+from app.contract.redis.keys import delayed_tasks_key, due_tasks_key
 from app.contract.redis.leased_queue import Lease, LeasedQueue
 from app.contract.schemas import JsonObject, StoredModel, read_all
 
@@ -46,9 +47,9 @@ class DelayedTasks:
     """
 
     def __init__(self, redis: Redis, kind: str) -> None:
-        contents = f"rise:promises:{kind}"
+        contents = delayed_tasks_key(kind)
         self._queue = LeasedQueue(
-            redis, f"{contents}:due", content=lambda task_id: (contents, task_id), keep_seconds=_KEEP_SECONDS
+            redis, due_tasks_key(kind), content=lambda task_id: (contents, task_id), keep_seconds=_KEEP_SECONDS
         )
 
     def __len__(self) -> int:

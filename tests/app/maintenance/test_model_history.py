@@ -6,8 +6,9 @@ import httpx2
 from redis import Redis
 
 from app.admission.limits import ConcurrencyQuota
-from app.contract.counters import STATISTICS, PersistentCounters
-from app.contract.queue.throughput import PACE, ThroughputStats
+from app.contract.counters import PersistentCounters
+from app.contract.queue.throughput import ThroughputStats
+from app.contract.redis.keys import COUNTERS, THROUGHPUT
 from app.maintenance.model_history import ModelHistory
 from app.maintenance.served_models import ServedModels
 from tests.app.batches.test_batches import pictures, send, wait_for
@@ -17,7 +18,7 @@ from tests.contract.test_store import a_record, a_store, publish
 from tests.support.requests import explain
 
 DAY = 86_400.0
-UNBOUNDED = {"rise:served", STATISTICS, PACE, "rise:workers", "rise:keys", "rise:batches", "rise:outbox"}
+UNBOUNDED = {"rise:served", COUNTERS, THROUGHPUT, "rise:workers", "rise:keys", "rise:batches", "rise:outbox"}
 
 
 def explained(redis: Redis, model: str) -> None:
@@ -41,7 +42,7 @@ def test_what_is_kept_of_a_model_goes_when_it_was_not_served_for_a_month(redis: 
     served, history, now = ServedModels(redis, ttl_seconds=DAY), history_of(redis), time.time()
     for model in ("goes", "stays", "goes-not"):
         explained(redis, model)
-    redis.hset(PACE, mapping={"goes/rise/all seconds": 1, "goes/rise/all masks": 9, "stays/rise/early masks": 9})
+    redis.hset(THROUGHPUT, mapping={"goes/rise/all seconds": 1, "goes/rise/all masks": 9, "stays/rise/early masks": 9})
     history.remove_old(now=now)
     assert PersistentCounters(redis).models() == {"goes", "stays", "goes-not"}
     redis.zadd("rise:served", {"stays": now + 20 * DAY, "goes-not": now + 20 * DAY})

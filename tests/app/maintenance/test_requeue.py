@@ -11,7 +11,8 @@ from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.fair_queue import scheduling_tags_of
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.rq_compat import open_queue
-from app.contract.queue.throughput import PACE, ThroughputStats, workload_class
+from app.contract.queue.throughput import ThroughputStats, workload_class
+from app.contract.redis.keys import THROUGHPUT
 from app.contract.schemas import Announcement, CanonicalRequest, ExplanationRecord, Failure, ModelCard, Priority, Status
 from app.explanations.catalogue import CatalogueReader
 from app.maintenance.requeue import OrphanRequeuer, OrphanScanner
@@ -87,7 +88,7 @@ class House:
 def test_a_batch_job_that_lost_its_queue_entry_comes_back_in_the_batch_lane_with_its_cost(redis: Redis) -> None:
     house = House(redis)
     work = workload_class(a_request())
-    redis.hset(PACE, mapping={f"{work} seconds": 2, f"{work} masks": 100})
+    redis.hset(THROUGHPUT, mapping={f"{work} seconds": 2, f"{work} masks": 100})
     _, now = house.accept("batch", priority="batch"), house.accept("now", tenant="ben")
     before = {name: house.tags(name) for name in ("batch", "now")}
     backlog = BacklogReader(redis, house.pace).read("q")

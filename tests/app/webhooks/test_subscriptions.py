@@ -8,7 +8,8 @@ from redis import Redis
 
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
-from app.contract.explanations.webhooks import WebhookDelivery, WebhookSubscriptions, webhooks_key
+from app.contract.explanations.webhooks import WebhookDelivery, WebhookSubscriptions
+from app.contract.redis.keys import webhooks_key
 from app.contract.schemas import Failure
 from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 from app.explanations.expiry import ExpiryIndex
