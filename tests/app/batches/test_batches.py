@@ -29,7 +29,7 @@ from tests.contract.test_store import a_record
 from tests.support.hostile_images import encoded, picture
 
 QUICK = {"model": "shapes", "masks": "128", "until": "1"}
-ENDLESS = {"model": "shapes", "masks": "1000000", "until": "1"}
+ENDLESS = {"model": "shapes", "masks": "100000", "until": "1"}  # minutes; a window of them fits into the queue
 
 
 def pictures(count: int) -> list[tuple[str, bytes]]:
