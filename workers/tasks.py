@@ -118,7 +118,7 @@ def _measured(context: JobContext, explanation_id: str, request: JsonObject) -> 
         raise RiseError("not-found", f"there is no map of explanation {explanation_id!r}")
     image = decode(context.blobs.get(image_blob(record.id)))
     model, study = load_and_plan(context, record, image)
-    arrays = [context.blobs.get_array(checkpoint.blob) for checkpoint in record.state.checkpoints]
+    arrays = context.blobs.get_arrays([checkpoint.blob for checkpoint in record.state.checkpoints])
     row, frame = record.state.target_rows[asked.target], viewport_of_image(image.width, image.height)
     drawn = draw(record.state, arrays, row, frame)
     with model_call(model.id):

@@ -205,8 +205,9 @@ def _drawn_sheet(
     state = _ready(record)
     frame = viewport_of_image(record.image.width, record.image.height, max_side=max_side)
     places = slice(None) if fill is None else _place_of(fill, state.fills)
-    arrays = (blobs.get_array(checkpoint.blob)[:, :, places] for checkpoint in state.checkpoints)
-    drawn = draw(state, arrays, subject.row, frame)
+    row = slice(subject.row, subject.row + 1)
+    names = [checkpoint.blob for checkpoint in state.checkpoints]
+    drawn = draw(state, blobs.get_arrays(names, lambda array: array[:, row, places].copy()), 0, frame)
     fills, target = state.fills[places], subject.target
     if target.index < 0 or fills != state.fills:
         target = target.model_copy(update={"reliability": drawn.reliability, "peak": _peak(drawn, record)})

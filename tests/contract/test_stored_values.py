@@ -240,7 +240,7 @@ def test_everything_in_redis_is_read_as_before_with_fields_added(redis: Redis) -
 
     before = read()
     assert before[0] == RECORD
-    assert extend_all(redis) == 16
+    assert extend_all(redis) == 17
     assert read() == before
     assert [attempt.delivery.attempts for attempt in Outbox(redis).lease(1, seconds=1)] == [1]
     (leased,) = tasks.lease(1, seconds=1)

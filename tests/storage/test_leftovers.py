@@ -97,7 +97,7 @@ def test_what_nobody_refers_to_is_swept_whatever_left_it(forgetful: Service) -> 
     blobs = BlobStore(folder.as_uri())
     left = [
         image_blob("crashed-before-its-record"),
-        effects_blob("lost-with-the-server", "superseded", 0),
+        effects_blob("lost-with-the-server", "superseded", 0, 1),
         upload_blob("unknown"),
         f"{archive_blob('unfinished')}/000000",
         "predictions/unanswered/image",
@@ -113,7 +113,7 @@ def test_effects_of_a_superseded_execution_go_with_the_explanation(forgetful: Se
     with httpx2.Client(base_url=forgetful.url, timeout=60) as http:
         body = explain(http, star, masks=128, until=1).json()
         blobs = BlobStore((forgetful.data / "blobs").as_uri())
-        late = effects_blob(body["id"], "superseded", 9)
+        late = effects_blob(body["id"], "superseded", 9, 1)
         blobs.put(late, b"late")
         until(lambda: http.get(body["links"]["self"]).status_code == 410)
         until(lambda: not blobs.names("explanations"))

@@ -43,8 +43,7 @@ def reusable_blocks(
         return
     matched, numbers = [target.matched or 0.0 for target in left.targets], count()
     try:
-        for checkpoint in left.state.checkpoints:
-            array = blobs.get_array(checkpoint.blob)
+        for array in blobs.get_arrays([checkpoint.blob for checkpoint in left.state.checkpoints]):
             yield [calculator.given(number, effects, matched) for effects, number in zip(array, numbers, strict=False)]
     except (BlobNotFoundError, StorageError) as error:  # because it may be deleted at any time
         logger.info("explanation %s goes on from what it has of %s: %s", record.id, left.id, error)

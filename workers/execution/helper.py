@@ -63,7 +63,7 @@ def _deliver(context: JobContext, explanation_id: str, calculator: BlockComputer
             blocks.append(calculator.block(number))
     if not blocks:
         return
-    name = effects_blob(explanation_id, uuid.uuid4().hex, shard.first)
+    name = effects_blob(explanation_id, uuid.uuid4().hex, shard.first, len(blocks))
     context.blobs.put_array(name, np.stack([block.effects for block in blocks]).astype(np.float32))
     matched = [calculator.matched_of_targets(block) for block in blocks]
     done = Shard(shard.first, len(blocks))

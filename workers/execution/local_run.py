@@ -111,14 +111,17 @@ def _run(
         report(latest)
         if recorder.due:
             recorder.checkpoint()
+            recorder.stored()
         if convergence.reached():
             break
     targets = finished_targets(study, convergence)
     require_any_target(targets)
+    state = with_scale(recorder.last_checkpoint(), study, convergence)
+    recorder.stored(is_last=True)
     return {
         "finished_at": datetime.now(UTC),
         "progress": latest,
         "targets": targets,
-        "state": with_scale(recorder.checkpoint(), study, convergence),
+        "state": state,
         "provenance": provenance(model.black_box, study, convergence),
     }

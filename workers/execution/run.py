@@ -36,7 +36,10 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_REPORT_SECONDS = 0.1
+_REPORT_SECONDS = 0.1  # between two reports at first
+_REPORT_SHARE = 0.01  # of the time that it has run, later
+_LONGEST_REPORT_SECONDS = 1.0  # because a cancelled explanation ends at its next report
+_NEWS = 1.01  # times as many blocks: in an hour targets are described 600 times instead of 3,600
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class ExplanationRun:
         self._convergence = Convergence(study)
         self._started = time.monotonic()
         self._reported = -float("inf")
+        self._described_blocks = 0
 
     def to_the_end(self) -> Retry | None:
         """Take blocks until the map is reliable or there are no more."""
@@ -212,7 +216,7 @@ class ExplanationRun:
             self._convergence.add(block)
             self._recorder.add(block)
         now = time.monotonic()
-        if self._is_checkpoint_due() or now - self._reported >= _REPORT_SECONDS:
+        if self._is_checkpoint_due() or now - self._reported >= _report_seconds(now - self._started):
             self._report()
             self._reported = now
 
@@ -220,13 +224,19 @@ class ExplanationRun:
         self._advance(self._checkpoint_if_possible() if self._is_checkpoint_due() else None)
 
     def _advance(self, state: State | None = None) -> None:
-        """Report progress, and a checkpoint where there is one."""
-        targets = self._targets() if state else None
+        """Report progress, and a checkpoint where there is one; targets too, where much more is known of them."""
+        blocks = self._convergence.blocks
+        is_news = blocks >= _NEWS * self._described_blocks
+        targets = self._targets() if state and is_news else None
         going_on = self._context.store.advance(
             self._record.id, self._execution, progress=self._progress(), targets=targets, state=state
         )
         if not going_on:
             raise OwnershipLost
+        if targets is not None:
+            self._described_blocks = blocks
+        if state is not None:
+            self._recorder.stored()
 
     def _hand_back(self) -> Retry:
         with suppress(OwnershipLost):
@@ -235,7 +245,7 @@ class ExplanationRun:
 
     def _publish(self, assistants: set[str]) -> None:
         study, convergence = self._study, self._convergence
-        state, targets = self._outlast(self._checkpoint), self._targets()
+        state, targets = self._outlast(self._last_checkpoint), self._targets()
         require_any_target(targets)
         alone = self._resumed_blocks == 0 and not assistants  # else this worker knows only a part of the time
         published = self._context.store.succeed(
@@ -249,12 +259,13 @@ class ExplanationRun:
         )
         if not published:
             raise OwnershipLost
+        self._recorder.stored(is_last=True)
 
     def _is_checkpoint_due(self) -> bool:
         return self._convergence.blocks > 0 and self._recorder.due
 
-    def _checkpoint(self) -> State:
-        return with_scale(self._recorder.checkpoint(), self._study, self._convergence)
+    def _last_checkpoint(self) -> State:
+        return with_scale(self._recorder.last_checkpoint(), self._study, self._convergence)
 
     def _checkpoint_if_possible(self) -> State | None:
         state = self._recorder.checkpoint_if_possible() if self._convergence.blocks else None
@@ -276,3 +287,8 @@ class ExplanationRun:
 
     def _targets(self) -> list[TargetResult]:
         return finished_targets(self._study, self._convergence)
+
+
+def _report_seconds(elapsed: float) -> float:
+    """Return how long no progress need be reported: each report adds 1 KB to Redis' log."""
+    return min(max(_REPORT_SECONDS, _REPORT_SHARE * elapsed), _LONGEST_REPORT_SECONDS)

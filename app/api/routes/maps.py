@@ -1,6 +1,7 @@
 """Fetch what an explanation shows: its maps in any format, and its image."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -12,7 +13,7 @@ from app.api.conditional_requests import etag, etag_matches, immutable_until_exp
 from app.api.content_negotiation import best_match, media_types, split_name
 from app.api.dependencies import Reader, ServicesDep, existing_record
 from app.api.openapi_components import FRESHNESS, NOT_MODIFIED, PROBLEMS, header
-from app.contract.errors import RiseError
+from app.contract.errors import BlobNotFoundError, RiseError
 from app.contract.images import FORMATS, upright_bytes
 from app.contract.schemas import ExplanationRecord
 from app.contract.storage.object_store import image_blob
@@ -21,6 +22,8 @@ from app.rendering.renderer import MapTarget, require_meaningful_map, resolve_cl
 from app.services import Services
 
 router = APIRouter(prefix="/v1/explanations", tags=["maps"], responses=PROBLEMS)
+
+_MOST_MERGES = 4  # while one map is drawn: eight checkpoints lie between two
 
 _Tags = Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")]
 
@@ -112,7 +115,7 @@ async def saliency_map(
         record = existing_record(services, caller, explanation_id)
         return MapRequest(record, target_at(record, int(index)), ending or best_match(accept), style)
 
-    return await _answer(services, await run_in_threadpool(find), if_none_match)
+    return await _answer(services, find, if_none_match)
 
 
 @router.get(
@@ -140,7 +143,7 @@ async def map_of_class(
         subject = resolve_class(record, label, services.catalogue.now().labels_of(record.request.model))
         return MapRequest(record, subject, ending or best_match(accept), style)
 
-    return await _answer(services, await run_in_threadpool(find), if_none_match)
+    return await _answer(services, find, if_none_match)
 
 
 class MapRequest(NamedTuple):
@@ -152,7 +155,21 @@ class MapRequest(NamedTuple):
     style: MapStyle
 
 
-async def _answer(services: Services, asked: MapRequest, if_none_match: str | None) -> Response:
+async def _answer(services: Services, find: Callable[[], MapRequest], if_none_match: str | None) -> Response:
+    """Draw what is found; find it again where the checkpoints of a running explanation were merged meanwhile."""
+    asked = await run_in_threadpool(find)
+    for _ in range(_MOST_MERGES):
+        try:
+            return await _drawn(services, asked, if_none_match)
+        except BlobNotFoundError:
+            newer = await run_in_threadpool(find)
+            if newer.record.state == asked.record.state:
+                raise
+            asked = newer
+    return await _drawn(services, asked, if_none_match)
+
+
+async def _drawn(services: Services, asked: MapRequest, if_none_match: str | None) -> Response:
     require_meaningful_map(asked.record, asked.subject.target)
     headers = {"ETag": _map_etag(asked), "Cache-Control": map_cache_control(asked.record), "Vary": "Accept"}
     fresh = etag_matches(headers["ETag"], if_none_match)

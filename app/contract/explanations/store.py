@@ -33,7 +33,6 @@ from app.contract.redis.keys import (
     webhooks_key,
 )
 from app.contract.schemas import (
-    Checkpoint,
     ExplanationRecord,
     Failure,
     Progress,
@@ -49,6 +48,7 @@ REMEMBERED_SECONDS = 7 * 86_400  # how long it is known of an expired explanatio
 SLACK_SECONDS = 1.0  # between the end of a record and the sweeping of its blobs
 
 _EVENTS_KEPT = 1000
+_CHECKPOINT = "checkpoint:"  # what the names of such fields begin with (`lua/change.lua`)
 _PING_SECONDS = 60
 _UNDER_WAY = (Status.QUEUED, Status.RUNNING)
 _BOUNDS = json.dumps([*map(str, BUCKETS), "+Inf"])
@@ -254,20 +254,27 @@ class ExplanationStore:
         return [self._keep_seconds, self._keep_seconds + REMEMBERED_SECONDS, due]
 
 
-def append_checkpoint(state: State, checkpoint: Checkpoint) -> State:
-    """Return the state after one more checkpoint: appended to the effects, or in the place of older moments."""
-    kept = state.checkpoints if state.kind == "effects" else []
-    return state.model_copy(update={"checkpoints": [*kept, checkpoint]})
-
-
 def parse_record(found: Mapping[bytes, bytes]) -> ExplanationRecord | None:
     """Return the explanation that stands in a hash, or None where there is none."""
     if not found:
         return None
-    return ExplanationRecord.model_validate({name.decode(): json.loads(value) for name, value in found.items()})
+    fields = {name.decode(): json.loads(value) for name, value in sorted(found.items())}
+    checkpoints = [value for name, value in fields.items() if name.startswith(_CHECKPOINT)]
+    if checkpoints and fields.get("state"):
+        fields["state"]["checkpoints"] = checkpoints
+    return ExplanationRecord.model_validate(fields)
 
 
 def _flat(fields: Mapping[str, Any]) -> list[str]:
+    """Return names and values of fields; each checkpoint of the state is a field of its own.
+
+    Only fields that change are written, and the rest of the state does not: an explanation of an hour would write it
+    3,600 times into Redis' log, with the list of its checkpoints.
+    """
+    state = fields.get("state")
+    if state is not None:
+        checkpoints = {f"{_CHECKPOINT}{checkpoint['first']:08d}": checkpoint for checkpoint in state["checkpoints"]}
+        fields = {**fields, "state": {**state, "checkpoints": []}, **checkpoints}
     return [part for name, value in fields.items() for part in (name, json.dumps(value))]
 
 
@@ -277,6 +284,7 @@ def _event_data(explanation_id: str, fields: Mapping[str, Any]) -> str:
     if "targets" in fields:
         said["targets"] = len(fields["targets"])
     if "state" in fields:
+        said["targets"] = len(fields["state"]["target_rows"])
         said["fills"] = len(fields["state"]["fills"])
     return json.dumps({"id": explanation_id, **said})
 

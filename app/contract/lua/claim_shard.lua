@@ -12,6 +12,6 @@ while there do
   there = redis.call('HGET', KEYS[2], first)
 end
 local count = math.max(0, math.min(tonumber(ARGV[1]), stop - first))
-redis.call('HSET', KEYS[1], 'next', first + count)
-redis.call('EXPIRE', KEYS[1], ARGV[4])
+if first + count ~= tonumber(found[1]) then redis.call('HSET', KEYS[1], 'next', first + count) end
+if redis.call('TTL', KEYS[1]) < ARGV[4] / 2 then redis.call('EXPIRE', KEYS[1], ARGV[4]) end
 return {first, count}

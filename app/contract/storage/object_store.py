@@ -11,8 +11,9 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from errno import ENOSPC
@@ -46,6 +47,7 @@ _PART_BYTES = 8_000_000
 _READ_BYTES = 1_000_000
 _LEAST_FREE_BYTES = 1_000_000
 _AT_ONCE = 8  # requests to a remote store
+_ARRAYS_AT_ONCE = 8  # that are read, each of at most 16 MB (`workers/execution/checkpoints.py`)
 _NO_STORE = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
@@ -158,6 +160,32 @@ class BlobStore:
         except (ValueError, EOFError) as cause:
             raise StorageError("the storage has damaged what it was given") from cause
         return array
+
+    def get_arrays(
+        self, names: Sequence[str], take: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray
+    ) -> Iterator[NDArray[Any]]:
+        """Yield arrays in the order of their names; several are read at once, ahead of whoever uses them.
+
+        Args:
+            names: of the objects.
+            take: returns what is wanted of an array as soon as it is read; a copy of a part lets go of the rest.
+
+        Raises:
+            BlobNotFoundError: if there is none.
+        """
+        with ThreadPoolExecutor(_ARRAYS_AT_ONCE) as pool:
+            left, reads = iter(names), deque[Future[NDArray[Any]]]()
+            try:
+                reads.extend(pool.submit(self._taken, name, take) for name in itertools.islice(left, _ARRAYS_AT_ONCE))
+                while reads:
+                    array = reads.popleft().result()
+                    reads.extend(pool.submit(self._taken, name, take) for name in itertools.islice(left, 1))
+                    yield array
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _taken(self, name: str, take: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        return take(self.get_array(name))
 
     def names(self, prefix: str, *, before: datetime | None = None) -> list[str]:
         """Return the names of the objects in a folder, or of those that were last written before a moment."""
@@ -290,6 +318,9 @@ def archive_blob(batch_id: str) -> str:
     return f"{batch_folder(batch_id)}/archive.zip"
 
 
-def effects_blob(explanation_id: str, execution: str, first: int) -> str:
-    """Return the name of a checkpoint; it carries the execution, so that a late writer spoils nothing."""
-    return f"{explanation_prefix(explanation_id)}/effects/{first:08d}-{execution}.npy"
+def effects_blob(explanation_id: str, execution: str, first: int, count: int) -> str:
+    """Return the name of an object with the effects of `count` blocks from `first` on.
+
+    It carries the execution, so that a late writer spoils nothing, and no execution writes two of the same name.
+    """
+    return f"{explanation_prefix(explanation_id)}/effects/{first:08d}-{count:08d}-{execution}.npy"

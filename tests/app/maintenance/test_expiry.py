@@ -43,7 +43,7 @@ class House:
 
     def finish(self, explanation_id: str = "one") -> None:
         self.blobs.put(image_blob(explanation_id), b"image")
-        self.blobs.put(effects_blob(explanation_id, "a", 0), b"effects")
+        self.blobs.put(effects_blob(explanation_id, "a", 0, 1), b"effects")
         self.store.create(a_record(explanation_id))
         self.store.start(explanation_id, "a")
 
@@ -130,7 +130,7 @@ def test_a_worker_that_writes_late_does_not_bring_a_deleted_explanation_back(hou
     house.finish()
     house.expiry.delete("one")
     house.blobs.delete_all(explanation_prefix("one"))
-    house.blobs.put(effects_blob("one", "a", 9), b"late")
+    house.blobs.put(effects_blob("one", "a", 9, 1), b"late")
     assert not house.store.advance("one", "a", progress=PROGRESS, state=STATE)
     assert not publish(house.store, "a")
     assert house.keys() == {"rise:due"}

@@ -11,14 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from redis import Redis
 
 from app.batches.store import BatchItem, BatchRecord
-from app.contract.schemas import ExplanationRecord
+from app.contract.schemas import Checkpoint, ExplanationRecord, Status
 from app.contract.settings import Settings
+from app.contract.storage.object_store import BlobStore
 from app.main import create_app
 from app.rendering.formats import formats
 from app.services import Services
@@ -81,9 +83,11 @@ def services_of(http: TestClient) -> Services:
     return found
 
 
-def explained(http: TestClient, models: ModelRegistry, image: bytes, folder: Path) -> ExplanationRecord:
+def explained(
+    http: TestClient, models: ModelRegistry, image: bytes, folder: Path, *, masks: int = 128
+) -> ExplanationRecord:
     """Return an explanation that the front end finds in its store."""
-    fields = {"model": "shapes", "masks": 128, "until": 1.0}
+    fields = {"model": "shapes", "masks": masks, "until": 1.0}
     record: ExplanationRecord = explain_locally(models.get("shapes"), image, fields, folder / "blobs", lambda _: None)
     services_of(http).store.create(record)
     return record
@@ -142,3 +146,47 @@ def test_a_few_small_maps_are_drawn_at_once_and_no_more(
     ask_at_once(http, [archive] * 5 + [lone] * 5)
     assert encoding.calls == 20
     assert 2 <= encoding.most <= 4
+
+
+def running(record: ExplanationRecord, blobs: BlobStore, counts: list[int], folder: str) -> ExplanationRecord:
+    """Return a record that still runs and has its blocks in objects of so many blocks each."""
+    assert record.state is not None
+    array = np.concatenate(list(blobs.get_arrays([one.blob for one in record.state.checkpoints])))
+    checkpoints, first = [], 0
+    for count in counts:
+        checkpoints.append(Checkpoint(blob=f"explanations/{record.id}/{folder}/{first}", first=first, count=count))
+        blobs.put_array(checkpoints[-1].blob, array[first : first + count])
+        first += count
+    state = record.state.model_copy(update={"checkpoints": checkpoints})
+    return record.model_copy(update={"status": Status.RUNNING, "state": state})
+
+
+def test_a_map_is_drawn_from_the_newest_state_where_objects_were_merged_since_its_own_was_read(
+    http: TestClient, models: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = services_of(http)
+    record = explained(http, models, (SAMPLES / "star.jpg").read_bytes(), tmp_path, masks=512)
+    blocks = record.state.blocks if record.state else 0
+    older = running(record, services.blobs, [1] * (blocks - 2), "older")
+    newer = running(record, services.blobs, [blocks], "newer")
+    services.blobs.delete([checkpoint.blob for checkpoint in older.state.checkpoints[1:]])  # type: ignore[union-attr]
+    read = iter([older, newer, newer, newer])
+    monkeypatch.setattr(services.store, "read", lambda _: next(read))
+    address = f"/v1/explanations/{record.id}/maps/0.npy"
+    answer, expected = http.get(address), http.get(address)
+    assert answer.status_code == 200, answer.text
+    assert answer.content == expected.content
+    assert answer.headers["etag"] == expected.headers["etag"]
+
+
+def test_a_map_whose_objects_are_gone_for_good_is_looked_for_twice_and_no_more(
+    http: TestClient, models: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = services_of(http)
+    record = explained(http, models, (SAMPLES / "star.jpg").read_bytes(), tmp_path)
+    gone = running(record, services.blobs, [1], "gone")
+    services.blobs.delete([checkpoint.blob for checkpoint in gone.state.checkpoints])  # type: ignore[union-attr]
+    read = iter([gone, gone])
+    monkeypatch.setattr(services.store, "read", lambda _: next(read))
+    answer = http.get(f"/v1/explanations/{record.id}/maps/0.npy")
+    assert (answer.status_code, answer.json()["code"]) == (410, "expired")
