@@ -57,7 +57,7 @@ RUN apt-get update \
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /srv
 # Mount a folder here: models.toml and the files that it names.
-COPY docker/models.toml models/models.toml
+COPY workers/demo/models.toml models/models.toml
 USER 10001:10001
 # /cache: what hubs give and compilers make; worth a volume, because all of it can be had again but not quickly.
 ENV PATH=/opt/venv/bin:$PATH \

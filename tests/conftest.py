@@ -49,6 +49,7 @@ def start_service(data: Path, **environment: str) -> Service:
     settings |= {"RISE_LOG_LEVEL": "info"}
     settings |= environment
     inherited = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "RISE_REDIS_URL"}}
+    inherited |= {"PYTHONPATH": str(SAMPLES.parents[2])}  # because models of tests are modules of theirs
     process = subprocess.Popen(
         [str(Path(sys.executable).with_name("rise-serve")), "up"],
         env={**inherited, **settings},

@@ -21,6 +21,7 @@ from workers.explainer.prediction import predict_image
 from workers.main import run_worker
 from workers.registry.heartbeat import method_cards
 from workers.registry.model_registry import ModelRegistry
+from workers.registry.models_file import ModelsFileError
 from workers.supervision.current_attempt import model_call
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -49,10 +50,11 @@ def methods() -> None:
 @cli.command()
 def predict(image: Path, model: Annotated[str, typer.Option()], limit: Annotated[int, typer.Option()] = 10) -> None:
     """Print what a model sees in an image, as JSON."""
+    collection = _collection()
     with _in_words():
-        content = image.read_bytes()
+        content, black_box = image.read_bytes(), collection.get(model).black_box
         with model_call(model):
-            found = predict_image(_collection().get(model).black_box, decode(content), limit=limit)
+            found = predict_image(black_box, decode(content), limit=limit)
     sys.stdout.write(json.dumps([one.model_dump(mode="json") for one in found]) + "\n")
 
 
@@ -63,7 +65,7 @@ def explain(
     into: Annotated[Path, typer.Option(help="An existing folder.")],
 ) -> None:
     """Explain an image; write `record.json` and blobs of image and effects into a folder."""
-    request = json.loads(fields)
+    request, collection = json.loads(fields), _collection()
     with _in_words(), _bar() as bar:
         task = bar.add_task(request["model"], total=None, rate="", reliability="")
 
@@ -72,7 +74,7 @@ def explain(
             rate = f"{masks.masks_per_second or 0:,.0f}"
             bar.update(task, total=masks.total, completed=masks.masks, rate=rate, reliability=reliability)
 
-        model = _collection().get(request["model"])
+        model = collection.get(request["model"])
         record = explain_locally(model, image.read_bytes(), request, into, report)
     (into / "record.json").write_text(record.model_dump_json())
 
@@ -103,5 +105,14 @@ def _bar() -> Progress:
     )
 
 
+def main() -> None:
+    """Run the command line; end with a sentence where the models file is not as it should be."""
+    try:
+        cli()
+    except ModelsFileError as error:
+        sys.stderr.write(f"rise-serve: {error}\n")
+        sys.exit(2)
+
+
 if __name__ == "__main__":
-    cli()
+    main()

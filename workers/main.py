@@ -54,9 +54,9 @@ def run_worker(settings: Settings) -> None:
     configure_logs(settings.log_format, settings.log_level)
     configure_tracing("rise-serve-worker")
     stopping = Event()
-    redis = connect_with_retry(settings.redis_url, seconds=settings.outage_seconds, stopping=stopping)
     device = choose_device(settings.device)
     models = ModelRegistry(settings.models, device)
+    redis = connect_with_retry(settings.redis_url, seconds=settings.outage_seconds, stopping=stopping)
     context = _context(settings, redis, models, stopping)
     worker = _worker(settings, redis, context)
     pulse = HeartbeatPublisher(

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Callable
 
-from app.cli.up import StartupError
+from app.cli.process import StartupError
 from app.contract.settings import Settings
 
 
@@ -11,7 +11,7 @@ def require_auth_on_public_bind(settings: Settings, say: Callable[[str], None]) 
     """Refuse to serve a network without API keys, unless the operator has said so; then say it loudly.
 
     Raises:
-        CannotStart: with what to set.
+        StartupError: with what to set.
     """
     if is_loopback(settings.host) or settings.keys == "on":
         return

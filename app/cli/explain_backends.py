@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from app.cli.process import worker_command
 from app.contract.schemas import ExplanationRecord, JsonObject, TargetResult
 from app.contract.storage.object_store import BlobStore
 from app.rendering.formats import RenderedMap, RenderOptions, formats
@@ -39,8 +39,8 @@ class FinishedExplanation:
 def explain_in_process(image: Path, fields: dict[str, Any]) -> FinishedExplanation:
     """Explain an image on this machine; end with the worker's code where it refuses."""
     with tempfile.TemporaryDirectory(prefix="rise-") as folder:
-        command = [sys.executable, "-m", "workers", "explain", str(image), "--into", folder]
-        code = subprocess.run([*command, "--fields", json.dumps(fields)], check=False).returncode
+        command = worker_command("explain", str(image), "--into", folder, "--fields", json.dumps(fields))
+        code = subprocess.run(command, check=False).returncode
         if code:
             raise typer.Exit(code)
         record = ExplanationRecord.model_validate_json((Path(folder) / "record.json").read_text())

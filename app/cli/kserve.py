@@ -14,7 +14,7 @@ import typer
 
 from app.cli.bind_check import require_auth_on_public_bind
 from app.cli.kserve_predictor import parse_predictor_args, render_models_file
-from app.cli.up import StartupError, up
+from app.cli.up import up
 from app.contract.settings import Settings
 
 _APPLICATION = "app.cli.kserve_app:create_app"
@@ -81,13 +81,9 @@ def _set(**variables: str) -> None:
 
 
 def _run(settings: Settings, subject: str) -> None:
-    try:
-        require_auth_on_public_bind(settings, _say)
-        _say(f"explaining {subject}; ready as soon as that answers")
-        up(settings, say=_say, when_ready=lambda address, _: _greet(subject, address), front_end=_APPLICATION)
-    except StartupError as reason:
-        _say(str(reason))
-        raise typer.Exit(1) from reason
+    require_auth_on_public_bind(settings, _say)
+    _say(f"explaining {subject}; ready as soon as that answers")
+    up(settings, say=_say, when_ready=lambda address, _: _greet(subject, address), front_end=_APPLICATION)
 
 
 def _greet(subject: str, address: str) -> None:

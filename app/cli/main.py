@@ -6,8 +6,6 @@ Commands that compute are handed over to `python -m workers`; this process never
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +20,8 @@ from app.cli.keys import keys_cli
 from app.cli.kserve import kserve
 from app.cli.models import models, predict
 from app.cli.openapi import openapi
-from app.cli.up import STREAMS_END_SECONDS, StartupError
+from app.cli.process import StartupError, worker_command
+from app.cli.up import STREAMS_END_SECONDS
 from app.cli.up import up as run_everything
 from app.cli.uvicorn_protocol import FairH11Protocol
 from app.contract.errors import RiseError
@@ -42,31 +41,24 @@ SAMPLE = Path("workers/demo/samples/star.jpg")
 
 
 def main() -> None:
-    """Run the command line."""
-    cli()
+    """Run the command line; end with a sentence where something on this machine is in the way."""
+    try:
+        cli()
+    except StartupError as reason:
+        _say(str(reason))
+        sys.exit(1)
 
 
 @cli.command()
 def up() -> None:
     """Start everything on this machine: a Redis server (or REDIS_URL), the front end, workers."""
     settings = Settings()
-    with _told():
-        require_auth_on_public_bind(settings, _say)
-        run_everything(settings, say=_say, when_ready=partial(greet, keys=settings.keys == "on"))
+    require_auth_on_public_bind(settings, _say)
+    run_everything(settings, say=_say, when_ready=partial(greet, keys=settings.keys == "on"))
 
 
 def _say(message: str) -> None:
     sys.stderr.write(f"rise-serve: {message}\n")
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """End with a sentence where something on this machine is in the way."""
-    try:
-        yield
-    except StartupError as reason:
-        _say(str(reason))
-        raise typer.Exit(1) from reason
 
 
 def greet(address: str, redis_url: str, *, keys: bool) -> None:
@@ -99,8 +91,7 @@ def greet(address: str, redis_url: str, *, keys: bool) -> None:
 def api() -> None:
     """Run the front end alone, against REDIS_URL."""
     settings = Settings()
-    with _told():
-        require_auth_on_public_bind(settings, _say)
+    require_auth_on_public_bind(settings, _say)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -114,7 +105,8 @@ def api() -> None:
 @cli.command()
 def worker() -> None:
     """Run one worker, against REDIS_URL."""
-    os.execv(sys.executable, [sys.executable, "-m", "workers", "worker"])  # noqa: S606 - our own module
+    command = worker_command("worker")
+    os.execv(command[0], command)  # noqa: S606 - our own module
 
 
 @cli.command()

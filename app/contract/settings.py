@@ -19,8 +19,8 @@ def user_data_folder() -> Path:
 
 
 def shipped_models_file() -> Path:
-    """Return the models file that comes with the project."""
-    return Path(__file__).resolve().parents[2] / "docker" / "models.toml"
+    """Return the models file of the bundled models, which is installed beside this package."""
+    return Path(__file__).resolve().parents[2] / "workers" / "demo" / "models.toml"
 
 
 class Settings(BaseSettings):

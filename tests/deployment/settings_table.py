@@ -31,7 +31,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    folders = {"data": "`~/.local/share/rise-serve`", "models": "`docker/models.toml`"}
+    folders = {"data": "`~/.local/share/rise-serve`", "models": "`workers/demo/models.toml`"}
     if name in folders:
         return folders[name]
     if field.default in (None, "", PydanticUndefined) or isinstance(field.default, SecretStr):

@@ -155,6 +155,13 @@ def test_the_front_end_has_neither_torch_nor_the_workers(image: Image) -> None:
         assert found.returncode == 1, name
 
 
+def test_what_needs_a_worker_says_in_a_sentence_what_to_install(image: Image) -> None:
+    command = [str(image.programs / "rise-serve"), "models"]
+    found = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, env=environment(image))
+    words = "rise-serve: workers need torch, which is not installed: pip install 'rise-serve[workers]'\n"
+    assert (found.returncode, found.stdout, found.stderr) == (1, "", words)
+
+
 def test_it_does_not_start_for_everybody_unless_somebody_says_so(image: Image, tmp_path: Path) -> None:
     with running(image, tmp_path / "log", RISE_PORT=str(free_port())) as started:
         assert started.wait(60) == 1

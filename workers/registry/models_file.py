@@ -21,6 +21,11 @@ from app.contract.schemas import Identifier
 from workers.model_io.entry import ModelEntry
 from workers.models import check_entry
 
+
+class ModelsFileError(ValueError):
+    """The models file is not there, or not as it should be; says where, and what is allowed there."""
+
+
 _ENTRIES = TypeAdapter(dict[Identifier, ModelEntry])
 
 
@@ -28,17 +33,19 @@ def read_models_file(path: Path) -> dict[str, ModelEntry]:
     """Return the entries of a models file by their id.
 
     Raises:
-        ValueError: naming the line in the file, and what is allowed there.
+        ModelsFileError: naming the line in the file, and what is allowed there.
     """
     try:
         text = path.read_text()
         content: dict[str, Any] = tomllib.loads(text)
+    except FileNotFoundError as cause:
+        raise ModelsFileError(f"there is no models file {path}; RISE_MODELS names the one to read") from cause
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
-        raise ValueError(f"{path}: {cause}") from cause
+        raise ModelsFileError(f"{path}: {cause}") from cause
     try:
         entries = _ENTRIES.validate_python(content)
     except ValidationError as cause:
-        raise ValueError("\n".join(_complaints(path, text, cause, ()))) from cause
+        raise ModelsFileError("\n".join(_complaints(path, text, cause, ()))) from cause
     for model_id, entry in entries.items():
         _check(path, text, model_id, entry)
     return entries
@@ -49,9 +56,9 @@ def _check(path: Path, text: str, model_id: str, entry: ModelEntry) -> None:
         check_entry(entry)
     except RiseError as cause:
         line = line_of(text, (model_id, "loader"))
-        raise ValueError(f"{path}, line {line}: [{model_id}] loader: {cause.detail}") from cause
+        raise ModelsFileError(f"{path}, line {line}: [{model_id}] loader: {cause.detail}") from cause
     except ValidationError as cause:
-        raise ValueError("\n".join(_complaints(path, text, cause, (model_id, "options")))) from cause
+        raise ModelsFileError("\n".join(_complaints(path, text, cause, (model_id, "options")))) from cause
 
 
 def _complaints(path: Path, text: str, cause: ValidationError, inside: tuple[str, ...]) -> list[str]:

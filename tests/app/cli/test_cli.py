@@ -139,3 +139,54 @@ def test_keys_without_a_redis_server_are_told_in_a_sentence(url: str) -> None:
     assert refused.returncode == 1
     assert refused.stderr.startswith("rise-serve: ")
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["models"],
+        ["predict", STAR, "--model", "x"],
+        ["explain", STAR, "--model", "x"],
+        ["worker"],
+        ["up"],
+        ["kserve", "--model_name", "x", "--predictor_host", "127.0.0.1:1"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_models_file_that_is_not_there_is_named_in_a_sentence(command: list[str], tmp_path: Path) -> None:
+    missing = tmp_path / "none.toml"
+    settings = {"RISE_MODELS": str(missing), "RISE_DATA": str(tmp_path), "RISE_PORT": "0", "RISE_OUTAGE_SECONDS": "0"}
+    found = subprocess.run(
+        [COMMAND, *command], env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert found.returncode in {1, 2}
+    assert found.stdout == ""
+    (sentence,) = found.stderr.splitlines()
+    assert sentence.startswith("rise-serve: ")
+    assert str(missing) in sentence
+
+
+def test_a_models_file_with_an_error_is_told_without_a_traceback(tmp_path: Path) -> None:
+    wrong = tmp_path / "models.toml"
+    wrong.write_text('[shapes]\nloader = "nobody"\nsource = "x"\n')
+    found = subprocess.run(
+        [COMMAND, "models"],
+        env={**os.environ, "RISE_MODELS": str(wrong)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert found.returncode == 2
+    assert f"{wrong}, line 2" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_packages_of_the_current_folder_are_not_taken_for_ours(tmp_path: Path) -> None:
+    for name in ("app", "workers", "rise_client"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not this one')")
+    command = [COMMAND, "explain", STAR, "--model", "shapes", "--masks", "128", "--until", "1", "--json"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert (tmp_path / "result" / "0.overlay.png").exists()
