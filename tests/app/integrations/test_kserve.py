@@ -248,7 +248,7 @@ def test_the_document_describes_what_is_answered(http: httpx2.Client, star: byte
     components = {"components": document["components"]}
     assert not list(Draft202012Validator({**request, **components}).iter_errors(body))
     assert list(Draft202012Validator({**request, **components}).iter_errors({"instances": [{"url": "x"}]}))
-    answer = {"$ref": "#/components/schemas/Explanations", **components}
+    answer = {"$ref": "#/components/schemas/ExplainResponse", **components}
     for kind in ("list", "npy", "none"):
         found = {"explanations": explained(http, b64(star), map=kind, standard_error=True)}
         assert not list(Draft202012Validator(answer).iter_errors(found))
