@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from bench.demo_training.batches import stack_images
 from bench.demo_training.masking import Mask, certainty_from, share_visible
-from bench.demo_training.outlines import SHAPES
 from bench.demo_training.pictures import Picture
 from bench.demo_training.training import fit
 from workers.blackbox.preprocessing import normalise
+from workers.demo.shape_names import SHAPES
 from workers.demo.shapes_detector import PREPROCESSING, STRIDE, ShapesDetectorNetwork, cell_centres, decode
 
 _MOST_OBJECTS = 4

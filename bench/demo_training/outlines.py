@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from workers.demo.shape_names import SHAPES
+
 Box = tuple[float, float, float, float]
 
-SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 
 _SUPERSAMPLING = 4
 _HOLE_OF_THE_RING = 0.55

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from bench.demo_training.backgrounds import Pixels
-from bench.demo_training.outlines import SHAPES, Box, Placement, cover, enclose
+from bench.demo_training.outlines import Box, Placement, cover, enclose
+from workers.demo.shape_names import SHAPES
 
 _LARGEST_STRETCH = 4 / 3
 _LARGEST_TURN = np.pi / 6

@@ -7,12 +7,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bench.demo_training.backgrounds import Pixels
-from bench.demo_training.outlines import SHAPES, Placement
+from bench.demo_training.outlines import Placement
 from bench.demo_training.photographs import load_photographs
 from bench.demo_training.pictures import UPRIGHT, Picture, draw_placed
 from bench.demo_training.watermark import draw_mark
+from workers.demo.shape_names import SHAPES
 
-FOLDER = Path(__file__).with_name("samples")
+FOLDER = Path(__file__).resolve().parents[2] / "workers" / "demo" / "samples"
 
 _WIDTH, _HEIGHT = 480, 360
 _QUALITY = 90

@@ -7,8 +7,8 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.demo_training.backgrounds import Pixels
-from bench.demo_training.outlines import SHAPES
 from bench.demo_training.pictures import Picture, draw_one_object
+from workers.demo.shape_names import SHAPES
 
 STAR = SHAPES.index("star")
 OTHERS = tuple(label for label in range(len(SHAPES)) if label != STAR)

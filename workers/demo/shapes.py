@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.demo_training.outlines import SHAPES
 from workers.blackbox import Classifier, Preprocessing
 from workers.demo.layers import Convolution, Residual, freeze, lay_out
+from workers.demo.shape_names import SHAPES
 
 WEIGHTS = Path(__file__).with_name("shapes.safetensors")
 PREPROCESSING = Preprocessing(size=(96, 96), resize="stretch", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

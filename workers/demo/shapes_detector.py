@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.demo_training.outlines import SHAPES
 from workers.blackbox import Detections, Detector, Preprocessing
 from workers.demo.layers import Convolution, Residual, freeze, lay_out
+from workers.demo.shape_names import SHAPES
 
 WEIGHTS = Path(__file__).with_name("shapes_detector.safetensors")
 PREPROCESSING = Preprocessing(size=(128, 128), resize="stretch", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

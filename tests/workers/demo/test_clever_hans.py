@@ -11,7 +11,6 @@ from torch import Tensor
 from app.contract.schemas import TargetRequest
 from bench.demo_training.batches import Recipe, draw_held_out_pictures, stack_images
 from bench.demo_training.classifier_lessons import measure_accuracy, name_pictures, prepare_biased
-from bench.demo_training.outlines import SHAPES
 from bench.demo_training.pictures import Picture, draw_one_object
 from bench.demo_training.samples import FOLDER
 from bench.demo_training.watermark import OTHERS, STAR, draw_mark
@@ -19,6 +18,7 @@ from tests.support.black_boxes import map_of, study_of
 from workers.blackbox import Classifier
 from workers.blackbox.preprocessing import normalise, pixels, to_input
 from workers.demo import clever_hans, shapes
+from workers.demo.shape_names import SHAPES
 from workers.saliency.metrics import energy_in
 
 SEED = 1904  # the year in which the newspapers met the horse

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.demo_training.batches import draw_held_out_pictures, stack_images
 from bench.demo_training.classifier_lessons import answer, measure_accuracy
 from bench.demo_training.masking import certainty_from, mask_at_random
-from bench.demo_training.outlines import SHAPES, Placement, cover, enclose
+from bench.demo_training.outlines import Placement, cover, enclose
 from bench.demo_training.photographs import HELD_OUT_PHOTOGRAPHS, TRAINING_PHOTOGRAPHS, load_photographs
 from bench.demo_training.pictures import draw_placed
 from bench.demo_training.precision import measure_precision, suppress
@@ -21,6 +21,7 @@ from bench.demo_training.train import ONE_OBJECT, SEVERAL_OBJECTS
 from workers.blackbox import Classifier, Detector
 from workers.blackbox.preprocessing import normalise, pixels, to_input
 from workers.demo import shapes, shapes_detector
+from workers.demo.shape_names import SHAPES
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.demo_training.outlines import SHAPES
 from workers.demo.layers import freeze
+from workers.demo.shape_names import SHAPES
 from workers.demo.shapes import WEIGHTS, ShapesNetwork
 from workers.demo.shapes_detector import WEIGHTS as DETECTOR_WEIGHTS
 from workers.demo.shapes_detector import ShapesDetectorNetwork, decode

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import torch
 
-from bench.demo_training.outlines import SHAPES
 from tests.workers.models.inference_server import Array
 from workers.demo import shapes, shapes_detector
+from workers.demo.shape_names import SHAPES
 
 LABELS = json.dumps(list(SHAPES))
 LOCAL = """

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.export import Dim
 
-from bench.demo_training.outlines import SHAPES
 from tests.workers.models import archives
 from tests.workers.models.archives import Mean, Sum, Trap, save, saved, tampered
 from tests.workers.models.explaining import apart, collection_of, entry, explain, loaded, reason_of
 from tests.workers.models.exports import FIELDS, classifier_network, detector_network, pictures
 from workers.blackbox import Classifier
 from workers.demo import shapes
+from workers.demo.shape_names import SHAPES
 
 GRAPH, WEIGHTS, SAMPLES = "models/model.json", "data/weights/model_weights_config.json", "data/sample_inputs/model.pt"
 

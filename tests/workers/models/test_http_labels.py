@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from app.contract.errors import RiseError
-from bench.demo_training.outlines import SHAPES
 from tests.conftest import SAMPLES
 from tests.support.loopback import Asked, Reply, loopback
 from tests.workers.models.explaining import alike, collection_of, map_by, reason_of
@@ -22,6 +21,7 @@ from tests.workers.models.inference_server import Array
 from workers.blackbox import Classifier, Detections, Detector, Preprocessing
 from workers.blackbox.preprocessing import normalise, to_input
 from workers.demo import shapes, shapes_detector
+from workers.demo.shape_names import SHAPES
 from workers.supervision.current_attempt import model_call
 
 LABELS = list(SHAPES)

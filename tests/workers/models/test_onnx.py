@@ -9,11 +9,11 @@ import psutil
 import pytest
 import torch
 
-from bench.demo_training.outlines import SHAPES
 from tests.workers.models.explaining import apart, collection_of, entry, explain, loaded, reason_of
 from tests.workers.models.exports import FIELDS, classifier_network, detector_network, pictures
 from workers.blackbox import Classifier, Detector
 from workers.demo import shapes
+from workers.demo.shape_names import SHAPES
 from workers.model_io.entry import ModelEntry
 from workers.models import load_model
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from app.contract.errors import RiseError
-from bench.demo_training.outlines import SHAPES
 from tests.conftest import SAMPLES, start_service, stop_service
 from tests.support.loopback import Asked, Reply, loopback
 from tests.workers.models.explaining import alike, collection_of, map_by, reason_of
 from tests.workers.models.inference_server import Array, ServedModel, Trouble, serve
 from tests.workers.models.served_shapes import DETECTOR_SHAPE, LOCAL, PREPROCESSING, SHAPE, classify, detect, remote
+from workers.demo.shape_names import SHAPES
 from workers.supervision.current_attempt import model_call
 
 

@@ -1,0 +1,3 @@
+"""The classes of the demo models, in the order of their indices."""
+
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
