@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Service, start_service, stop_service
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 from tests.support.small_disks import fill, make_room, small_disk
 from tests.system.test_worker_faults import ended, submit, the_map, wait_for_masks
 

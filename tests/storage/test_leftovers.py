@@ -16,9 +16,9 @@ from tests.app.batches.test_zip_reader import packed
 from tests.app.explanations.test_events import endless
 from tests.conftest import Service, start_service, stop_service
 from tests.storage.test_object_store import kill_in_the_middle
+from tests.support.api_requests import WAIT, explain
 from tests.support.environments import free_port
 from tests.support.redis_servers import redis_server
-from tests.support.requests import WAIT, explain
 
 KEEP_SECONDS = 4
 _SIZES = {"hash": "hlen", "zset": "zcard", "set": "scard", "list": "llen", "stream": "xlen"}

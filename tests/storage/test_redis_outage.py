@@ -9,9 +9,9 @@ from redis import Redis
 
 from tests.app.explanations.test_events import endless
 from tests.conftest import Service, start_service, stop_service
+from tests.support.api_requests import explain
 from tests.support.environments import free_port
 from tests.support.redis_servers import redis_server
-from tests.support.requests import explain
 from tests.support.sse import opened
 from tests.support.tcp_gate import Gate, gate_to
 from tests.system.test_worker_faults import ended, submit, wait_for_masks

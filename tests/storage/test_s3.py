@@ -14,7 +14,7 @@ from app.contract.storage.object_store import BATCHES, EXPLANATIONS, PREDICTIONS
 from tests.app.batches.test_batches import pictures, send, wait_for
 from tests.app.batches.test_zip_reader import packed
 from tests.conftest import Service, start_service, stop_service
-from tests.support.requests import WAIT, explain
+from tests.support.api_requests import WAIT, explain
 from tests.support.s3_server import open_uploads, s3_server, settings_for
 from tests.support.tcp_gate import Gate, gate_to
 from tests.system.test_worker_faults import ended, submit, the_map, wait_for_masks

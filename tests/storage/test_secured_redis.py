@@ -20,9 +20,9 @@ from tests.app.batches.test_batches import pictures, send, wait_for
 from tests.app.batches.test_zip_reader import packed
 from tests.app.explanations.test_events import endless
 from tests.conftest import Service, start_service, stop_service
+from tests.support.api_requests import WAIT, explain
 from tests.support.environments import ROOT, free_port
 from tests.support.redis_servers import issue_certificates, redis_server
-from tests.support.requests import WAIT, explain
 from tests.support.sse import opened
 from tests.support.tcp_gate import gate_to
 from tests.system.test_worker_faults import ended, submit, wait_for_masks

@@ -9,8 +9,8 @@ from redis.sentinel import SentinelManagedSSLConnection
 from app.contract.redis.client import connect, connect_async
 from app.contract.redis.sentinel import master_pool, read_sentinel_url
 from tests.conftest import start_service, stop_service
+from tests.support.api_requests import explain
 from tests.support.redis_servers import redis_server, watched_redis
-from tests.support.requests import explain
 from tests.support.sse import opened
 from tests.system.test_worker_faults import ended, submit, wait_for_masks
 

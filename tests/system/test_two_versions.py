@@ -16,9 +16,9 @@ from redis import Redis
 from tests.app.batches.test_batches import send, wait_for
 from tests.app.batches.test_zip_reader import packed
 from tests.conftest import SAMPLES
+from tests.support.api_requests import explain
 from tests.support.redis_servers import redis_server
 from tests.support.replicas import process
-from tests.support.requests import explain
 from tests.torture.stage import free_ports
 
 _FRONT_ENDS = {

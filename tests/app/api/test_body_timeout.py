@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.conftest import Service, start_service, stop_service
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 
 PATIENCE_SECONDS = 1.0
 FORM = b"multipart/form-data; boundary=b"

@@ -13,7 +13,7 @@ from PIL import Image
 from app.api.content_negotiation import best_match
 from app.contract.errors import RiseError
 from app.rendering.formats import formats
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
 PICTURE_IN_CHROME = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.app.explanations.test_events import endless
 from tests.conftest import Service, start_service, stop_service, wait_until_ready
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 from tests.support.sse import opened
 
 UNDER_WAY = {"queued", "running"}

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.app.batches.test_zip_reader import packed
 from tests.app.explanations.test_events import endless
 from tests.conftest import SAMPLES, Service
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 
 CHANGING = {"date", "x-request-id", "cache-control"}  # seconds go by
 ALONE = ["/livez", "/readyz", "/docs", "/redoc", "/openapi.json", "/v1/models", "/v1/methods", "/v1/explanations"]

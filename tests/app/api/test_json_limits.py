@@ -18,7 +18,7 @@ from app.api.base64_text import decoded
 from app.api.request_body import MOST_VALUES, parse_json_object
 from app.cli.uvicorn_protocol import FairH11Protocol
 from app.contract.errors import RiseError
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 
 JSON = {"Content-Type": "application/json"}
 

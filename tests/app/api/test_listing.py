@@ -12,7 +12,7 @@ from app.contract.redis.keys import record_key
 from app.contract.schemas import ExplanationRecord, Status
 from app.explanations.listing import Listing, read_cursor
 from tests.contract.test_store import a_record, a_store
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 

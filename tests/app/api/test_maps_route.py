@@ -21,7 +21,7 @@ from app.rendering.renderer import require_meaningful_map, resolve_class
 from tests.app.explanations.test_events import endless
 from tests.conftest import SAMPLES, Service
 from tests.contract.test_store import STATE, a_record
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 
 TINY = [[0, 0, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0]]
 STAR = TargetResult(index=0, label=3, name="star", score=0.5)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import SAMPLES
+from tests.support.api_requests import explain
 from tests.support.hostile_images import mutilated, refused, unusual
-from tests.support.requests import explain
 
 WAIT = {"Prefer": "wait=60"}
 

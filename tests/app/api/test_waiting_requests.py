@@ -8,7 +8,7 @@ import pytest
 
 from tests.app.explanations.test_events import endless
 from tests.conftest import Service
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 
 
 @pytest.mark.parametrize("wait", ["-1", "nan", "soon", "-inf", "1e400x"])

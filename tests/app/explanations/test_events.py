@@ -21,8 +21,8 @@ from app.explanations.events import EventStreams
 from app.explanations.pubsub import ChannelNotifier
 from tests.conftest import Service, start_service, stop_service
 from tests.contract.test_store import PROGRESS, a_record, a_store, publish
+from tests.support.api_requests import explain
 from tests.support.hostile_images import encoded
-from tests.support.requests import explain
 from tests.support.sse import opened
 from tests.system.test_worker_faults import environment_of
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Service
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 from tests.system.test_worker_faults import the_map
 
 

@@ -18,7 +18,7 @@ from app.label_studio_format.predictions import overlay_of
 from app.rendering.renderer import Renderer
 from rise_client import Client
 from tests.conftest import SAMPLES, Service
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 from workers.blackbox.device import choose_device
 from workers.execution.local_run import explain_locally
 from workers.registry.model_registry import ModelRegistry

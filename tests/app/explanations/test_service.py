@@ -13,8 +13,8 @@ from PIL import Image
 from skimage import data
 
 from tests.conftest import SAMPLES
+from tests.support.api_requests import explain
 from tests.support.hostile_images import encoded, picture, unusual
-from tests.support.requests import explain
 
 
 def test_a_photograph_becomes_a_map_that_lights_up_the_shape(http: httpx2.Client, star: bytes) -> None:

@@ -26,7 +26,7 @@ from app.services import Services
 from tests.app.explanations.test_events import endless
 from tests.conftest import Service, start_service, stop_service
 from tests.contract.test_store import PROGRESS, STATE, a_record, a_store, publish
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 from tests.support.sse import opened
 
 KEEP = 600.0

@@ -15,7 +15,7 @@ from tests.app.batches.test_batches import pictures, send, wait_for
 from tests.app.batches.test_zip_reader import packed
 from tests.conftest import Service
 from tests.contract.test_store import a_record, a_store, publish
-from tests.support.requests import explain
+from tests.support.api_requests import explain
 
 DAY = 86_400.0
 UNBOUNDED = {"rise:served", COUNTERS, THROUGHPUT, "rise:workers", "rise:keys", "rise:batches", "rise:outbox"}

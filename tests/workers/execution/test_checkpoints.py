@@ -252,7 +252,8 @@ def test_arrays_are_read_several_at_once_and_come_in_their_order() -> None:
         blobs.put_array(f"{number}", np.full(3, number))
 
     def take(array: NDArray[Any]) -> NDArray[Any]:
-        together.wait(30)
+        if array[0] < together.parties:
+            together.wait(30)
         return array[:1]
 
     found = blobs.get_arrays([f"{number}" for number in range(40)], take)

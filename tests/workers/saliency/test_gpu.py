@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from tests.conftest import SAMPLES, Service, start_service, stop_service
+from tests.support.api_requests import explain
 from tests.support.black_boxes import draw_blocks
-from tests.support.requests import explain
 from workers.blackbox import BlackBox
 from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method

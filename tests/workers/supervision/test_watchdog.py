@@ -13,14 +13,14 @@ from workers.supervision.crash_reports import collect_crash_reports
 BEGINNING = """
 import ctypes, sys, time
 from pathlib import Path
-from workers.supervision.watchdog import Watchdog, Watched
+from workers.supervision.watchdog import Watchdog, WatchedJob
 
 def report(model, seconds):
     print("reported", model, round(seconds, 1), flush=True)
 
 watchdog = Watchdog("w", stall_seconds=1.0, blocked_seconds=1.0, folder=Path(sys.argv[1]))
 watchdog.start()
-job = Watched("j", "2", float(sys.argv[2]), report)
+job = WatchedJob("j", "2", float(sys.argv[2]), report)
 with watchdog.watching(job):
     print("begun", flush=True)
 """
