@@ -67,7 +67,7 @@ def map_of(study: ExplanationPlan, image: Image.Image, row: int = 0) -> Saliency
 
 def draw_blocks(study: ExplanationPlan, blocks: list[Block], image: Image.Image, row: int = 0) -> SaliencyMap:
     state = study.state().model_copy(
-        update={"scale": study.method.scale(study.parameters, study.block_size * len(blocks))}
+        update={"scale": study.method.published_scale(study.parameters, study.block_size * len(blocks))}
     )
     arrays: list[NDArray[np.float32]] = [np.stack([block.effects for block in blocks])]
     if state.kind == "moments":

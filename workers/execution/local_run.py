@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 
 from pydantic import ValidationError
 
@@ -81,20 +80,20 @@ def _read(fields: JsonObject, model: LoadedModel) -> tuple[ExplanationParams, st
     given = {name: value for name, value in fields.items() if name not in ExplanationParams.model_fields}
     try:
         question = ExplanationParams.model_validate(own)
-        plugin = _method(question, model)
-        return question, plugin.__name__.rpartition(".")[2].replace("_", "-"), plugin.Parameters.model_validate(given)
+        name = _method_name(question, model)
+        return question, name, method(name).Parameters.model_validate(given)
     except ValidationError as cause:
         words = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in cause.errors())
         raise RiseError("invalid-parameters", words) from cause
 
 
-def _method(question: ExplanationParams, model: LoadedModel) -> ModuleType:
+def _method_name(question: ExplanationParams, model: LoadedModel) -> str:
     name = question.method or default_method(model.task)
     if name not in method_names():
         raise unknown_choice("/method", name, method_names())
     if model.task not in method(name).TASKS:
         raise RiseError("invalid-parameters", f"method: {name} does not explain {model.task}")
-    return method(name)
+    return name
 
 
 def _run(

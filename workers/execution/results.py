@@ -100,4 +100,4 @@ def provenance(
 def with_scale(state: State, study: ExplanationPlan, convergence: Convergence) -> State:
     """Return the state with the factor that the published estimator of the method wants."""
     masks = convergence.blocks * study.block_size
-    return state.model_copy(update={"scale": study.method.scale(study.parameters, masks)})
+    return state.model_copy(update={"scale": study.method.published_scale(study.parameters, masks)})

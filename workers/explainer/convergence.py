@@ -27,7 +27,7 @@ class Convergence:
         self._shrinks = study.shrinks
         self._until = study.parameters.until
         self._rows = study.aim.target_rows
-        self._sign = study.method.scale(study.parameters, 1)
+        self._sign = study.method.published_scale(study.parameters, 1)
         self._grid = canvas.grid
         self._whole = Viewport(canvas.height, canvas.width, canvas.view)
         self._coarse = viewport_of_canvas(canvas, max_side=_COARSE_SIDE)

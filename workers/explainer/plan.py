@@ -7,7 +7,6 @@ has said how outputs are scored; what is left is to take blocks until the caller
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from app.contract.saliency.geometry import Canvas
 from app.contract.schemas import CanvasInfo, State
 from workers.blackbox import BlackBox
 from workers.blackbox.preprocessing import CoordinateTransform, input_transform, normalise, pixels, to_input
+from workers.explainer.method_plugin import MethodPlugin, RelaxesParameters
 from workers.explainer.parameters import MaskingParameters
 from workers.explainer.targets import RequestedTargets, ResolvedTargets
 from workers.fills import paint
@@ -54,7 +54,7 @@ class ExplanationPlan:
         warnings: what the client should know about how it was set up.
     """
 
-    method: ModuleType
+    method: MethodPlugin
     parameters: MaskingParameters
     scene: MaskingProblem
     design: MaskDesign
@@ -79,7 +79,7 @@ class ExplanationPlan:
     def _launch(self, scene: MaskingProblem, block: int, room: Tensor) -> BatchSteps[PendingBlock]:
         if self.parameters.estimator == "contrast":
             return regression_block(scene, self.design, block, room)
-        weigh = self.method.weigh(self.parameters)
+        weigh = self.method.published_weights(self.parameters)
         return monte_carlo_block(scene, self.design, block, room, masks=self.block_size, weigh=weigh)
 
     @property
@@ -104,7 +104,7 @@ class ExplanationPlan:
 def build_plan(
     black_box: BlackBox,
     image: Image.Image,
-    method: ModuleType,
+    method: MethodPlugin,
     parameters: MaskingParameters,
     asked: RequestedTargets,
     *,
@@ -112,7 +112,7 @@ def build_plan(
 ) -> ExplanationPlan:
     """Fix everything that comes before the first block.
 
-    A method that can rescue weak targets (`rescued`) sees how often they match in a few masked images, and may choose
+    A method that relaxes parameters (`RelaxesParameters`) gets the match rates of a few masked images, and may choose
     other parameters; the choice is a pure function of the request, so a resumed explanation makes it again.
 
     Args:
@@ -127,10 +127,10 @@ def build_plan(
         RiseError: where the targets do not exist or the model fails on the unmasked image.
     """
     study = _study(black_box, image, method, parameters, asked, batch)
-    if not hasattr(method, "rescued"):
+    if not isinstance(method, RelaxesParameters):
         return study
     matched = pilot_match_rates(study.scene, study.design, _PILOT_MASKS)
-    other = method.rescued(parameters, [float(matched[row]) for row in study.aim.target_rows])
+    other = method.relax_parameters(parameters, [float(matched[row]) for row in study.aim.target_rows])
     if other is None:
         return study
     warning = (
@@ -142,7 +142,7 @@ def build_plan(
 def _study(
     black_box: BlackBox,
     image: Image.Image,
-    method: ModuleType,
+    method: MethodPlugin,
     parameters: MaskingParameters,
     asked: RequestedTargets,
     batch: int,
@@ -153,7 +153,7 @@ def _study(
     shown = _finish(seen, black_box, parameters)
     lens = input_transform(image.width, image.height, black_box.preprocessing)
     with torch.inference_mode():
-        aim = method.aim(black_box, ask(shown[None]), asked, lens, parameters)
+        aim = method.resolve_targets(black_box, ask(shown[None]), asked, lens, parameters)
     fills = [
         paint(name, seen, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)
         for name in method.fills(parameters)

@@ -1,15 +1,12 @@
 """Fills: the picture shown where a mask hides. One file per fill; its name is the fill's public name.
 
-To add one, write `workers/fills/NAME.py` with a docstring of one line and
-
-    def paint(image: Tensor, *, model_mean: tuple[float, float, float], seed: int) -> Tensor
-
-that returns `[3, H, W]` in 0..1 for an image `[3, H, W]` in 0..1. Nothing else has to be registered; the tests try
-every file in this folder. `#rrggbb` is a fill too: one colour everywhere.
+To add one, write `workers/fills/NAME.py` with a docstring of one line and the function of `FillPlugin`. Nothing else
+has to be registered; the tests try every file in this folder. `#rrggbb` is a fill too: one colour everywhere.
 """
 
 import re
 import sys
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +14,20 @@ from torch import Tensor
 from app.contract.plugins import plugin, plugin_names
 
 COLOR = r"#[0-9a-fA-F]{6}"
+
+
+class FillPlugin(Protocol):
+    """A module that defines one fill."""
+
+    def paint(self, image: Tensor, /, *, model_mean: tuple[float, float, float], seed: int) -> Tensor:
+        """Return the picture shown where masks hide, `[3, H, W]` in 0..1.
+
+        Args:
+            image: `[3, H, W]` in 0..1.
+            model_mean: the mean that the model's normalisation subtracts.
+            seed: for fills with randomness in them.
+        """
+        ...
 
 
 def fill_names() -> tuple[str, ...]:
@@ -43,8 +54,8 @@ def paint(name: str, image: Tensor, *, model_mean: tuple[float, float, float], s
     """
     if re.fullmatch(COLOR, name):
         return solid(image, tuple(int(name[place : place + 2], 16) / 255 for place in (1, 3, 5)))
-    filled: Tensor = plugin(sys.modules[__name__], name).paint(image, model_mean=model_mean, seed=seed)
-    return filled
+    fill = cast(FillPlugin, plugin(sys.modules[__name__], name))
+    return fill.paint(image, model_mean=model_mean, seed=seed)
 
 
 def solid(image: Tensor, color: tuple[float, ...]) -> Tensor:

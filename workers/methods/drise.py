@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from app.contract.schemas import Task
 from workers.blackbox import Detections, Detector
 from workers.blackbox.preprocessing import CoordinateTransform
 from workers.explainer.detections import resolve_detection_targets
@@ -17,8 +18,8 @@ from workers.explainer.targets import RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap
 from workers.saliency.similarity import SimilarityTerm
 
-TASKS = ("detection",)
-DEFAULT_FOR = ("detection",)
+TASKS: tuple[Task, ...] = ("detection",)
+DEFAULT_FOR: tuple[Task, ...] = ("detection",)
 
 _WEAK = 0.2  # share of masked images with a match below which a map is mostly noise
 _RESCUE_KEEP = 0.8
@@ -42,29 +43,33 @@ def fills(parameters: Parameters) -> list[str]:
     return [parameters.fill]
 
 
-def aim(
-    black_box: Detector, outputs: Detections, asked: RequestedTargets, lens: CoordinateTransform, parameters: Parameters
+def resolve_targets(
+    black_box: Detector,
+    outputs: Detections,
+    requested: RequestedTargets,
+    transform: CoordinateTransform,
+    parameters: Parameters,
 ) -> ResolvedTargets:
     """Return the detections to explain and how proposals become their scores."""
     return resolve_detection_targets(
         black_box,
         outputs,
-        asked,
-        lens,
+        requested,
+        transform,
         part=parameters.explain,
         threshold=parameters.threshold,
         max_targets=parameters.max_targets,
     )
 
 
-def rescued(parameters: Parameters, matched: list[float]) -> Parameters | None:
-    """Return parameters that keep more visible where a target is hardly ever matched; None where all is well."""
-    if not parameters.rescue or parameters.keep >= _RESCUE_KEEP or min(matched) >= _WEAK:
+def relax_parameters(parameters: Parameters, match_rates: list[float]) -> Parameters | None:
+    """Return parameters that keep more of the image visible where a target hardly ever matches; else None."""
+    if not parameters.rescue or parameters.keep >= _RESCUE_KEEP or min(match_rates) >= _WEAK:
         return None
     return parameters.model_copy(update={"keep": _RESCUE_KEEP})
 
 
-def weigh(_: Parameters) -> PublishedMap:
+def published_weights(_: Parameters) -> PublishedMap:
     """Return the published weighting, `similarity * mask`, summed over the batch."""
 
     def weighted(scores: Tensor, masks: Tensor) -> Tensor:
@@ -73,6 +78,6 @@ def weigh(_: Parameters) -> PublishedMap:
     return weighted
 
 
-def scale(parameters: Parameters, masks: int) -> float:
+def published_scale(parameters: Parameters, masks: int) -> float:
     """Return the factor from the mean over masks to the published map: a sum over all of them."""
     return 1.0 if parameters.estimator == "contrast" else float(masks)

@@ -9,14 +9,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from app.contract.schemas import Task
 from workers.blackbox import Classifier
 from workers.blackbox.preprocessing import CoordinateTransform
 from workers.explainer.parameters import Fill, MaskingParameters
 from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets, resolve_class_targets
 from workers.saliency.estimators import PublishedMap
 
-TASKS = ("classification",)
-DEFAULT_FOR = ()
+TASKS: tuple[Task, ...] = ("classification",)
+DEFAULT_FOR: tuple[Task, ...] = ()
 
 
 class Parameters(MaskingParameters):
@@ -36,16 +37,16 @@ def fills(parameters: Parameters) -> list[str]:
     return parameters.colors
 
 
-def aim(
-    black_box: Classifier, outputs: Tensor, asked: RequestedTargets, _: CoordinateTransform, parameters: Parameters
+def resolve_targets(
+    black_box: Classifier, outputs: Tensor, requested: RequestedTargets, _: CoordinateTransform, parameters: Parameters
 ) -> ResolvedTargets:
     """Return the classes to explain and how raw outputs become their scores."""
     numbers = parameters.cells[0] * parameters.cells[1] * len(parameters.colors)
     kept = numbers if parameters.estimator == "contrast" else None
-    return resolve_class_targets(black_box, outputs, asked, what=parameters.score, numbers_per_class=kept)
+    return resolve_class_targets(black_box, outputs, requested, what=parameters.score, numbers_per_class=kept)
 
 
-def weigh(parameters: Parameters) -> PublishedMap:
+def published_weights(parameters: Parameters) -> PublishedMap:
     """Return the published weighting, `score * (K m_c / (1-p) - m_0 / p)`, summed over the batch."""
     keep, colors = parameters.keep, len(parameters.colors)
 
@@ -56,6 +57,6 @@ def weigh(parameters: Parameters) -> PublishedMap:
     return weighted
 
 
-def scale(parameters: Parameters, _: int) -> float:
+def published_scale(parameters: Parameters, _: int) -> float:
     """Return the factor on block maps: effects say what becoming visible does, MC-RISE what being painted does."""
     return -1.0 if parameters.estimator == "contrast" else 1.0

@@ -8,14 +8,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from app.contract.schemas import Task
 from workers.blackbox import Classifier
 from workers.blackbox.preprocessing import CoordinateTransform
 from workers.explainer.parameters import Fill, MaskingParameters
 from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets, resolve_class_targets
 from workers.saliency.estimators import PublishedMap
 
-TASKS = ("classification",)
-DEFAULT_FOR = ("classification",)
+TASKS: tuple[Task, ...] = ("classification",)
+DEFAULT_FOR: tuple[Task, ...] = ("classification",)
 
 
 class Parameters(MaskingParameters):
@@ -30,15 +31,15 @@ def fills(parameters: Parameters) -> list[str]:
     return [parameters.fill]
 
 
-def aim(
-    black_box: Classifier, outputs: Tensor, asked: RequestedTargets, _: CoordinateTransform, parameters: Parameters
+def resolve_targets(
+    black_box: Classifier, outputs: Tensor, requested: RequestedTargets, _: CoordinateTransform, parameters: Parameters
 ) -> ResolvedTargets:
     """Return the classes to explain and how raw outputs become their scores."""
     kept = parameters.cells[0] * parameters.cells[1] if parameters.estimator == "contrast" else None
-    return resolve_class_targets(black_box, outputs, asked, what=parameters.score, numbers_per_class=kept)
+    return resolve_class_targets(black_box, outputs, requested, what=parameters.score, numbers_per_class=kept)
 
 
-def weigh(parameters: Parameters) -> PublishedMap:
+def published_weights(parameters: Parameters) -> PublishedMap:
     """Return the published weighting, `score * mask / p`, summed over the batch."""
 
     def weighted(scores: Tensor, masks: Tensor) -> Tensor:
@@ -47,6 +48,6 @@ def weigh(parameters: Parameters) -> PublishedMap:
     return weighted
 
 
-def scale(_: Parameters, __: int) -> float:
+def published_scale(_: Parameters, __: int) -> float:
     """Return the factor from the mean over masks to the published map: RISE divides by N."""
     return 1.0

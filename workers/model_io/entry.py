@@ -79,3 +79,7 @@ class ModelEntry(RequestModel):
     def identity(self) -> str:
         """Return as text whatever of the entry can change a map: it is part of the model's digest."""
         return self.model_dump_json(exclude={"preload", "limits", "device", "tolerance"})
+
+
+class NoOptions(RequestModel):
+    """The options of a loader that has none."""

@@ -1,22 +1,16 @@
 """Loaders: where models come from. One file per loader; its name is what `loader = "..."` says in the models file.
 
-To add one, write `workers/models/NAME.py` with
-
-    def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox
-
-`folder` is that of the models file: relative paths start there. Import the library that it needs inside `load`, so
-that the entry can be checked where it is not installed; the library is an extra of its own in `pyproject.toml`, named
-like the loader. What an operator may set for this loader alone is a pydantic model `Options` (a `RequestModel`) in the
-file, checked when the models file is read; without one, `[MODEL.options]` must be empty. What loaders share lies in
-`workers/loading/`: labels, preprocessing, outputs, weights, modules in their precision. Raise `ValueError` in the
-operator's words for anything that is not as it should be. Nothing else has to be registered; tests/workers/models/ is a
-table of loaders and tasks, and wants a row.
+To add one, write `workers/models/NAME.py` with the members of `LoaderPlugin`. Import the library that it needs inside
+`load`, so that an entry can be checked where the library is not installed; the library is an extra in `pyproject.toml`,
+named like the loader. What loaders share lies in `workers/loading/`: labels, preprocessing, outputs, weights, modules
+in their precision. Nothing else has to be registered; tests/workers/models/ is a table of loaders and tasks, to which a
+row is added.
 """
 
 import hashlib
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -28,8 +22,26 @@ from workers.blackbox.device import choose_device
 from workers.model_io.entry import ModelEntry
 
 
-class NoOptions(RequestModel):
-    """The options of a loader that has none."""
+class LoaderPlugin(Protocol):
+    """A module that loads models."""
+
+    OPTIONS: type[RequestModel]
+    """What `[MODEL.options]` may say for this loader, checked when the models file is read; `NoOptions` for nothing."""
+
+    def load(self, entry: ModelEntry, options: Any, /, *, folder: Path, device: torch.device) -> BlackBox:
+        """Load one model.
+
+        Args:
+            entry: what the models file says of it.
+            options: its options, an instance of `OPTIONS`.
+            folder: of the models file; relative paths start there.
+            device: where it computes.
+
+        Raises:
+            ValueError: in the operator's words, for anything that is not as it should be.
+            ModuleNotFoundError: if its library is not installed.
+        """
+        ...
 
 
 def check_entry(entry: ModelEntry) -> None:
@@ -55,24 +67,22 @@ def load_model(entry: ModelEntry, *, folder: Path, device: torch.device) -> Blac
     """
     where = choose_device(entry.device) if entry.device else device
     try:
-        black_box: BlackBox = _loader(entry).load(entry, folder=folder, device=where)
+        return _loader(entry).load(entry, _options(entry), folder=folder, device=where)
     except ModuleNotFoundError as cause:
         raise ValueError(
             f"loader {entry.loader!r} needs {cause.name}; install it: pip install 'rise-serve[{entry.loader}]'"
         ) from cause
-    return black_box
 
 
-def _loader(entry: ModelEntry) -> ModuleType:
+def _loader(entry: ModelEntry) -> LoaderPlugin:
     package = sys.modules[__name__]
     if entry.loader not in plugin_names(package):
         raise unknown_choice("/loader", entry.loader, plugin_names(package))
-    return plugin(package, entry.loader)
+    return cast(LoaderPlugin, plugin(package, entry.loader))
 
 
 def _options(entry: ModelEntry) -> RequestModel:
-    options: RequestModel = getattr(_loader(entry), "Options", NoOptions).model_validate(entry.options)
-    return options
+    return _loader(entry).OPTIONS.model_validate(entry.options)
 
 
 def digest_of(entry: ModelEntry, black_box: BlackBox) -> str:

@@ -33,8 +33,8 @@ from workers.model_io.outputs import Outputs
 _DTYPES = {torch.float32, torch.float16, torch.bfloat16, torch.uint8}
 
 
-class Options(RequestModel):
-    """What `[MODEL.options]` may say."""
+class ExportedOptions(RequestModel):
+    """What `[MODEL.options]` may say for this loader."""
 
     layout: Layout | None = Field(None, description="Order of the input's axes, where its shape does not tell.")
     compiled: bool = Field(False, description="The archive holds machine code (AOTInductor), and may run it.")
@@ -43,13 +43,15 @@ class Options(RequestModel):
     )
 
 
-def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
+OPTIONS: type[RequestModel] = ExportedOptions
+
+
+def load(entry: ModelEntry, options: ExportedOptions, *, folder: Path, device: torch.device) -> BlackBox:
     """Load an archive.
 
     Raises:
         ValueError: if the archive is missing, broken or may run code, takes no pictures, or does not fit its entry.
     """
-    options = Options.model_validate(entry.options)
     if entry.precision or entry.compile or entry.channels_last:
         raise ValueError("precision, compile, channels_last: an archive has its own; leave them out")
     archive = scan_archive(folder / entry.source)
@@ -64,7 +66,7 @@ def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
     return black_box_of(graph, entry, folder=folder)
 
 
-def _program(archive: Archive, entry: ModelEntry, options: Options, device: torch.device) -> Graph:  # noqa: ARG001 - as _compiled
+def _program(archive: Archive, entry: ModelEntry, options: ExportedOptions, device: torch.device) -> Graph:  # noqa: ARG001 - as _compiled
     program = torch.export.load(archive.path)
     given = _input_of(program, options)
     # Because a graph is bound to the device that it was traced on.
@@ -72,7 +74,7 @@ def _program(archive: Archive, entry: ModelEntry, options: Options, device: torc
     return Graph(_runner(module), given, archive.metadata, (archive.path,), device)
 
 
-def _input_of(program: ExportedProgram, options: Options) -> ImageInput:
+def _input_of(program: ExportedProgram, options: ExportedOptions) -> ImageInput:
     names = program.graph_signature.user_inputs
     if len(names) != 1:
         listed = ", ".join(map(str, names))
@@ -98,7 +100,7 @@ def _within(given: ImageInput, program: ExportedProgram, batch: torch.SymInt) ->
     )
 
 
-def _compiled(archive: Archive, entry: ModelEntry, options: Options, device: torch.device) -> Graph:
+def _compiled(archive: Archive, entry: ModelEntry, options: ExportedOptions, device: torch.device) -> Graph:
     from torch._inductor import aoti_load_package  # noqa: PLC0415 - it brings a compiler along
 
     model = aoti_load_package(str(archive.path))

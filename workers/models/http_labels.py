@@ -11,14 +11,15 @@ from pathlib import Path
 
 import torch
 
+from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
 from workers.model_io.entry import ModelEntry
 from workers.remote.http.options import LabelsOptions
 
-Options = LabelsOptions
+OPTIONS: type[RequestModel] = LabelsOptions
 
 
-def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
+def load(entry: ModelEntry, options: LabelsOptions, *, folder: Path, device: torch.device) -> BlackBox:
     """Ask the service about some pictures.
 
     Raises:
@@ -27,4 +28,4 @@ def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
     """
     from workers.remote.hf_labels.adapter import load_hf_labels_model  # noqa: PLC0415 - it needs the extra's libraries, the entry does not
 
-    return replace(load_hf_labels_model(entry, Options.model_validate(entry.options), folder), device=device)
+    return replace(load_hf_labels_model(entry, options, folder), device=device)

@@ -40,8 +40,8 @@ _DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "te
 _NO_MEMORY = ("failed to allocate", "bad allocation", "bad_alloc", "out of memory")
 
 
-class Options(RequestModel):
-    """What `[MODEL.options]` may say."""
+class OnnxOptions(RequestModel):
+    """What `[MODEL.options]` may say for this loader."""
 
     providers: list[Provider] | None = Field(
         None, min_length=1, description="Execution providers, the preferred one first; default: those of the device."
@@ -50,13 +50,15 @@ class Options(RequestModel):
     layout: Layout | None = Field(None, description="Order of the input's axes, where its shape does not tell.")
 
 
-def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
+OPTIONS: type[RequestModel] = OnnxOptions
+
+
+def load(entry: ModelEntry, options: OnnxOptions, *, folder: Path, device: torch.device) -> BlackBox:
     """Load an ONNX file.
 
     Raises:
         ValueError: if the file is missing or broken, takes no pictures, or does not fit its entry.
     """
-    options = Options.model_validate(entry.options)
     if entry.precision or entry.compile or entry.channels_last:
         raise ValueError("precision, compile, channels_last: an ONNX file has its own; leave them out")
     path = folder / entry.source
@@ -100,7 +102,7 @@ def _tensors(graph: "onnx.GraphProto") -> Iterator["onnx.TensorProto"]:
             yield from _tensors(inner)
 
 
-def _session(path: Path, options: Options, device: torch.device) -> Any:
+def _session(path: Path, options: OnnxOptions, device: torch.device) -> Any:
     import onnxruntime  # noqa: PLC0415
 
     settings = onnxruntime.SessionOptions()
@@ -114,7 +116,7 @@ def _session(path: Path, options: Options, device: torch.device) -> Any:
         raise ValueError(f"{path}: {cause}") from cause
 
 
-def _providers(options: Options, device: torch.device, there: Sequence[str]) -> list[Any]:
+def _providers(options: OnnxOptions, device: torch.device, there: Sequence[str]) -> list[Any]:
     """Return what runs the model, the preferred provider first.
 
     Raises:
@@ -138,7 +140,7 @@ def _device_of(session: Any, device: torch.device) -> torch.device:
     return torch.device("cpu")
 
 
-def _input_of(session: Any, options: Options) -> ImageInput:
+def _input_of(session: Any, options: OnnxOptions) -> ImageInput:
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(one.name for one in inputs)

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import torch
 
+from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox, BlackBoxError
 from workers.model_io.entry import ModelEntry
 from workers.remote.http.options import InferenceOptions
 
-Options = InferenceOptions
+OPTIONS: type[RequestModel] = InferenceOptions
 
 
-def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
+def load(entry: ModelEntry, options: InferenceOptions, *, folder: Path, device: torch.device) -> BlackBox:
     """Read the server's metadata, where there is any, and ask it about one picture.
 
     Raises:
@@ -29,7 +30,6 @@ def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
     """
     from workers.remote.kserve.adapter import load_kserve_model  # noqa: PLC0415 - it needs the extra's libraries, the entry does not
 
-    options = Options.model_validate(entry.options)
     black_box = load_kserve_model(entry, options, folder)
 
     def has_changed() -> bool:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import torch
 
+from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox, Classifier, Detector
-from workers.model_io.entry import ModelEntry
+from workers.model_io.entry import ModelEntry, NoOptions
+
+OPTIONS: type[RequestModel] = NoOptions
 
 
-def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:  # noqa: ARG001 - a loader's signature
+def load(entry: ModelEntry, _: NoOptions, *, folder: Path, device: torch.device) -> BlackBox:  # noqa: ARG001 - a loader's signature
     """Call the callable.
 
     Raises:

@@ -42,13 +42,16 @@ _FILTERS: dict[str, Interpolation] = {"nearest": "nearest", "bilinear": "bilinea
 _HUB_PREFIX = r"hf[-_]hub:"
 
 
-class Options(RequestModel):
-    """What only this loader understands."""
+class TimmOptions(RequestModel):
+    """What `[MODEL.options]` may say for this loader."""
 
     weights: str | None = Field(None, description="A file relative to the models file; default: from the hub.")
     num_classes: int | None = Field(None, ge=1, description="Of a file of weights; default: as many as labels.")
     revision: str | None = Field(None, description="Branch, tag or commit of a hub id.")
     arguments: JsonObject = Field(default_factory=dict, description="Further arguments of `timm.create_model`.")
+
+
+OPTIONS: type[RequestModel] = TimmOptions
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,13 @@ class TimmModel:
     source: ModelSource
 
 
-def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
+def load(entry: ModelEntry, options: TimmOptions, *, folder: Path, device: torch.device) -> BlackBox:
     """Build a classifier and load its weights.
 
     Raises:
         ValueError: for a model that does not exist, weights that do not fit, or a file that can hold code.
         ModuleNotFoundError: if timm is not installed.
     """
-    options = Options.model_validate(entry.options)
     if entry.task == "detection":
         raise ValueError("task: models of timm are classifiers")
     built = _from_file(entry, options, folder) if options.weights else _from_source(entry, options, folder)
@@ -84,7 +86,7 @@ def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
     return prepare_module(built.model, entry, device, make)
 
 
-def _from_file(entry: ModelEntry, options: Options, folder: Path) -> TimmModel:
+def _from_file(entry: ModelEntry, options: TimmOptions, folder: Path) -> TimmModel:
     """Return a model with weights from a file."""
     file = folder / str(options.weights)
     tensors = read_weights(file)
@@ -95,7 +97,7 @@ def _from_file(entry: ModelEntry, options: Options, folder: Path) -> TimmModel:
     return TimmModel(model, labels_of(entry, folder=folder, count=count), ModelSource(folder, files=(file,)))
 
 
-def _from_source(entry: ModelEntry, options: Options, folder: Path) -> TimmModel:
+def _from_source(entry: ModelEntry, options: TimmOptions, folder: Path) -> TimmModel:
     """Return a model with the weights of a folder or a hub id; a name of timm's stands for a hub id."""
     name = entry.source
     if not (folder / name).is_dir():

@@ -41,8 +41,8 @@ _FILES = {".safetensors", ".pt", ".pth", ".bin"}
 _LAYOUT = OutputsEntry(scores="scores", boxes="boxes", background="first")
 
 
-class Options(RequestModel):
-    """What only this loader understands."""
+class TorchvisionOptions(RequestModel):
+    """What `[MODEL.options]` may say for this loader."""
 
     weights: str = Field("DEFAULT", description="Name of torchvision's weights, or a file relative to the models file.")
     num_classes: int | None = Field(
@@ -50,6 +50,9 @@ class Options(RequestModel):
     )
     transforms: str | None = Field(None, description="Where weights are a file: whose transforms they were made with.")
     arguments: JsonObject = Field(default_factory=dict, description="Further arguments of the builder.")
+
+
+OPTIONS: type[RequestModel] = TorchvisionOptions
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,13 @@ class TorchvisionModel:
     file: Path
 
 
-def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
+def load(entry: ModelEntry, options: TorchvisionOptions, *, folder: Path, device: torch.device) -> BlackBox:
     """Build a model and load its weights.
 
     Raises:
         ValueError: for a builder or weights that do not exist, weights that do not fit, or a file that can hold code.
         ModuleNotFoundError: if torchvision is not installed.
     """
-    options = Options.model_validate(entry.options)
     task = _task(entry.source)
     from_file = Path(options.weights).suffix in _FILES
     built = (_from_file if from_file else _from_name)(entry, options, task, folder)
@@ -102,7 +104,7 @@ def _task(name: str) -> Task:
     raise ValueError(f"source = {name!r}: torchvision has no such classifier or detector; {near}")
 
 
-def _from_name(entry: ModelEntry, options: Options, task: Task, folder: Path) -> TorchvisionModel:
+def _from_name(entry: ModelEntry, options: TorchvisionOptions, task: Task, folder: Path) -> TorchvisionModel:
     """Return a model with weights of torchvision's own."""
     models = import_for_torch("torchvision.models")
     weights = _weights_called(entry.source, options.weights)
@@ -127,7 +129,7 @@ def _weights_called(source: str, name: str) -> Any:
     return known[short]
 
 
-def _from_file(entry: ModelEntry, options: Options, task: Task, folder: Path) -> TorchvisionModel:
+def _from_file(entry: ModelEntry, options: TorchvisionOptions, task: Task, folder: Path) -> TorchvisionModel:
     """Return a model with weights from a file."""
     models = import_for_torch("torchvision.models")
     file = folder / options.weights

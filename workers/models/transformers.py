@@ -32,20 +32,22 @@ _LOADING = Lock()  # because transformers replaces functions of torch while it l
 _EXCLUSIVE = {"detr", "yolos", "table-transformer"}  # model types whose classes exclude each other, "no object" last
 
 
-class Options(RequestModel):
-    """What only this loader understands."""
+class TransformersOptions(RequestModel):
+    """What `[MODEL.options]` may say for this loader."""
 
     revision: str | None = Field(None, description="Branch, tag or commit of a hub id.")
 
 
-def load(entry: ModelEntry, *, folder: Path, device: torch.device) -> BlackBox:
+OPTIONS: type[RequestModel] = TransformersOptions
+
+
+def load(entry: ModelEntry, options: TransformersOptions, *, folder: Path, device: torch.device) -> BlackBox:
     """Load a model with a head for classification or detection.
 
     Raises:
         ValueError: if the source is not there, holds no SafeTensors, has another task, or lacks weights of the model.
         ModuleNotFoundError: if transformers is not installed.
     """
-    options = Options.model_validate(entry.options)
     source = find_source(entry.source, folder=folder, revision=options.revision)
     config = _config(source)
     task = entry.task or _task(config, source)

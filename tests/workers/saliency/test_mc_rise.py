@@ -13,7 +13,7 @@ from workers.blackbox import Classifier, Preprocessing
 from workers.execution.results import finished_targets
 from workers.explainer.convergence import Convergence
 from workers.explainer.plan import ExplanationPlan
-from workers.methods import method
+from workers.methods import mc_rise
 from workers.saliency.masks import one_hot_states
 from workers.saliency.regression import ridge_effects
 from workers.saliency.sampling import MaskDesign
@@ -115,11 +115,10 @@ def test_the_map_is_colors_by_height_by_width_and_the_strongest_effect_is_told_i
 
 
 def test_the_schema_limits_the_colors() -> None:
-    parameters = method("mc-rise").Parameters
     with pytest.raises(ValueError, match="no fill"):
-        parameters(colors=["red-ish"])
+        mc_rise.Parameters(colors=["red-ish"])
     with pytest.raises(ValueError, match="at most 16"):
-        parameters(colors=["#000000"] * 17)
+        mc_rise.Parameters(colors=["#000000"] * 17)
 
 
 def test_it_explains_every_class_with_one_pass() -> None:

@@ -13,7 +13,7 @@ from xaitk_saliency.impls.gen_classifier_conf_sal.mc_rise_scoring import MCRISES
 from xaitk_saliency.impls.gen_classifier_conf_sal.rise_scoring import RISEScoring
 from xaitk_saliency.impls.gen_detector_prop_sal.drise_scoring import DRISEScoring
 
-from workers.methods import method
+from workers.methods import drise, mc_rise, rise
 from workers.saliency.similarity import similarity
 
 RANDOM = np.random.default_rng(7)
@@ -26,8 +26,8 @@ def scaled(values: NDArray[Any]) -> NDArray[Any]:
 
 def test_published_rise_is_theirs() -> None:
     scores = RANDOM.random((40, 3)).astype(np.float32)
-    rise = method("rise")
-    ours = rise.weigh(rise.Parameters())(torch.from_numpy(scores), torch.from_numpy(MASKS)[None])[:, 0].numpy()
+    weigh = rise.published_weights(rise.Parameters())
+    ours = weigh(torch.from_numpy(scores), torch.from_numpy(MASKS)[None])[:, 0].numpy()
     theirs = RISEScoring(p1=0.0).generate(scores[0], scores, MASKS)
     assert np.allclose([scaled(one) for one in ours], theirs, atol=1e-5)
 
@@ -36,9 +36,8 @@ def test_published_mc_rise_is_theirs_at_one_half() -> None:
     scores = RANDOM.random((40, 2)).astype(np.float32)
     states = RANDOM.random((3, 40, 12, 16)).astype(np.float32)
     partition = states / states.sum(0)
-    rise = method("mc-rise")
-    parameters = rise.Parameters(colors=["#ff0000", "#00ff00"], keep=0.5)
-    ours = rise.weigh(parameters)(torch.from_numpy(scores), torch.from_numpy(partition)).numpy()
+    parameters = mc_rise.Parameters(colors=["#ff0000", "#00ff00"], keep=0.5)
+    ours = mc_rise.published_weights(parameters)(torch.from_numpy(scores), torch.from_numpy(partition)).numpy()
     theirs = MCRISEScoring(k=2, p1=0.5).generate(scores[0], scores, 1 - partition[1:])
     for color in range(2):
         for target in range(2):
@@ -62,7 +61,6 @@ def test_published_d_rise_is_theirs_but_for_their_extra_pixel() -> None:
         proposed,
         part="whole",
     )
-    drise = method("drise")
-    ours = drise.weigh(drise.Parameters())(scores, torch.from_numpy(MASKS)[None])[:, 0].numpy()
+    ours = drise.published_weights(drise.Parameters())(scores, torch.from_numpy(MASKS)[None])[:, 0].numpy()
     per_pixel = [scaled(one / MASKS.sum(0)) for one in ours]  # because theirs divides by how often a pixel was kept
     assert np.allclose(per_pixel, [scaled(one) for one in theirs], atol=1e-4)

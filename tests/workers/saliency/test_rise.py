@@ -103,7 +103,7 @@ def test_the_published_estimator_has_the_values_worked_out_by_hand() -> None:
     masks.view(6, 6).fill_diagonal_(0)
     scores = torch.tensor([0, 0.33, 0.66, 0.33, 0.66, 1.0])
     rise = method("rise")
-    summed = rise.weigh(rise.Parameters(keep=0.5))(scores[:, None], masks[None])[0, 0]
+    summed = rise.published_weights(rise.Parameters(keep=0.5))(scores[:, None], masks[None])[0, 0]
     expected = [1, 0.88926174, 0.77852349, 0.88926174, 0.77852349, 0.66442953]
     assert (summed / summed.max()).flatten().tolist() == pytest.approx(expected, abs=1e-6)
 
