@@ -152,7 +152,7 @@ def _services(settings: Settings) -> Services:
         rates=TokenBucket(redis),
         intake=intake,
         submission=ExplanationService(
-            intake, stored, blobs, jobs, arrivals, admission, keep_seconds=settings.keep_seconds
+            intake, stored, blobs, jobs, arrivals, admission, pace, keep_seconds=settings.keep_seconds
         ),
         orphans=OrphanScanner(redis, keep_seconds=settings.keep_seconds),
         served=ServedModels(redis, ttl_seconds=settings.queue_ttl_seconds),

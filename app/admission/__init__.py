@@ -1,1 +1,1 @@
-"""Whether a request is let in now: bounded queue, quotas, rate limits, estimated waiting times."""
+"""Admission control: bounded queues, quotas, rate limits, estimated waiting times."""

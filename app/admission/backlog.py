@@ -1,6 +1,6 @@
-"""What waits on a queue and what runs from it, in seconds of work: read whole, never counted along.
+"""The waiting and running work of a queue in seconds, read as a whole by one script.
 
-One script looks at every waiting job: a millisecond or so per thousand. In exchange there is no counter to go wrong.
+The script reads every waiting job: a millisecond or so per thousand. A counter would be cheaper, and could drift.
 """
 
 import json
@@ -16,11 +16,11 @@ from app.contract.scripts import lua
 
 
 class Backlog:
-    """The work of one queue; not to be read while another thread lets something join.
+    """The work of one queue; not thread-safe.
 
     Args:
         waiting: estimated seconds of every waiting explanation by its id, in order.
-        running: estimated seconds that are left of those that run.
+        running: estimated seconds left of the running ones.
         pace: what the estimates were made with.
     """
 
@@ -31,16 +31,16 @@ class Backlog:
         self._seconds = running + sum(waiting.values())
 
     def __len__(self) -> int:
-        """Return how many explanations wait."""
+        """Return the number of waiting explanations."""
         return len(self._waiting)
 
     @property
     def seconds(self) -> float:
-        """All work that is left."""
+        """All remaining work."""
         return self._seconds
 
-    def join(self, explanation_id: str, seconds: float, position: int) -> None:
-        """Let one more explanation wait, before which there are so many: mostly all."""
+    def add(self, explanation_id: str, seconds: float, position: int) -> None:
+        """Add a waiting explanation behind `position` others, which are mostly all."""
         if explanation_id in self._waiting:
             return
         self._seconds += seconds
@@ -70,7 +70,7 @@ class BacklogReader:
         self._read = redis.register_script(lua("read_backlog"))
 
     def read(self, queue_name: str) -> Backlog:
-        """Return what waits and runs now."""
+        """Return the current backlog."""
         keys = [queue_key(queue_name), started_key(queue_name)]
         found: Any = self._read(keys=keys, args=[time.time(), JOB_PREFIX, record_key("")])
         pace = self._pace.seconds_per_mask()
@@ -78,25 +78,25 @@ class BacklogReader:
             name.decode(): pace.of(work.decode()) * int(masks) for name, work, masks in _triples(found[0]) if work
         }
         running = [
-            _left(work.decode(), pace.of(work.decode()) * int(masks), progress)
+            _remaining_seconds(work.decode(), pace.of(work.decode()) * int(masks), progress)
             for work, masks, progress in _triples(found[1])
         ]
         return Backlog(waiting, sum(running), pace)
 
 
 def _triples(flat: list[bytes]) -> list[tuple[bytes, ...]]:
-    return [tuple(flat[place : place + 3]) for place in range(0, len(flat), 3)]
+    return [tuple(flat[start : start + 3]) for start in range(0, len(flat), 3)]
 
 
-def _left(work: str, expected: float, progress: bytes) -> float:
-    """Return the seconds that a running explanation still takes.
+def _remaining_seconds(work: str, expected: float, progress: bytes) -> float:
+    """Return the estimated seconds left of a running explanation.
 
-    What is left of the masks, as long as they are expected to take; or as it says itself, which is right where no mask
-    is left out, and else too long.
+    Either the expected time of the remaining masks, or the estimate in its progress report. That assumes that all masks
+    are evaluated: for one that may stop early it is an upper bound.
     """
-    said = json.loads(progress) or {}
-    total, eta = said.get("total"), said.get("eta_seconds")
-    left: float = expected * max(0.0, 1 - said.get("masks", 0) / total) if total else expected
+    report = json.loads(progress) or {}
+    total, eta = report.get("total"), report.get("eta_seconds")
+    left: float = expected * max(0.0, 1 - report.get("masks", 0) / total) if total else expected
     if eta is None:
         return left
     return float(eta) if runs_to_completion(work) else min(left, eta)

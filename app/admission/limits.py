@@ -1,4 +1,4 @@
-"""How much one API key may ask for, counted in Redis: requests per minute, and explanations that have not ended."""
+"""Limits of one API key, counted in Redis: a token bucket for requests, a quota of unfinished explanations."""
 
 import math
 import time
@@ -9,16 +9,16 @@ from redis import Redis
 from app.contract.redis.keys import pending_key, rate_key, record_key
 from app.contract.scripts import lua
 
-_RESERVED_SECONDS = 60  # a place is kept this long for an explanation that does not exist yet
-_KEPT_SECONDS = 7 * 86_400  # places, after the last request of a key: it may have been revoked
-_EXISTS = 0  # in the place of the time at which it was reserved
+_RESERVED_SECONDS = 60  # a slot is held this long for an explanation that does not exist yet
+_KEPT_SECONDS = 7 * 86_400  # slots, after the last request of a key: it may have been revoked
+_EXISTS = 0  # instead of the time of the reservation
 
 
 class RateLimitResult(NamedTuple):
-    """What is left of a key's requests.
+    """The state of a key's token bucket after a request.
 
     Attributes:
-        allowed: whether this request was within the limit.
+        allowed: whether the request was within the limit.
         limit: requests per minute.
         remaining: requests that may follow at once.
         seconds: until one more may follow.
@@ -31,7 +31,7 @@ class RateLimitResult(NamedTuple):
 
 
 class TokenBucket:
-    """Counts requests per key."""
+    """Limits the requests per minute of each key."""
 
     def __init__(self, redis: Redis) -> None:
         self._take = redis.register_script(lua("take_token"))
@@ -44,24 +44,24 @@ class TokenBucket:
 
 
 class ConcurrencyQuota:
-    """Knows which explanations of a key are queued or running."""
+    """Limits the queued and running explanations of each key."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._reserve = redis.register_script(lua("reserve_place"))
 
     def reserve(self, key: str, explanation_id: str, limit: int) -> bool:
-        """Keep a place for an explanation; return False where all are taken."""
+        """Reserve a slot for an explanation; return False where all are taken."""
         arguments: list[Any] = [explanation_id, limit, time.time(), _RESERVED_SECONDS, record_key(""), _KEPT_SECONDS]
         return bool(self._reserve(keys=[pending_key(key)], args=arguments))
 
     def keep(self, key: str, explanation_id: str) -> None:
-        """Say that the explanation exists now: should it be deleted, its place is free at once."""
+        """Mark the explanation of a slot as existing: if it is deleted, its slot is free at once."""
         with self._redis.pipeline() as pipeline:
             pipeline.zadd(pending_key(key), {explanation_id: _EXISTS})
             pipeline.expire(pending_key(key), _KEPT_SECONDS)
             pipeline.execute()
 
     def release(self, key: str, explanation_id: str) -> None:
-        """Give a place back: the explanation was not made."""
+        """Release the slot of an explanation that was not created."""
         self._redis.zrem(pending_key(key), explanation_id)

@@ -10,18 +10,18 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import NamedTuple
 
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from app.admission.controller import AdmissionController, eta_seconds_of
+from app.admission.controller import AdmissionController
 from app.auth.principal import Principal
 from app.contract.errors import FieldError, RiseError
 from app.contract.explanations.store import parse_record
-from app.contract.queue.fair_queue import scheduling_tags
+from app.contract.queue.fair_queue import scheduling_tags_of
 from app.contract.queue.jobs import JobQueue
+from app.contract.queue.throughput import ThroughputStats
 from app.contract.schemas import (
     CanonicalRequest,
     ExplanationParams,
@@ -122,7 +122,8 @@ class ExplanationService:
         blobs: where images are stored.
         jobs: the queues.
         arrivals: lets explanations arrive.
-        admission: lets requests in.
+        admission: refuses requests for which there is no room.
+        throughput: what work is estimated with.
         keep_seconds: how long an explanation lives.
     """
 
@@ -134,6 +135,7 @@ class ExplanationService:
         jobs: JobQueue,
         arrivals: ExplanationCreator,
         admission: AdmissionController,
+        throughput: ThroughputStats,
         *,
         keep_seconds: int,
     ) -> None:
@@ -142,6 +144,7 @@ class ExplanationService:
         self._blobs = blobs
         self._jobs = jobs
         self._admission = admission
+        self._throughput = throughput
         self._keep_seconds = keep_seconds
         self._images = RequestCoalescer(threaded(self._put_all))
         self._arrivals = RequestCoalescer(arrivals.arrive)
@@ -165,27 +168,31 @@ class ExplanationService:
         explanation_id = fingerprint(request, seen.sha256, caller.tenant)
         queue = catalogue.queue_of(request.model.id)
         workers = catalogue.workers_of(queue)
-        backlog = await self._admission.backlog(queue)
-        turn = scheduling_tags(request, tenant=caller.tenant, priority=priority, pace=backlog.pace)
         existing = parse_record(await self._explanations.answer(explanation_id))
         if existing is not None and existing.status in _STANDS:
             if existing.status is Status.QUEUED:
-                enqueue = partial(self._jobs.enqueue_explanation, queue, explanation_id, again=False, turn=turn)
-                await run_in_threadpool(enqueue)
+                await run_in_threadpool(self._enqueue_again, existing, queue, priority)
             return SubmitResult(existing, created=False)
-        async with self._admission.place(backlog, workers, caller, explanation_id):
+        async with self._admission.admit(explanation_id, caller, queue=queue, workers=workers) as slot:
             info = await self._info(seen, content)
             check_boxes(request, info)
             await self._put(image_blob(explanation_id), content)
             record = self._record(explanation_id, request, info, caller, priority)
-            created, position = await self._arrivals.answer(NewExplanation(record, queue, turn))
+            tags = scheduling_tags_of(record, slot.pace)
+            created, position = await self._arrivals.answer(NewExplanation(record, queue, tags))
         if not created:
             stored = await self._explanations.answer(explanation_id)
             return SubmitResult(parse_record(stored) or record, created=False)
-        seconds = self._admission.joined(queue, explanation_id, turn.seconds, position)
-        if seconds is None:
+        eta_seconds = slot.enqueued(position, seconds=tags.seconds)
+        if eta_seconds is None:
             return SubmitResult(record, created=True)
-        return SubmitResult(record, created=True, queue_position=position, eta_seconds=eta_seconds_of(seconds, workers))
+        return SubmitResult(record, created=True, queue_position=position, eta_seconds=eta_seconds)
+
+    def _enqueue_again(self, record: ExplanationRecord, queue: str, priority: Priority) -> None:
+        """Enqueue a queued explanation whose job was lost, or move it to a better lane."""
+        record = record.model_copy(update={"priority": priority})
+        tags = scheduling_tags_of(record, self._throughput.seconds_per_mask())
+        self._jobs.enqueue_explanation(queue, record.id, again=False, turn=tags)
 
     async def _glance(self, content: bytes) -> QuickCheck:
         if len(content) > _LIGHT_BYTES:

@@ -130,7 +130,8 @@ def _view(services: Services, record: ExplanationRecord) -> ExplanationView:
         queue = catalogue.queue_of(record.request.model.id)
     except RiseError:
         return view(record, None)
-    eta_seconds = services.admission.eta_seconds(queue, catalogue.workers_of(queue), record.id)
+    workers = catalogue.workers_of(queue)
+    eta_seconds = services.admission.eta_seconds(record.id, queue=queue, workers=workers)
     return view(record, services.jobs.position(queue, record.id), eta_seconds)
 
 

@@ -54,7 +54,7 @@ def measure(redis: Redis, request: CanonicalRequest, *, masks: int, seconds: flo
 async def let_in(
     admission: AdmissionController, workers: int, caller: Principal, name: str, made: Callable[[], object]
 ) -> None:
-    async with admission.place(await admission.backlog("q"), workers, caller, name):
+    async with admission.admit(name, caller, queue="q", workers=workers):
         made()
 
 
@@ -63,6 +63,19 @@ def enters(
 ) -> None:
     """Let an explanation in, which is made inside."""
     asyncio.run(let_in(admission, workers, caller, name, made))
+
+
+def enqueued_eta(
+    admission: AdmissionController, name: str, made: Callable[[], object] = int, *, position: int, seconds: float
+) -> float | None:
+    """Return the estimate for an explanation that is let in and enqueued."""
+
+    async def enter() -> float | None:
+        async with admission.admit(name, ANONYMOUS, queue="q", workers=1) as slot:
+            made()
+        return slot.enqueued(position, seconds=seconds)
+
+    return asyncio.run(enter())
 
 
 def enqueue(redis: Redis, *names: str, masks: int = 1000) -> None:
@@ -132,8 +145,9 @@ def test_a_queue_is_bounded_by_how_many_wait(redis: Redis) -> None:
     measure(redis, a_request(), masks=1000, seconds=10)
     enqueue(redis, "a", "b")
     admission = an_admission(redis, max_queued=3)
-    enters(admission, 1, ANONYMOUS, "c", partial(enqueue, redis, "c"))
-    assert admission.joined("q", "c", 10, position=2) is None  # because it was the last that fits
+    assert (
+        enqueued_eta(admission, "c", partial(enqueue, redis, "c"), position=2, seconds=10) is None
+    )  # the last that fits
     with pytest.raises(RiseError) as refused:
         enters(admission, 2, ANONYMOUS, "d")
     assert refused.value.code == "busy"
@@ -154,12 +168,9 @@ def test_what_has_just_joined_is_known_without_reading_the_queue_again(redis: Re
     measure(redis, a_request(), masks=1000, seconds=10)
     enqueue(redis, "a", "b")
     admission = an_admission(redis)
-    before = asyncio.run(admission.backlog("q"))
-    assert admission.joined("q", "c", 4, position=1) == pytest.approx(14)
-    assert asyncio.run(admission.backlog("q")) is before
-    assert len(before) == 3
-    assert before.seconds == pytest.approx(24)
-    assert admission.joined("never read", "c", 4, position=1) is None
+    assert enqueued_eta(admission, "c", position=1, seconds=4) == pytest.approx(14)
+    assert admission.add("d", queue="q", seconds=1, position=3) == pytest.approx(25)
+    assert admission.add("c", queue="never read", seconds=4, position=1) is None
 
 
 def test_the_end_is_estimated_from_what_runs_and_what_stands_before(redis: Redis) -> None:
@@ -209,7 +220,7 @@ def test_to_mask_the_image_itself_is_work_of_its_own_kind() -> None:
 def test_whoever_joins_is_counted_where_it_stands_and_once() -> None:
     backlog = Backlog({"a": 1.0, "b": 2.0}, 10.0, ServiceTimes({}))
     for name, seconds, position in (("end", 4.0, 2), ("front", 8.0, 0), ("end", 4.0, 3)):
-        backlog.join(name, seconds, position)
+        backlog.add(name, seconds, position)
     found = {name: backlog.seconds_until_end(name) for name in ("front", "a", "b", "end", "nobody")}
     assert found == {"front": 18, "a": 19, "b": 21, "end": 25, "nobody": None}
     assert (len(backlog), backlog.seconds) == (4, 25)
