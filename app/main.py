@@ -157,7 +157,7 @@ def _services(settings: Settings) -> Services:
         orphans=OrphanScanner(redis, keep_seconds=settings.keep_seconds),
         served=ServedModels(redis, ttl_seconds=settings.queue_ttl_seconds),
         pictures=_pictures(settings),
-        uploads=Uploads(intake, UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
+        uploads=Uploads(UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
         batches=BatchStore(redis, keep_seconds=settings.keep_seconds),
         callbacks=WebhookSubscriptions(redis, keep_seconds=settings.keep_seconds),
     )
@@ -177,6 +177,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with on_shutdown_signal(services.events.release):
             yield
     services.renderer.close()
+    services.intake.close()
     await services.events.close()
     await services.pictures.client.aclose()
 

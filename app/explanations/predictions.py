@@ -12,7 +12,7 @@ from app.contract.schemas import Prediction
 from app.contract.storage.object_store import PREDICTIONS, BlobStore
 from app.explanations.catalogue import CatalogueReader
 from app.explanations.worker_calls import WorkerCalls, fire_and_forget
-from app.images.validation import ImageValidator
+from app.images.validation import ImageValidator, ValidatedImage
 
 _PREDICTIONS = TypeAdapter(list[Prediction])
 
@@ -40,16 +40,17 @@ class Predictor:
             RiseError: what is wrong with the model or the image, or what `WorkerCalls.answer` raises.
         """
         folder = f"{PREDICTIONS}/{uuid.uuid4().hex}"
-        queue = await run_in_threadpool(self._put, model_id, content, f"{folder}/image")
+        image = await self.validator.validate(content)
+        queue = await run_in_threadpool(self._put, model_id, image, f"{folder}/image")
         try:
             found = await self.calls.answer(caller, queue, PREDICT, model_id, f"{folder}/image", limit)
         finally:
             fire_and_forget(self.blobs.discard, folder)
         return _PREDICTIONS.validate_python(found)
 
-    def _put(self, model_id: str, content: bytes, name: str) -> str:
+    def _put(self, model_id: str, image: ValidatedImage, name: str) -> str:
         """Put an image where a worker finds it, and return the queue of those that serve a model."""
         catalogue = self.catalogue.now()
         queue = catalogue.queue_of(catalogue.ready_model(model_id).id)
-        self.blobs.put(name, self.validator.check(content).content)
+        self.blobs.put(name, image.content)
         return queue

@@ -2,8 +2,7 @@
 
 All of it runs on the event loop, but for what waits for a disk or takes time. Python lets one thread run at a time, and
 a thread for each request cost more in changes of turn than in work; so requests that have come to the same point at the
-same time share a turn of a thread, or a message to Redis. One whose image is large, or has to be decoded to be checked,
-goes on in a turn of its own.
+same time share a turn of a thread, or a message to Redis.
 """
 
 import hashlib
@@ -38,7 +37,7 @@ from app.explanations.catalogue import Catalogue, check_boxes, check_labels, cla
 from app.explanations.coalescer import RequestCoalescer, threaded
 from app.explanations.enqueue import ExplanationCreator, NewExplanation
 from app.explanations.record_reader import RawRecord
-from app.images.validation import ImageValidator, QuickCheck
+from app.images.validation import ImageValidator
 
 _LIGHT_BYTES = 1_000_000  # of an image that takes no longer than others
 _OWN_FIELDS = frozenset(ExplanationParams.model_fields)
@@ -164,8 +163,8 @@ class ExplanationService:
         Raises:
             RiseError: `busy` or `too-many-requests`, before the image is decoded; then what is wrong with the image.
         """
-        seen = await self._glance(content)
-        explanation_id = fingerprint(request, seen.sha256, caller.tenant)
+        sha256 = hashlib.sha256(content).hexdigest()
+        explanation_id = fingerprint(request, sha256, caller.tenant)
         queue = catalogue.queue_of(request.model.id)
         workers = catalogue.workers_of(queue)
         existing = parse_record(await self._explanations.answer(explanation_id))
@@ -174,7 +173,7 @@ class ExplanationService:
                 await run_in_threadpool(self._enqueue_again, existing, queue, priority)
             return SubmitResult(existing, created=False)
         async with self._admission.admit(explanation_id, caller, queue=queue, workers=workers) as slot:
-            info = await self._info(seen, content)
+            info = (await self._intake.validate(content)).info
             check_boxes(request, info)
             await self._put(image_blob(explanation_id), content)
             record = self._record(explanation_id, request, info, caller, priority)
@@ -193,16 +192,6 @@ class ExplanationService:
         record = record.model_copy(update={"priority": priority})
         tags = scheduling_tags_of(record, self._throughput.seconds_per_mask())
         self._jobs.enqueue_explanation(queue, record.id, again=False, turn=tags)
-
-    async def _glance(self, content: bytes) -> QuickCheck:
-        if len(content) > _LIGHT_BYTES:
-            return await run_in_threadpool(self._intake.glance, content)
-        return self._intake.glance(content)
-
-    async def _info(self, seen: QuickCheck, content: bytes) -> ImageInfo:
-        if seen.error is not None:
-            raise seen.error
-        return seen.info or (await run_in_threadpool(self._intake.check, content, seen.sha256)).info
 
     async def _put(self, name: str, content: bytes) -> None:
         if len(content) > _LIGHT_BYTES:

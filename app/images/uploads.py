@@ -7,7 +7,7 @@ from app.contract.errors import FieldError, RiseError
 from app.contract.storage.object_store import BlobStore, upload_blob, upload_folder
 from app.images.source import ById
 from app.images.upload_register import Upload, UploadRegister
-from app.images.validation import ImageValidator
+from app.images.validation import ValidatedImage
 
 _GONE = {"not-found", "expired"}
 
@@ -15,27 +15,25 @@ _GONE = {"not-found", "expired"}
 class Uploads:
     """Keeps images by id."""
 
-    def __init__(self, intake: ImageValidator, register: UploadRegister, blobs: BlobStore) -> None:
-        self._intake = intake
+    def __init__(self, register: UploadRegister, blobs: BlobStore) -> None:
         self._register = register
         self._blobs = blobs
 
-    def keep(self, tenant: str, content: bytes) -> Upload:
-        """Check and keep an image; the same one again is kept for longer.
+    def keep(self, tenant: str, image: ValidatedImage) -> Upload:
+        """Keep an image; the same one again is kept for longer.
 
-        The bytes are stored before the register says that they are there, and again each time: whoever removes what has
-        expired may just have taken them away.
+        The bytes are stored before the register has them, and again each time, because the garbage collector may just
+        have deleted them.
 
         Raises:
-            RiseError: what `ImageValidator.check` raises.
+            RiseError: `storage-unavailable`.
         """
-        image = self._intake.check(content)
         upload_id = hashlib.sha256(f"{tenant}\n{image.info.sha256}".encode()).hexdigest()[:32]
-        self._blobs.put(upload_blob(upload_id), content)
+        self._blobs.put(upload_blob(upload_id), image.content)
         now = datetime.now(UTC)
         known = self._register.read(upload_id)
         upload = Upload(
-            id=upload_id, tenant=tenant, image=image.info, size=len(content), created_at=now, expires_at=now
+            id=upload_id, tenant=tenant, image=image.info, size=len(image.content), created_at=now, expires_at=now
         )
         return self._register.keep(known or upload)
 

@@ -94,7 +94,8 @@ async def _keep(
 ) -> ImageView:
     content = await services.images.content(caller.tenant, source)
     try:
-        return view_of(await run_in_threadpool(services.uploads.keep, caller.tenant, content))
+        image = await services.intake.validate(content)
+        return view_of(await run_in_threadpool(services.uploads.keep, caller.tenant, image))
     except StorageError:  # because that is not the field's fault
         raise
     except RiseError as error:

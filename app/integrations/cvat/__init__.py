@@ -120,7 +120,7 @@ def _known(services: Services, name: str) -> NuclioFunction:
 
 async def _seen(request: Request, visit: Invocation, called: NuclioFunction, asked: InvocationRequest) -> bytes:
     """Return what a model sees, without a map."""
-    image = await run_in_threadpool(visit.services.intake.check, asked.image)
+    image = await visit.services.intake.validate(asked.image)
     most = _MOST_SEEN if called.label_type == "rectangle" else 1
     asking = partial(visit.services.predictor.predict, visit.caller, called.model.id, asked.image, most)
     found = await cancel_on_disconnect(request, visit.patient(asking))
@@ -134,7 +134,7 @@ async def _inside(visit: Invocation, called: NuclioFunction, asked: InvocationRe
     Raises:
         RiseError: `image-too-large` where CVAT would get too many numbers; `no-target`; or what is wrong.
     """
-    image = (await run_in_threadpool(visit.services.intake.check, asked.image)).info
+    image = (await visit.services.intake.validate(asked.image)).info
     if image.width * image.height > MOST_PIXELS:
         detail = f"an interactor's mask has a number for each pixel of the image, at most {MOST_PIXELS:,}"
         raise RiseError("image-too-large", detail)

@@ -12,23 +12,21 @@ from redis import Redis
 
 from app.contract.errors import RiseError
 from app.contract.redis.keys import batch_key, upload_key
-from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore, archive_blob, upload_blob, upload_folder
 from app.explanations.expiry import ExpiryIndex
 from app.images.source import ById
 from app.images.upload_register import UploadRegister
 from app.images.uploads import Uploads
-from app.images.validation import ImageValidator
 from app.maintenance.garbage_collector import GarbageCollector
 from tests.conftest import SAMPLES
 from tests.support.hostile_images import encoded, picture
+from tests.support.image_validation import validate
 
 PNG = encoded(picture(), "PNG")
 
 
 def some_uploads(redis: Redis, tmp_path: Path) -> Uploads:
-    intake = ImageValidator(Settings(max_image_bytes=100_000))
-    return Uploads(intake, UploadRegister(redis, keep_seconds=600), BlobStore((tmp_path / "blobs").as_uri()))
+    return Uploads(UploadRegister(redis, keep_seconds=600), BlobStore((tmp_path / "blobs").as_uri()))
 
 
 def by_id(upload_id: str) -> ById:
@@ -37,16 +35,16 @@ def by_id(upload_id: str) -> ById:
 
 def test_the_same_image_has_the_same_id_for_one_tenant_and_another_for_another(redis: Redis, tmp_path: Path) -> None:
     uploads = some_uploads(redis, tmp_path)
-    first, second = uploads.keep("anna", PNG), uploads.keep("anna", PNG)
+    first, second = uploads.keep("anna", validate(PNG)), uploads.keep("anna", validate(PNG))
     assert second.id == first.id
     assert second.created_at == first.created_at
     assert second.expires_at > first.expires_at
-    assert uploads.keep("ben", PNG).id != first.id
+    assert uploads.keep("ben", validate(PNG)).id != first.id
 
 
 def test_an_image_of_another_tenant_is_not_there(redis: Redis, tmp_path: Path) -> None:
     uploads = some_uploads(redis, tmp_path)
-    kept = uploads.keep("anna", PNG)
+    kept = uploads.keep("anna", validate(PNG))
     assert uploads.content("anna", by_id(kept.id)) == PNG
     for call in (uploads.find, uploads.remove):
         with pytest.raises(RiseError) as found:
@@ -60,7 +58,7 @@ def test_an_image_of_another_tenant_is_not_there(redis: Redis, tmp_path: Path) -
 
 def test_an_image_expires_and_every_use_puts_that_off(redis: Redis, tmp_path: Path) -> None:
     uploads = some_uploads(redis, tmp_path)
-    kept = uploads.keep("anna", PNG)
+    kept = uploads.keep("anna", validate(PNG))
     seconds: Any = redis.ttl(upload_key(kept.id))
     assert 0 < seconds <= 600
     redis.expire(upload_key(kept.id), 5)
@@ -71,24 +69,24 @@ def test_an_image_expires_and_every_use_puts_that_off(redis: Redis, tmp_path: Pa
 
 def test_an_image_whose_bytes_are_gone_is_unknown_until_it_is_uploaded_again(redis: Redis, tmp_path: Path) -> None:
     uploads, blobs = some_uploads(redis, tmp_path), BlobStore((tmp_path / "blobs").as_uri())
-    kept = uploads.keep("anna", PNG)
+    kept = uploads.keep("anna", validate(PNG))
     blobs.delete_all(upload_folder(kept.id))
     with pytest.raises(RiseError, match="upload it"):
         uploads.content("anna", by_id(kept.id))
-    uploads.keep("anna", PNG)
+    uploads.keep("anna", validate(PNG))
     assert uploads.content("anna", by_id(kept.id)) == PNG
 
 
 def test_a_removed_image_leaves_nothing(redis: Redis, tmp_path: Path) -> None:
     uploads = some_uploads(redis, tmp_path)
-    uploads.remove("anna", uploads.keep("anna", PNG).id)
+    uploads.remove("anna", uploads.keep("anna", validate(PNG)).id)
     assert redis.keys("*") == []
     assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
 
 
 def test_what_has_expired_is_swept_and_what_is_still_named_is_not(redis: Redis, tmp_path: Path) -> None:
     uploads, blobs = some_uploads(redis, tmp_path), BlobStore((tmp_path / "blobs").as_uri())
-    used, expired = uploads.keep("anna", PNG), uploads.keep("anna", encoded(picture(50, 40), "PNG"))
+    used, expired = uploads.keep("anna", validate(PNG)), uploads.keep("anna", validate(encoded(picture(50, 40), "PNG")))
     blobs.put(archive_blob("unfinished"), b"archive")
     blobs.put(archive_blob("expired"), b"archive")
     redis.set(batch_key("unfinished"), "{}")

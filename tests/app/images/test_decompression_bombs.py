@@ -1,19 +1,30 @@
-"""Small files that would take seconds, or most of the memory, to decode are refused before they are opened."""
+"""Small files that take seconds or gigabytes to decode end a child process, not the front end."""
 
+import re
+import socket
 import struct
+import subprocess
+import sys
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
 from app.contract.errors import RiseError
 from app.contract.images import decode
 from app.contract.settings import Settings
+from app.images.decoder_pool import DecoderDiedError, DecoderPool
 from app.images.validation import ImageValidator
 from tests.support.hostile_images import encoded, picture, png_that_claims
+from tests.support.image_validation import validate
 
 SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
+PNG = encoded(picture(), "PNG")
 PIXELS = bytes(range(100)) * 100
 GREY = {256: 100, 257: 100, 258: 8, 259: 1, 262: 1, 277: 1}
 
@@ -47,15 +58,6 @@ def tiff(tags: Mapping[int, Tag], order: str = "<", large: bool = False) -> byte
 
 
 STRIP = {273: one(None), 279: one(len(PIXELS))}
-TILE_OF_16384 = {322: one(16_384), 323: one(16_384), 324: one(None), 325: one(10_000)}
-
-
-def bmp(compression: int, header: int = 40) -> bytes:
-    """Return a black BMP of 1000 x 50 pixels in run lengths."""
-    runs = (b"\xff\0" * 3 + b"\xeb\0" + b"\0\0") * 50 + b"\0\1"
-    fields = struct.pack("<IiiHHIIiiII", header, 1000, 50, 1, 8, compression, len(runs), 1, 1, 256, 256)
-    head = fields + b"\0" * (header - 40) + b"\0\1\2\0" * 256
-    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(runs), 0, 0, 14 + len(head)) + head + runs
 
 
 def png_with(kind: bytes, number: int) -> bytes:
@@ -66,48 +68,84 @@ def png_with(kind: bytes, number: int) -> bytes:
     return plain[:33] + number * chunk + plain[33:]
 
 
-COSTLY = {
-    "run lengths of 8 bits": (bmp(1), "send PNG"),
-    "run lengths of 4 bits": (bmp(2), "send PNG"),
-    "run lengths under a longer header": (bmp(1, header=124), "send PNG"),
-    "more strips than rows": (tiff({273: many(101), 278: one(1), 279: one(100)}), "101 strips or tiles; 100 make"),
-    "strips of more rows than there are": (tiff({273: many(2), 278: one(2**32 - 1), 279: one(100)}), "; 1 make"),
-    "strips of no row": (tiff({273: many(101), 278: one(0), 279: one(100)}), "; 100 make"),
-    "more tiles than cover it": (tiff({322: one(64, SHORT), 323: one(64), 324: many(5), 325: many(5)}), "; 4 make"),
-    "more strips than any writer writes": (
-        tiff({257: one(60_000), 273: many(60_000), 278: one(1), 279: one(1)}),
-        "at most 50000 are read",
-    ),
-    "a tile of 16,384 x 16,384": (tiff(TILE_OF_16384), "tiles of 16384 x 16384"),
-    "a tile with the highest byte first": (tiff(TILE_OF_16384, ">"), "tiles of 16384 x 16384"),
-    "a tile in a BigTIFF": (tiff(TILE_OF_16384, large=True), "tiles of 16384 x 16384"),
-    "a tile that is given twice": (
-        tiff({**TILE_OF_16384, 322: one(16), 323: one(16), 321: one(16_384)}).replace(
-            struct.pack("<HH", 321, LONG), struct.pack("<HH", 322, LONG)
-        ),
-        "cannot be read",
-    ),
-    "a tile whose size lies elsewhere": (tiff({**TILE_OF_16384, 322: many(2, 16_384)}), "cannot be read"),
-    "a million numbers": (tiff({**STRIP, 258: (SHORT, 1_000_000, b"\x08\0" * 1_000_000)}), "1000007 numbers"),
-    "rationals": (tiff({**STRIP, 282: (RATIONAL, 400_000, b"\1\0\0\0" * 800_000)}), "numbers"),
-    "thousands of tags": (tiff({**STRIP, **{number: one(1) for number in range(40_000, 42_000)}}), "tags"),
-    "a BigTIFF with the highest byte first": (b"MM\0+" + tiff(STRIP, ">")[4:], "cannot be read"),
-    "texts that are none": (png_with(b"iTXt", 300), "compressed texts"),
-    "profiles": (png_with(b"iCCP", 300), "compressed texts"),
-}
+MILLION = 1_000_000
+STRIPS_OF_A_PIXEL = {256: one(1), 257: one(MILLION), 273: many(MILLION), 278: one(1), 279: many(MILLION, 1)}
+BOMBS = {"strips of a pixel": tiff(STRIPS_OF_A_PIXEL), "texts of a megabyte each": png_with(b"iTXt", 2000)}
+TILE_OF_32768 = tiff({259: one(5), 322: one(32_768), 323: one(32_768), 324: one(None), 325: one(10_000)})
 
 
-@pytest.mark.parametrize("name", COSTLY)
-def test_what_would_take_for_ever_is_refused_with_the_reason_and_not_opened(
-    name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def pool() -> Iterator[DecoderPool]:
+    """Yield a pool of one process with a second for each image."""
+    pool = DecoderPool(1, max_pixels=1_000_000, cpu_seconds=1)
+    before = set(children())
+    yield pool
+    pool.close()
+    assert set(children()) <= before
+
+
+def children() -> list[psutil.Process]:
+    """Return the child processes that decode, the newest last."""
+    return [child for child in psutil.Process().children() if "app.images.decoder" in " ".join(child.cmdline())]
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_an_image_that_takes_too_much_time_is_refused_and_the_next_one_is_read(
+    name: str, pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content, reason = COSTLY[name]
-    opened: list[bytes] = []
-    monkeypatch.setattr("app.images.validation.open_image", opened.append)
-    with pytest.raises(RiseError, match=reason) as refused:
-        ImageValidator(Settings()).check(content)
+    validator = ImageValidator(Settings())
+    monkeypatch.setattr(validator, "_pool", pool)
+    with pytest.raises(RiseError, match="too much time or memory") as refused:
+        validate(BOMBS[name], validator)
     assert refused.value.code == "unreadable-image"
-    assert opened == []
+    assert validate(PNG, validator).info.width == 60
+
+
+def test_a_tile_that_is_far_larger_than_its_image_gets_no_memory(pool: DecoderPool) -> None:
+    assert pool.probe(TILE_OF_32768) is None
+    peak = re.search(r"VmPeak:\s+(\d+) kB", Path(f"/proc/{children()[-1].pid}/status").read_text())
+    assert peak is not None
+    assert int(peak[1]) * 1024 < 330_000_000
+
+
+def test_a_process_that_is_killed_is_replaced_at_work_and_at_rest(pool: DecoderPool) -> None:
+    assert pool.probe(PNG) is not None
+    children()[-1].kill()
+    with suppress(DecoderDiedError):  # because it may die after it was found well
+        pool.probe(PNG)
+    assert pool.probe(PNG) == ("PNG", 60, 40)
+
+
+def test_a_decoder_has_no_file_or_secret_of_its_parent(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RISE_WEBHOOK_SECRET", "not to be passed on")
+    with socket.create_server(("127.0.0.1", 0)):
+        pool.probe(PNG)
+        child = children()[-1]
+        assert sorted(int(file.name) for file in Path(f"/proc/{child.pid}/fd").iterdir()) == [0, 1, 2]
+    assert "RISE_WEBHOOK_SECRET" not in child.environ()
+
+
+SCRIPT = """
+import os, psutil
+from app.images.decoder_pool import DecoderPool
+DecoderPool(1, max_pixels=100).probe(b"no image")
+print(psutil.Process().children()[0].pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_decoder_ends_with_its_parent_even_if_that_is_killed() -> None:
+    parent = subprocess.run([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, check=False)
+    assert parent.returncode == -9
+    while is_running(int(parent.stdout)):
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 USUAL = {
@@ -130,7 +168,7 @@ USUAL = {
 
 @pytest.mark.parametrize("name", USUAL)
 def test_what_writers_write_is_read(name: str) -> None:
-    info = ImageValidator(Settings()).check(USUAL[name]).info
+    info = validate(USUAL[name]).info
     assert decode(USUAL[name]).size == (info.width, info.height)
 
 
@@ -139,14 +177,14 @@ def test_an_old_bmp_has_no_compression_whatever_stands_in_its_place() -> None:
     head = struct.pack("<IHHHH", 12, 2, 100, 1, 8) + b"\0\0\0\0\1\0\0\0" + bytes(256 * 3 - 8)
     content = b"BM" + struct.pack("<IHHI", 14 + len(head) + 2 * len(pixels), 0, 0, 14 + len(head)) + head + 2 * pixels
     assert content[30:34] == b"\1\0\0\0"
-    assert ImageValidator(Settings()).check(content).info.height == 100
+    assert validate(content).info.height == 100
 
 
 def test_a_claim_of_too_many_pixels_is_told_as_such_for_a_tiff_too() -> None:
     huge = tiff({**STRIP, 256: one(100_000), 257: one(100_000)})
     for content in (huge, png_that_claims(100_000, 100_000)):
         with pytest.raises(RiseError, match="100000 x 100000") as refused:
-            ImageValidator(Settings()).check(content)
+            validate(content)
         assert refused.value.code == "image-too-large"
 
 
@@ -158,5 +196,4 @@ def test_an_image_is_turned_without_its_exif_being_written_anew(kind: str, monke
     written: list[Image.Exif] = []
     monkeypatch.setattr(Image.Exif, "tobytes", written.append)
     assert decode(content).size == (24, 40)
-    assert ImageValidator(Settings()).check(content).info.height == 40
     assert written == []
