@@ -15,7 +15,6 @@ from app.admission.limits import ConcurrencyQuota, TokenBucket
 from app.api.graceful_shutdown import on_shutdown_signal
 from app.api.middleware.access_log import AccessLogMiddleware
 from app.api.middleware.body_timeout import BodyTimeoutMiddleware
-from app.api.middleware.fast_path import FastPathMiddleware, FastPathRoute
 from app.api.middleware.head_method import HeadMethodMiddleware
 from app.api.middleware.rate_limit import RateLimitHeadersMiddleware
 from app.api.problems import BodyLimitMiddleware, Refuse, install_error_handlers, problem_response
@@ -33,7 +32,6 @@ from app.api.routes import (
     prometheus,
     webhooks,
 )
-from app.api.status_cache import StatusReadCache
 from app.auth.api_keys import ApiKeyStore
 from app.batches.store import BatchStore
 from app.batches.submitter import BatchSubmitter
@@ -52,13 +50,11 @@ from app.contract.worker_registry import announcements
 from app.egress.allowlist import read_permissions
 from app.egress.client import ssrf_safe_client
 from app.explanations.catalogue import CatalogueReader
-from app.explanations.coalescer import RequestCoalescer
 from app.explanations.enqueue import ExplanationCreator
 from app.explanations.events import EventStreams
 from app.explanations.expiry import ExpiryIndex
 from app.explanations.idempotency_keys import IdempotencyKeys
 from app.explanations.listing import Listing
-from app.explanations.record_reader import read_raw_records
 from app.explanations.service import ExplanationService
 from app.images.fetcher import ImageFetcher
 from app.images.upload_register import UploadRegister
@@ -83,19 +79,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the front end."""
     settings = settings or Settings()
     routers = [module.router for module in (*ROUTES, *integrations(settings))]
-    return front_end(settings, routers, shortcuts=explanations.SHORTCUTS)
+    return front_end(settings, routers)
 
 
-def front_end(
-    settings: Settings,
-    routers: Iterable[APIRouter],
-    *,
-    refuse: Refuse = problem_response,
-    shortcuts: Iterable[FastPathRoute] = (),
-) -> FastAPI:
+def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refuse = problem_response) -> FastAPI:
     """Return a front end with some routes; `refuse` answers bodies that are too large for any of them."""
     configure_logs(settings.log_format, settings.log_level)
-    traced = configure_tracing("rise-serve-app")
+    configure_tracing("rise-serve-app")
     limit = int(settings.max_image_bytes * _ROOM_FOR_JSON) + _ROOM_FOR_FIELDS
     limits_of_many = dict.fromkeys(["/v1/images", "/v1/batches"], max(limit, settings.max_batch_bytes))
     app = FastAPI(
@@ -107,8 +97,6 @@ def front_end(
         openapi_url=None,  # because app/api/routes/openapi.py answers, with the methods of live workers
     )
     app.add_middleware(BodyLimitMiddleware, max_body_size=limit, elsewhere=limits_of_many, refuse=refuse)
-    if not traced:  # because it is FastAPI that names spans after routes
-        app.add_middleware(FastPathMiddleware, shortcuts=shortcuts)
     app.add_middleware(BodyTimeoutMiddleware, seconds=settings.body_seconds)
     if settings.keys == "on":
         app.add_middleware(RateLimitHeadersMiddleware)
@@ -126,12 +114,10 @@ def _services(settings: Settings) -> Services:
     store = ExplanationStore(redis, keep_seconds=settings.keep_seconds)
     blobs = BlobStore(settings.storage_url, seconds=settings.storage_seconds)
     jobs = JobQueue(redis, timeout_seconds=settings.job_timeout_seconds)
-    on_loop = connect_async(settings.redis_url)
     intake = ImageValidator(settings)
     pace = ThroughputStats(redis)
     admission = AdmissionController(settings, BacklogReader(redis, pace), ConcurrencyQuota(redis))
-    stored = RequestCoalescer(partial(read_raw_records, on_loop))
-    arrivals = ExplanationCreator(on_loop, store, jobs)
+    creator = ExplanationCreator(redis, store, jobs)
     return Services(
         settings=settings,
         store=store,
@@ -143,8 +129,7 @@ def _services(settings: Settings) -> Services:
         jobs=jobs,
         pace=pace,
         statistics=PersistentCounters(redis),
-        events=EventStreams(on_loop),
-        polls=StatusReadCache(stored),
+        events=EventStreams(connect_async(settings.redis_url)),
         keys=ApiKeyStore(redis),
         catalogue=CatalogueReader(partial(announcements, redis)),
         idempotency=IdempotencyKeys(redis),
@@ -152,7 +137,7 @@ def _services(settings: Settings) -> Services:
         rates=TokenBucket(redis),
         intake=intake,
         submission=ExplanationService(
-            intake, stored, blobs, jobs, arrivals, admission, pace, keep_seconds=settings.keep_seconds
+            intake, store, blobs, jobs, creator, admission, pace, keep_seconds=settings.keep_seconds
         ),
         orphans=OrphanScanner(redis, keep_seconds=settings.keep_seconds),
         served=ServedModels(redis, ttl_seconds=settings.queue_ttl_seconds),

@@ -5,7 +5,6 @@ from functools import cached_property
 
 from app.admission.controller import AdmissionController
 from app.admission.limits import TokenBucket
-from app.api.status_cache import StatusReadCache
 from app.auth.api_keys import ApiKeyStore
 from app.batches.store import BatchStore
 from app.contract.counters import PersistentCounters
@@ -49,7 +48,6 @@ class Services:
     pace: ThroughputStats
     statistics: PersistentCounters
     events: EventStreams
-    polls: StatusReadCache
     keys: ApiKeyStore
     idempotency: IdempotencyKeys
     rates: TokenBucket

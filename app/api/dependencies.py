@@ -80,33 +80,9 @@ async def basic_auth_principal(
     return caller
 
 
-_may_read, _may_explain = require_scope("read"), require_scope("explain")
-Explainer = Annotated[Principal, Depends(_may_explain)]
-Reader = Annotated[Principal, Depends(_may_read)]
+Explainer = Annotated[Principal, Depends(require_scope("explain"))]
+Reader = Annotated[Principal, Depends(require_scope("read"))]
 Administrator = Annotated[Principal, Depends(require_scope("admin"))]
-
-
-async def resolve_reader(request: Request) -> tuple[Services, Principal]:
-    """Return what `ServicesDep` and `Reader` stand for, to code that FastAPI hands neither.
-
-    Raises:
-        RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
-    """
-    return await _who(request, _may_read)
-
-
-async def resolve_explainer(request: Request) -> tuple[Services, Principal]:
-    """Return what `ServicesDep` and `Explainer` stand for, to code that FastAPI hands neither.
-
-    Raises:
-        RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
-    """
-    return await _who(request, _may_explain)
-
-
-async def _who(request: Request, allowed: Callable[..., Awaitable[Principal]]) -> tuple[Services, Principal]:
-    services = await _services(request)
-    return services, await allowed(request, services, await _BEARER(request))
 
 
 def existing_record(services: Services, caller: Principal, explanation_id: str) -> ExplanationRecord:

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, NoReturn
 
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.image_source import read_source
-from app.api.multipart import FormPart, read_form
 from app.contract.errors import RiseError, invalid_field
 from app.contract.schemas import JsonObject
 from app.images.source import ById, ByUrl, ImageSource
@@ -18,6 +18,8 @@ from app.images.source import ById, ByUrl, ImageSource
 _PLAIN_TEXT = {"model", "method", "callback", "image_url", "image_id"}  # never read as JSON: a model may be called "1"
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}  # what Python's own HTTP clients write into forms
 _IMAGE_FIELDS = ("image", "image_url", "image_id")
+_MAX_FORM_FIELDS = 40
+_MAX_FORM_FIELD_BYTES = 1_000_000
 _MAX_JSON_BYTES = 30_000_000
 _MUCH = 1_000_000  # bytes of JSON that are not read on the event loop
 _STEP = 65_536
@@ -39,7 +41,8 @@ async def read_body(request: Request) -> ParsedBody:
     """
     media_type = media_type_of(request)
     if media_type == "multipart/form-data":
-        return _from_form(await read_form(request))
+        parts = await read_form(request)
+        return ParsedBody(_form_image(dict(parts)), form_fields(parts, files=_IMAGE_FIELDS))
     if media_type == "application/json":
         content = await request.body()
         return await run_in_threadpool(_from_json, content) if len(content) > _MUCH else _from_json(content)
@@ -56,9 +59,16 @@ def unsupported(media_type: str, supported: str = "multipart/form-data or applic
     return RiseError("unsupported-media-type", f"send {supported}, not {media_type or 'nothing'!r}")
 
 
-def _from_form(parts: list[FormPart]) -> ParsedBody:
-    fields = form_fields(parts, files=_IMAGE_FIELDS)
-    return ParsedBody(_form_image(dict(parts)), fields)
+async def read_form(request: Request) -> list[tuple[str, str | bytes]]:
+    """Return the fields of a form with at most one file, by name; a file as its bytes.
+
+    Raises:
+        HTTPException: 400 where it is not a form, or has too many parts or too large ones, by Starlette.
+    """
+    async with request.form(max_files=1, max_fields=_MAX_FORM_FIELDS, max_part_size=_MAX_FORM_FIELD_BYTES) as form:
+        return [
+            (name, await value.read() if isinstance(value, UploadFile) else value) for name, value in form.multi_items()
+        ]
 
 
 def form_fields(parts: Collection[tuple[str, object]], *, files: Collection[str]) -> JsonObject:

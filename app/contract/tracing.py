@@ -16,10 +16,10 @@ from app.contract.log_context import current_log_context
 logger = logging.getLogger(__name__)
 
 
-def configure_tracing(service: str) -> bool:
-    """Send this process's spans to `OTEL_EXPORTER_OTLP_ENDPOINT`, if that is set (extra `traces`); say if it does."""
+def configure_tracing(service: str) -> None:
+    """Send this process's spans to `OTEL_EXPORTER_OTLP_ENDPOINT`, if that is set (extra `traces`)."""
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and not os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
-        return False
+        return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - an extra
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
@@ -27,11 +27,10 @@ def configure_tracing(service: str) -> bool:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ModuleNotFoundError:
         logger.warning("traces are not sent: pip install 'rise-serve[traces]'")
-        return False
+        return
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-    return True
 
 
 def inject_trace_headers() -> dict[str, str]:

@@ -123,15 +123,9 @@ class CatalogueReader:
 
     def now(self) -> Catalogue:
         """Return the catalogue as it is now."""
-        return self.recent() or self._read_again()
-
-    def recent(self) -> Catalogue | None:
-        """Return the catalogue if it has just been read: never waits."""
-        return self._catalogue if time.monotonic() - self._read_at <= _FRESH_SECONDS else None
-
-    def _read_again(self) -> Catalogue:
-        self._catalogue = Catalogue(tuple(self._read()))
-        self._read_at = time.monotonic()
+        if time.monotonic() - self._read_at > _FRESH_SECONDS:
+            self._catalogue = Catalogue(tuple(self._read()))
+            self._read_at = time.monotonic()
         return self._catalogue
 
 

@@ -1,13 +1,10 @@
 """The one use case: an image and a question become an explanation, once. Fingerprint, check, store, enqueue.
 
-All of it runs on the event loop, but for what waits for a disk or takes time. Python lets one thread run at a time, and
-a thread for each request cost more in changes of turn than in work; so requests that have come to the same point at the
-same time share a turn of a thread, or a message to Redis.
+What waits for Redis or the object store, or takes time, runs in the thread pool.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -17,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from app.admission.controller import AdmissionController
 from app.auth.principal import Principal
 from app.contract.errors import FieldError, RiseError
-from app.contract.explanations.store import parse_record
+from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.fair_queue import scheduling_tags_of
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.throughput import ThroughputStats
@@ -34,12 +31,9 @@ from app.contract.schemas import (
 from app.contract.storage.object_store import BlobStore, image_blob
 from app.contract.tracing import request_context
 from app.explanations.catalogue import Catalogue, check_boxes, check_labels, clamp_masks, complete_parameters
-from app.explanations.coalescer import RequestCoalescer, threaded
-from app.explanations.enqueue import ExplanationCreator, NewExplanation
-from app.explanations.record_reader import RawRecord
+from app.explanations.enqueue import ExplanationCreator
 from app.images.validation import ImageValidator
 
-_LIGHT_BYTES = 1_000_000  # of an image that takes no longer than others
 _OWN_FIELDS = frozenset(ExplanationParams.model_fields)
 _STANDS = frozenset({Status.QUEUED, Status.RUNNING, Status.SUCCEEDED})
 
@@ -120,7 +114,7 @@ class ExplanationService:
         explanations: reads what is there already.
         blobs: where images are stored.
         jobs: the queues.
-        arrivals: lets explanations arrive.
+        creator: stores new explanations together with their jobs.
         admission: refuses requests for which there is no room.
         throughput: what work is estimated with.
         keep_seconds: how long an explanation lives.
@@ -129,10 +123,10 @@ class ExplanationService:
     def __init__(
         self,
         intake: ImageValidator,
-        explanations: RequestCoalescer[str, RawRecord],
+        explanations: ExplanationStore,
         blobs: BlobStore,
         jobs: JobQueue,
-        arrivals: ExplanationCreator,
+        creator: ExplanationCreator,
         admission: AdmissionController,
         throughput: ThroughputStats,
         *,
@@ -145,8 +139,7 @@ class ExplanationService:
         self._admission = admission
         self._throughput = throughput
         self._keep_seconds = keep_seconds
-        self._images = RequestCoalescer(threaded(self._put_all))
-        self._arrivals = RequestCoalescer(arrivals.arrive)
+        self._creator = creator
 
     async def submit(
         self,
@@ -167,7 +160,7 @@ class ExplanationService:
         explanation_id = fingerprint(request, sha256, caller.tenant)
         queue = catalogue.queue_of(request.model.id)
         workers = catalogue.workers_of(queue)
-        existing = parse_record(await self._explanations.answer(explanation_id))
+        existing = await run_in_threadpool(self._explanations.read, explanation_id)
         if existing is not None and existing.status in _STANDS:
             if existing.status is Status.QUEUED:
                 await run_in_threadpool(self._enqueue_again, existing, queue, priority)
@@ -175,13 +168,13 @@ class ExplanationService:
         async with self._admission.admit(explanation_id, caller, queue=queue, workers=workers) as slot:
             info = (await self._intake.validate(content)).info
             check_boxes(request, info)
-            await self._put(image_blob(explanation_id), content)
+            await run_in_threadpool(self._blobs.put, image_blob(explanation_id), content)
             record = self._record(explanation_id, request, info, caller, priority)
             tags = scheduling_tags_of(record, slot.pace)
-            created, position = await self._arrivals.answer(NewExplanation(record, queue, tags))
+            created, position = await run_in_threadpool(self._creator.create, record, queue, tags)
         if not created:
-            stored = await self._explanations.answer(explanation_id)
-            return SubmitResult(parse_record(stored) or record, created=False)
+            stored = await run_in_threadpool(self._explanations.read, explanation_id)
+            return SubmitResult(stored or record, created=False)
         eta_seconds = slot.enqueued(position, seconds=tags.seconds)
         if eta_seconds is None:
             return SubmitResult(record, created=True)
@@ -192,16 +185,6 @@ class ExplanationService:
         record = record.model_copy(update={"priority": priority})
         tags = scheduling_tags_of(record, self._throughput.seconds_per_mask())
         self._jobs.enqueue_explanation(queue, record.id, again=False, turn=tags)
-
-    async def _put(self, name: str, content: bytes) -> None:
-        if len(content) > _LIGHT_BYTES:
-            await run_in_threadpool(self._blobs.put, name, content)
-        else:
-            await self._images.answer((name, content))
-
-    def _put_all(self, images: Sequence[tuple[str, bytes]]) -> list[None]:
-        self._blobs.put_all(images)
-        return [None] * len(images)
 
     def _record(
         self, explanation_id: str, request: CanonicalRequest, info: ImageInfo, caller: Principal, priority: Priority

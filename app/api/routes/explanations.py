@@ -10,13 +10,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import Explainer, Reader, ServicesDep, existing_record, resolve_explainer, resolve_reader
+from app.api.conditional_requests import etag, etag_matches
+from app.api.dependencies import Explainer, Reader, ServicesDep, existing_record
 from app.api.idempotency import Claim, IdempotencyKey, payload_of, submit_once
-from app.api.middleware.fast_path import FastPathRoute
-from app.api.multipart import is_short
 from app.api.openapi_components import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
 from app.api.request_body import ParsedBody, read_body
-from app.api.status_cache import CachedResponse
 from app.auth.principal import Principal
 from app.contract.errors import RiseError
 from app.contract.schemas import ExplanationRecord, Status
@@ -90,9 +88,7 @@ async def _submit(services: Services, caller: Principal, body: ParsedBody) -> Su
     fields = dict(body.fields)
     callback = pop_callback_url(fields, services.pictures.hosts, signed=services.signs_callbacks)
     question, parameters = split_params(fields)
-    catalogue = services.catalogue.recent()
-    if catalogue is None:
-        catalogue = await run_in_threadpool(services.catalogue.now)
+    catalogue = await run_in_threadpool(services.catalogue.now)
     request = build_request(catalogue, question, parameters)
     content = await services.images.content(caller.tenant, body.image)
     submitted = await services.submission.submit(catalogue, request, content, caller, question.priority)
@@ -152,18 +148,15 @@ async def read(
     if wait is not None:
         record = await run_in_threadpool(existing_record, services, caller, explanation_id)
         await _wait(services, caller, record, wait)
-    return await _answer(services, caller, explanation_id, if_none_match)
+    return await run_in_threadpool(_answer, services, caller, explanation_id, if_none_match)
 
 
-async def _answer(services: Services, caller: Principal, explanation_id: str, if_none_match: str | None) -> Response:
-    shown = await services.polls.shown(caller, explanation_id)
-    if shown is None:
-        shown = await run_in_threadpool(_shown, services, caller, explanation_id)
-    return shown.response(if_none_match)
-
-
-def _shown(services: Services, caller: Principal, explanation_id: str) -> CachedResponse:
-    return CachedResponse.of(_view(services, existing_record(services, caller, explanation_id)).model_dump_json())
+def _answer(services: Services, caller: Principal, explanation_id: str, if_none_match: str | None) -> Response:
+    body = _view(services, existing_record(services, caller, explanation_id)).model_dump_json()
+    headers = {"ETag": etag(body), "Cache-Control": "private, no-cache"}
+    if etag_matches(headers["ETag"], if_none_match):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.post("/{explanation_id}/cancel", status_code=202, operation_id="cancelExplanation")
@@ -179,28 +172,3 @@ def delete(explanation_id: str, services: ServicesDep, caller: Explainer) -> Non
     """Remove an explanation now: its record, its events, its image and its maps; a worker that runs it stops."""
     existing_record(services, caller, explanation_id)
     services.remover.delete(explanation_id)
-
-
-def _has_no_options(request: Request) -> bool:
-    headers = request.headers
-    return is_short(request) and "prefer" not in headers and "idempotency-key" not in headers
-
-
-async def _create_plainly(request: Request, _: str) -> Response:
-    services, caller = await resolve_explainer(request)
-    return await create(request, services, caller)
-
-
-def _has_no_query(request: Request) -> bool:
-    return not request.scope["query_string"]
-
-
-async def _read_plainly(request: Request, explanation_id: str) -> Response:
-    services, caller = await resolve_reader(request)
-    return await _answer(services, caller, explanation_id, request.headers.get("if-none-match"))
-
-
-SHORTCUTS = (
-    FastPathRoute("POST", router.prefix, _has_no_options, _create_plainly),
-    FastPathRoute("GET", f"{router.prefix}/{{explanation_id}}", _has_no_query, _read_plainly),
-)

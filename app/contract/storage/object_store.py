@@ -46,7 +46,6 @@ PREDICTIONS = "predictions"  # images that somebody asked a model about; each is
 _PART_BYTES = 8_000_000
 _READ_BYTES = 1_000_000
 _LEAST_FREE_BYTES = 1_000_000
-_AT_ONCE = 8  # requests to a remote store
 _ARRAYS_AT_ONCE = 8  # that are read, each of at most 16 MB (`workers/execution/checkpoints.py`)
 _NO_STORE = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -74,24 +73,11 @@ class BlobStore:
                 raise OSError(ENOSPC, "no space left to speak of")
 
     def put(self, name: str, content: bytes) -> None:
-        """Write an object, replacing one of the same name in one step."""
-        self.put_all([(name, content)])
-
-    def put_all(self, objects: Sequence[tuple[str, bytes]]) -> None:
-        """Write objects, each in one step, and come back when all are safe.
-
-        A disk takes hardly longer to make sure of many files than of one, once all are written; and a remote store
-        takes many at once.
-        """
+        """Write an object, replacing one of the same name in one step; return when it is safe."""
         with self._asking():
-            if self._folder is None and len(objects) > 1:
-                with ThreadPoolExecutor(_AT_ONCE) as pool:
-                    list(pool.map(self._write, *zip(*objects, strict=True)))
-                return
-            for name, content in objects:
-                self._write(name, content)
+            self._write(name, content)
             if self._folder is not None:
-                _sync([self._folder / name for name, _ in objects])
+                _sync(self._folder / name)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -260,9 +246,9 @@ def _meaning(cause: Exception, said: str) -> str:
     return "the storage does not do what it is asked to"
 
 
-def _sync(files: Sequence[Path]) -> None:
-    """Return when new files and their names are on the disk: a record that outlives a power cut may refer to one."""
-    for place in [*files, *dict.fromkeys(file.parent for file in files)]:
+def _sync(file: Path) -> None:
+    """Return when a new file and its name are on the disk: a record that outlives a power cut may refer to it."""
+    for place in (file, file.parent):
         with suppress(FileNotFoundError):  # because somebody has deleted it already
             descriptor = os.open(place, os.O_RDONLY)
             try:

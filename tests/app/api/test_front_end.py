@@ -18,7 +18,6 @@ STORES = (
     "app/auth/api_keys.py",
     "app/batches/store.py",
     "app/contract/counters.py",
-    "app/explanations/record_reader.py",
     "workers/execution/shards.py",
     "workers/supervision/attempt_log.py",
 )
