@@ -6,15 +6,17 @@ memory and CPU time.
 
 import hashlib
 from dataclasses import dataclass
+from operator import attrgetter
+from threading import Lock
 
 from anyio import CapacityLimiter, to_thread
+from cachetools import LRUCache, cachedmethod
 
 from app.contract.errors import RiseError
 from app.contract.images import FORMATS
 from app.contract.schemas import ImageInfo
 from app.contract.settings import Settings
 from app.images.decoder_pool import DecoderDiedError, DecoderPool
-from app.recent import LRUCache
 
 _REMEMBERED = 2000  # hashes, with a few numbers each: less than a kilobyte
 _PROCESSES = 2  # each decodes 300 Mpx of JPEG per second, and takes at most 1.5 GB for the largest image allowed
@@ -42,7 +44,8 @@ class ImageValidator:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._known = LRUCache[ImageInfo](_REMEMBERED)
+        self._known = LRUCache[str, ImageInfo](_REMEMBERED)
+        self._lock = Lock()
         self._pool = DecoderPool(_PROCESSES, max_pixels=settings.max_image_pixels)
         # Their own threads, because images that wait for a process must not take those that serve other requests.
         self._threads = CapacityLimiter(_PROCESSES)
@@ -64,12 +67,9 @@ class ImageValidator:
         if len(content) > most:
             raise RiseError("image-too-large", f"the image has {len(content)} bytes; at most {most} are allowed")
         sha256 = hashlib.sha256(content).hexdigest()
-        info = self._known.get(sha256)
-        if info is None:
-            info = self._decoded(content, sha256)
-            self._known.keep(sha256, info)
-        return ValidatedImage(content, info)
+        return ValidatedImage(content, self._decoded(content, sha256))
 
+    @cachedmethod(attrgetter("_known"), key=lambda _self, _content, sha256: sha256, lock=attrgetter("_lock"))
     def _decoded(self, content: bytes, sha256: str) -> ImageInfo:
         if not content:
             raise RiseError("unreadable-image", "the image is empty")
