@@ -14,7 +14,7 @@ from app.cli.process import worker_command
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Load every model of the models file and say what it is."""
+    """Load every model of the models file; say what it is, and what is assumed about it."""
     found = run_worker_cli("models")
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
@@ -25,6 +25,10 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         labels = ", ".join(card["labels"][:6]) + (", ..." if len(card["labels"]) > 6 else "")
         table.add_row(card["id"], card["task"], size, labels, card["reason"] or card["state"])
     Console().print(table)
+    for card in found:
+        if card["assumptions"]:
+            assumed = ", ".join(f"{one['what']} {one['value']} ({one['from']})" for one in card["assumptions"])
+            Console().print(f"{card['id']}: {assumed}", markup=False, highlight=False)
 
 
 def predict(

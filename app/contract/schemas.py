@@ -265,6 +265,23 @@ class ExplanationRecord(StoredModel):
         return self.status is Status.SUCCEEDED or self.found_nothing
 
 
+AssumptionSource = Literal["entry", "file", "checked", "convention"]
+
+
+class Assumption(StoredModel):
+    """Something that a model's loader takes to be so."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    what: str = Field(description="Field of the models file.")
+    value: str
+    source: Annotated[AssumptionSource, unknown_as("convention")] = Field(
+        alias="from",
+        description="The models file (`entry`), the model's own file (`file`), the model's outputs for probe pictures "
+        "(`checked`), or what is usual where none of them tells (`convention`).",
+    )
+
+
 class ModelCard(StoredModel):
     """A model that a live worker serves."""
 
@@ -277,6 +294,7 @@ class ModelCard(StoredModel):
     batch: int | None = Field(None, description="Masked images per forward pass.")
     state: Annotated[Literal["ready", "loading", "failed"], unknown_as("loading")]
     reason: str | None = Field(None, description="Why it failed to load.")
+    assumptions: list[Assumption] = Field(default_factory=list, description="What is assumed about it, and whence.")
 
 
 class MethodCard(StoredModel):

@@ -20,6 +20,7 @@ from app.contract.explanations.webhooks import WebhookDelivery, WebhookSubscript
 from app.contract.redis.keys import record_key
 from app.contract.schemas import (
     Announcement,
+    Assumption,
     CanonicalRequest,
     CanvasInfo,
     Checkpoint,
@@ -104,7 +105,16 @@ ANNOUNCEMENT = Announcement(
     version="0",
     device="cpu",
     memory_bytes={"used": 1},
-    models=[ModelCard(id="m", task="classification", labels=["dog", "cat"], digest="d", state="ready")],
+    models=[
+        ModelCard(
+            id="m",
+            task="classification",
+            labels=["dog", "cat"],
+            digest="d",
+            state="ready",
+            assumptions=[Assumption.model_validate({"what": "task", "value": "classification", "from": "entry"})],
+        )
+    ],
     methods=[METHOD],
     fills=["black"],
 )

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from app.contract.schemas import Assumption
+
 CPU = torch.device("cpu")
 
 Activation = Literal["softmax", "sigmoid", "probabilities"]
@@ -111,6 +113,7 @@ class Classifier:
         dtype: in which precision.
         randomised: makes the same model with random weights from a seed, for sanity checks; None where it cannot.
         fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
+        assumptions: what the loader takes to be so, and whence.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -124,6 +127,7 @@ class Classifier:
     dtype: torch.dtype = torch.float32
     randomised: "Callable[[int], Classifier] | None" = None
     fixed_batch: int | None = None
+    assumptions: tuple[Assumption, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class Detector:
         device: where `forward` wants its input.
         dtype: in which precision.
         fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
+        assumptions: what the loader takes to be so, and whence.
     """
 
     forward: Callable[[Tensor], Detections]
@@ -151,6 +156,7 @@ class Detector:
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     fixed_batch: int | None = None
+    assumptions: tuple[Assumption, ...] = ()
 
 
 BlackBox = Classifier | Detector

@@ -1,8 +1,10 @@
 """The names of a model's classes: from its entry, else from its source, else their numbers."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from workers.model_io.entry import ModelEntry
 
@@ -21,7 +23,7 @@ def labels_of(
     Raises:
         ValueError: if their number is wrong, two are the same, or there is no way to know them.
     """
-    labels = _given(entry.labels, folder) or (list(found) if found is not None else None)
+    labels = names_of(entry, folder=folder) or (list(found) if found is not None else None)
     if labels is None:
         if count is None:
             raise ValueError("labels: neither the models file nor the source names the classes")
@@ -31,12 +33,18 @@ def labels_of(
     return tuple(_distinct(labels))
 
 
-def _given(labels: list[str] | str | None, folder: Path) -> list[str] | None:
+def names_of(entry: ModelEntry, *, folder: Path) -> list[str] | None:
+    """Return the names that an entry gives, or the file that it names; None where it gives none.
+
+    Raises:
+        ValueError: if the file cannot be read, or names no classes.
+    """
+    labels = entry.labels
     if not isinstance(labels, str):
         return labels
     path = folder / labels
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as cause:
         raise ValueError(f"labels: {path}: {cause}") from cause
     if path.suffix == ".json":
@@ -46,14 +54,48 @@ def _given(labels: list[str] | str | None, folder: Path) -> list[str] | None:
 
 def _from_json(text: str, path: Path) -> list[str]:
     try:
-        names = json.loads(text)
+        return class_names(json.loads(text))
     except ValueError as cause:
         raise ValueError(f"labels: {path}: {cause}") from cause
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"labels: {path} is not a JSON list of names")
-    return names
 
 
-def _distinct(labels: list[str]) -> list[str]:
+def class_names(value: Any) -> list[str]:
+    """Return names of classes from what tools write: a list, or a dictionary from each index, or to it.
+
+    A name may stand behind another word for the class, as in `{"0": ["n01440764", "tench"]}`. A dictionary may stand
+    under `id2label`, as in a `config.json`.
+
+    Raises:
+        ValueError: for anything else, and where an index is missing.
+    """
+    if isinstance(value, dict):
+        value = _by_index(value)
+    if not isinstance(value, list):
+        raise ValueError("this is no list of names, nor a dictionary of them by index")
+    names = [name[-1] if isinstance(name, list) and name else name for name in value]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("not every entry is a name, or a list that ends with one")
+    return [name.strip() for name in names]
+
+
+def _by_index(value: dict[Any, Any]) -> list[Any]:
+    for key in ("id2label", "names"):
+        if isinstance(value.get(key), dict | list):
+            inner = value[key]
+            return inner if isinstance(inner, list) else _by_index(inner)
+    if value and all(isinstance(index, int) for index in value.values()):
+        value = {index: name for name, index in value.items()}
+    try:
+        by_index = {int(index): name for index, name in value.items()}
+    except (TypeError, ValueError) as cause:
+        raise ValueError("its keys are no indices of classes") from cause
+    if set(by_index) != set(range(len(by_index))):
+        missing = next(index for index in range(len(by_index) + 1) if index not in by_index)
+        raise ValueError(f"it has no name for class {missing}")
+    return [by_index[index] for index in range(len(by_index))]
+
+
+def _distinct(labels: Sequence[str]) -> list[str]:
     """Return the labels with their index behind those that stand there twice (ImageNet has two cranes)."""
-    return [f"{label} ({index})" if labels.count(label) > 1 else label for index, label in enumerate(labels)]
+    times = Counter(labels)
+    return [f"{label} ({index})" if times[label] > 1 else label for index, label in enumerate(labels)]

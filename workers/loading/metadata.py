@@ -1,25 +1,34 @@
 """What a model file says about itself in text, read into an entry: the operator's word comes first.
 
 Read are `task` (`classification` or `detection`), `labels` (a JSON list), `preprocessing` and `outputs` (JSON objects
-with the fields of the models file), and what Ultralytics writes: `task` (`classify`, `detect`), `names`, `imgsz`, and
-`end2end` where the model drops doubles itself.
+with the fields of the models file), and what Ultralytics writes: `task` (`classify`, `detect`, `segment`, `pose`),
+`names`, `imgsz`, `description` (of an RT-DETR), `kpt_shape`, and `end2end` or `args` where the model drops doubles
+itself.
 """
 
 import ast
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from app.contract.schemas import JsonObject, RequestModel, Task
+from workers.loading.labels import class_names
 from workers.model_io.entry import ModelEntry
 
 Metadata = Mapping[str, str]
 Part = TypeVar("Part", bound=RequestModel)
 
 _TASKS: dict[str, Task] = {"classification": "classification", "detection": "detection"}
-_ULTRALYTICS_TASKS: dict[str, Task] = {"classify": "classification", "detect": "detection"}
+_ULTRALYTICS_TASKS: dict[str, Task] = {
+    "classify": "classification",
+    "detect": "detection",
+    "segment": "detection",
+    "pose": "detection",
+}
+_REFUSED = {"obb": "its boxes are rotated, and D-RISE compares upright ones"}
 
 
 def merge_metadata(entry: ModelEntry, metadata: Metadata) -> ModelEntry:
@@ -48,6 +57,8 @@ def _task(metadata: Metadata) -> Task | None:
     if said is None:
         return None
     known = _TASKS | _ULTRALYTICS_TASKS
+    if said in _REFUSED:
+        raise ValueError(f"task: the file says {said!r}, which cannot be explained: {_REFUSED[said]}")
     if said not in known:
         raise ValueError(f"task: the file says {said!r}, which cannot be explained; known are {', '.join(known)}")
     return known[said]
@@ -56,31 +67,41 @@ def _task(metadata: Metadata) -> Task | None:
 def _labels(metadata: Metadata) -> list[str] | None:
     for key in ("labels", "names"):
         if key in metadata:
-            return _names(_literal(metadata, key), key)
+            return _names_under(metadata, key)
     return None
 
 
-def _names(value: Any, key: str) -> list[str]:
-    """Return names from a list, or from a dictionary with all numbers from 0 on."""
-    if isinstance(value, dict) and set(value) == set(range(len(value))):
-        value = [value[index] for index in range(len(value))]
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"labels: what the file says as {key} is no list of names")
-    return value
+def _names_under(metadata: Metadata, key: str) -> list[str]:
+    try:
+        return class_names(_literal(metadata, key))
+    except ValueError as cause:
+        raise ValueError(f"labels: what the file says as {key}: {cause}") from cause
 
 
 def _ultralytics(metadata: Metadata) -> tuple[JsonObject, JsonObject]:
     """Return preprocessing and outputs of a model with the metadata that Ultralytics writes; else nothing."""
-    if metadata.get("task") not in _ULTRALYTICS_TASKS or "imgsz" not in metadata:
+    task = metadata.get("task")
+    if task not in _ULTRALYTICS_TASKS or "imgsz" not in metadata:
         return {}, {}
     size = _literal(metadata, "imgsz")
-    if metadata["task"] == "classify":
+    if task == "classify":
         return {"size": size, "resize": "crop"}, {}
-    if metadata.get("end2end", "").lower() == "true":
-        outputs = {"packed": "boxes-score-label", "box_format": "xyxy"}
-    else:
-        outputs = {"packed": "boxes-scores", "box_format": "cxcywh"}
-    return {"size": size, "resize": "letterbox"}, {**outputs, "activation": "probabilities"}
+    # Because its RT-DETR is fed pictures stretched to the size, and all its other detectors letterboxed ones.
+    stretched = "rtdetr" in metadata.get("description", "").lower().replace("-", "")
+    pictures = {"size": size, "resize": "stretch" if stretched else "letterbox"}
+    outputs: JsonObject = {"activation": "probabilities", "background": "none"}
+    if task == "pose":
+        outputs["extra_columns"] = math.prod(_literal(metadata, "kpt_shape"))
+    if _is_suppressed(metadata):
+        return pictures, {**outputs, "packed": "boxes-score-label", "box_format": "xyxy", "columns_first": False}
+    return pictures, {**outputs, "packed": "boxes-scores", "box_format": "cxcywh", "columns_first": not stretched}
+
+
+def _is_suppressed(metadata: Metadata) -> bool:
+    """Return whether the model drops doubles itself."""
+    arguments = _literal(metadata, "args") if "args" in metadata else {}
+    suppressed = isinstance(arguments, dict) and bool(arguments.get("nms"))
+    return suppressed or metadata.get("end2end", "").lower() == "true"
 
 
 def _literal(metadata: Metadata, key: str) -> Any:

@@ -71,11 +71,14 @@ def _certainty(black_box: BlackBox) -> Tensor:
 
 
 def probe_batch(preprocessing: Preprocessing) -> Tensor:
-    """Return smooth coloured pictures as the model takes them, `[8, C, H, W]`: the same ones every time."""
+    """Return coloured pictures as the model takes them, `[8, C, H, W]`: half of them smooth, the same every time."""
     random = torch.Generator().manual_seed(0)
     colors = torch.rand(_PICTURES, 3, 6, 6, generator=random)
     size = preprocessing.size_for(_PROBE_SIDE, _PROBE_SIDE)
-    return normalise(functional.interpolate(colors, size, mode="bilinear"), preprocessing)
+    half = _PICTURES // 2
+    smooth = functional.interpolate(colors[:half], size, mode="bilinear")
+    patches = functional.interpolate(colors[half:].round(), size, mode="nearest")  # of full red, green, blue
+    return normalise(torch.cat([smooth, patches]), preprocessing)
 
 
 def _laid_out(module: nn.Module, entry: ModelEntry) -> Forward:

@@ -12,6 +12,9 @@ from workers.blackbox import Activation, Channels, Interpolation, Resize
 
 Pixels = Annotated[int, Field(ge=1, le=8192)]
 Precision = Literal["float32", "float16", "bfloat16"]
+Packed = Literal["boxes-scores", "boxes-objectness-scores", "boxes-score-label"]
+BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
+BoxUnit = Literal["pixels", "fraction"]
 
 
 class PreprocessingEntry(RequestModel):
@@ -37,11 +40,13 @@ class OutputsEntry(RequestModel):
     boxes: str | None = Field(None, description="Output with boxes.")
     labels: str | None = Field(None, description="Output with the class index of each proposal.")
     objectness: str | None = Field(None, description="Output with the objectness of each proposal.")
-    packed: Literal["boxes-scores", "boxes-objectness-scores", "boxes-score-label"] | None = Field(
-        None, description="One output holds all of it, side by side."
+    packed: Packed | None = Field(None, description="One output holds all of it, side by side.")
+    columns_first: bool | None = Field(None, description="The packed output is [batch, numbers, proposals].")
+    extra_columns: int | None = Field(
+        None, ge=0, description="Numbers behind the classes of a packed output: coefficients of masks, keypoints."
     )
-    box_format: Literal["xyxy", "xywh", "cxcywh"] | None = None
-    box_unit: Literal["pixels", "fraction"] | None = Field(None, description="Of the model's input.")
+    box_format: BoxFormat | None = None
+    box_unit: BoxUnit | None = Field(None, description="Of the model's input.")
     background: Literal["none", "first", "last"] | None = Field(None, description="Place of the class 'no object'.")
 
 

@@ -1,7 +1,7 @@
 """The one input of a model that is a graph in a file: its layout, size, type and batch, and pictures brought to it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,7 +17,15 @@ Layout = Literal["nchw", "nhwc"]
 Run = Callable[[Tensor], Outputs]
 """Pictures as the graph takes them -> its outputs by name."""
 
+SideInput = Callable[[tuple[int, int]], Sequence[float]]
+"""Height and width of the model's input -> what another input than the picture is given for each picture."""
+
 _COLORS = {1, 3}
+_SIDE_INPUTS: dict[str, SideInput] = {
+    "orig_target_sizes": lambda size: (size[1], size[0]),  # RT-DETR, D-FINE, DEIM: boxes come in pixels of this size
+    "im_shape": lambda size: size,  # PaddleDetection
+    "scale_factor": lambda _: (1.0, 1.0),  # PaddleDetection: how much the picture was resized before
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class ImageInput:
         dtype: of its numbers; whole numbers are 0..255.
         least: pictures that it takes at least; fewer are filled up with black ones.
         most: pictures that it takes at most; more are given one part after another. None sets no limit.
+        has_batch_axis: False where it takes one picture, of three axes.
     """
 
     layout: Layout
@@ -39,6 +48,7 @@ class ImageInput:
     dtype: torch.dtype = torch.float32
     least: int = 1
     most: int | None = None
+    has_batch_axis: bool = True
 
     @property
     def fixed_batch(self) -> int | None:
@@ -55,13 +65,15 @@ def image_input(shape: Sequence[int | None], layout: Layout | None, dtype: torch
     """Read the shape of an input.
 
     Args:
-        shape: four sides; None where the graph takes any length.
+        shape: four sides, or three of one picture; None where the graph takes any length.
         layout: what the operator says; None takes what the shape looks like.
         dtype: of its numbers.
 
     Raises:
         ValueError: if this is no shape of pictures.
     """
+    if len(shape) == 3 and (shape[0] in _COLORS or shape[2] in _COLORS):
+        return replace(image_input([1, *shape], layout, dtype), has_batch_axis=False)
     if len(shape) != 4:
         raise ValueError(f"its input has shape {described(shape)}; pictures have four axes")
     if layout is None:
@@ -72,6 +84,28 @@ def image_input(shape: Sequence[int | None], layout: Layout | None, dtype: torch
     size = None if height is None or width is None else (height, width)
     batch = shape[0]
     return ImageInput(layout, channels, size, dtype, batch or 1, batch)
+
+
+def side_inputs(names: Sequence[str], said: Mapping[str, Sequence[float]]) -> dict[str, SideInput]:
+    """Return what the inputs beside the picture are given.
+
+    Args:
+        names: of those inputs.
+        said: by the operator, for each picture.
+
+    Raises:
+        ValueError: naming the line to write, for one that neither the operator nor a known exporter names.
+    """
+    if unknown := [name for name in names if name not in said and name not in _SIDE_INPUTS]:
+        lines = ", ".join(f"inputs = {{ {name} = [...] }}" for name in unknown)
+        raise ValueError(f"options.inputs: the model also takes {', '.join(unknown)}; write {lines}")
+    if extra := [name for name in said if name not in names]:
+        raise ValueError(f"options.inputs: the model has no input {', '.join(extra)} beside the picture")
+    return {name: _constant(said[name]) if name in said else _SIDE_INPUTS[name] for name in names}
+
+
+def _constant(values: Sequence[float]) -> SideInput:
+    return lambda _: values
 
 
 def described(shape: Sequence[int | None]) -> str:
@@ -102,15 +136,20 @@ def preprocessing_for(given: ImageInput, entry: ModelEntry) -> Preprocessing:
     return preprocessing
 
 
-def run_batched(run: Run, given: ImageInput, images: Tensor) -> Iterator[Outputs]:
-    """Yield a graph's outputs for pictures `[B, C, H, W]`, part by part, without those for pictures filled up."""
+def run_batched(run: Run, given: ImageInput, images: Tensor, *, checked: bool = True) -> Iterator[Outputs]:
+    """Yield a graph's outputs for pictures `[B, C, H, W]`, part by part, without those for pictures filled up.
+
+    Raises:
+        ValueError: if an output's first axis does not count pictures, unless that is not `checked`.
+    """
     ready = _as_taken(images, given)
     step = given.most or len(ready)
     for start in range(0, len(ready), step):
         part = ready[start : start + step]
         missing = given.least - len(part)
         if missing <= 0:
-            yield _checked(run(part), len(part))
+            outputs = run(part if given.has_batch_axis else part[0])
+            yield _checked(outputs, len(part)) if checked else outputs
         else:
             filled = functional.pad(part, (0,) * 2 * (part.dim() - 1) + (0, missing))
             yield {name: output[: len(part)] for name, output in _checked(run(filled), given.least).items()}

@@ -7,11 +7,12 @@ because it builds an engine for every batch size first, which takes minutes.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -20,8 +21,9 @@ from torch.utils.dlpack import from_dlpack
 from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
 from workers.loading.graph_model import Graph, black_box_of
+from workers.loading.onnx_operations import last_operations
 from workers.model_io.entry import ModelEntry
-from workers.model_io.image_input import ImageInput, Layout, Run, described, image_input
+from workers.model_io.image_input import ImageInput, Layout, Run, SideInput, described, image_input, side_inputs
 from workers.model_io.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ _NAMES: dict[Provider, str] = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 _DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}
+_NUMPY = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64", "tensor(int32)": "int32"}
 _NO_MEMORY = ("failed to allocate", "bad allocation", "bad_alloc", "out of memory")
 
 
@@ -48,6 +51,9 @@ class OnnxOptions(RequestModel):
     )
     threads: int | None = Field(None, ge=1, description="On a CPU; default: as many as torch has (OMP_NUM_THREADS).")
     layout: Layout | None = Field(None, description="Order of the input's axes, where its shape does not tell.")
+    inputs: dict[str, list[float]] = Field(
+        default_factory=dict, description="What other inputs than the picture are given, for each picture."
+    )
 
 
 OPTIONS: type[RequestModel] = OnnxOptions
@@ -65,9 +71,12 @@ def load(entry: ModelEntry, options: OnnxOptions, *, folder: Path, device: torch
     files = (path, *_external_files(path))
     session = _session(path, options, device)
     device = _device_of(session, device)
-    given = _input_of(session, options)
+    picture = _picture_of(session.get_inputs())
+    given = _input_of(picture, options)
+    constants = side_inputs([one.name for one in session.get_inputs() if one is not picture], options.inputs)
+    run = _runner(session, device, picture, constants, given.layout)
     metadata = session.get_modelmeta().custom_metadata_map
-    return black_box_of(Graph(_runner(session, device), given, metadata, files, device), entry, folder=folder)
+    return black_box_of(Graph(run, given, metadata, files, device, last_operations(path)), entry, folder=folder)
 
 
 def _external_files(path: Path) -> Iterator[Path]:
@@ -140,31 +149,48 @@ def _device_of(session: Any, device: torch.device) -> torch.device:
     return torch.device("cpu")
 
 
-def _input_of(session: Any, options: OnnxOptions) -> ImageInput:
-    inputs = session.get_inputs()
-    if len(inputs) != 1:
-        names = ", ".join(one.name for one in inputs)
-        raise ValueError(f"the model takes {len(inputs)} inputs ({names}); it should take pictures and nothing else")
-    dtype = _DTYPES.get(inputs[0].type)
+def _picture_of(inputs: Sequence[Any]) -> Any:
+    """Return the input that takes pictures: the only one, or the only one with as many axes."""
+    if len(inputs) == 1:
+        return inputs[0]
+    pictures = [one for one in inputs if len(one.shape) in {3, 4}]
+    if len(pictures) != 1:
+        names = ", ".join(f"{one.name} {described(_sides(one))}" for one in inputs)
+        raise ValueError(f"the model takes {len(inputs)} inputs ({names}); one of them should take pictures")
+    return pictures[0]
+
+
+def _sides(one: Any) -> list[int | None]:
+    return [side if isinstance(side, int) and side > 0 else None for side in one.shape]
+
+
+def _input_of(picture: Any, options: OnnxOptions) -> ImageInput:
+    dtype = _DTYPES.get(picture.type)
     if dtype is None:
-        raise ValueError(f"the model's input is a {inputs[0].type}; known are {', '.join(_DTYPES)}")
-    shape = [side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape]
+        raise ValueError(f"the model's input is a {picture.type}; known are {', '.join(_DTYPES)}")
+    shape = _sides(picture)
     try:
         return image_input(shape, options.layout, dtype)
     except ValueError as cause:
-        raise ValueError(f"{inputs[0].name} {described(shape)}: {cause}") from cause
+        raise ValueError(f"{picture.name} {described(shape)}: {cause}") from cause
 
 
-def _runner(session: Any, device: torch.device) -> Run:
+def _runner(
+    session: Any, device: torch.device, picture: Any, constants: Mapping[str, SideInput], layout: Layout
+) -> Run:
     """Return the session as a function of tensors; pictures and outputs change hands without a copy."""
     from onnxruntime import OrtValue  # noqa: PLC0415
 
-    (given,) = session.get_inputs()
+    types = {one.name: one.type for one in session.get_inputs()}
     names = [output.name for output in session.get_outputs() if output.type.startswith("tensor(")]
 
     def run(images: Tensor) -> Outputs:
         binding = session.io_binding()
-        binding.bind_ortvalue_input(given.name, OrtValue.from_dlpack(images))
+        binding.bind_ortvalue_input(picture.name, OrtValue.from_dlpack(images))
+        for name, constant in constants.items():
+            values = np.asarray(constant(_size_of(images, layout)), dtype=_NUMPY[types[name]])
+            rows = np.tile(values, (len(images) if images.dim() == 4 else 1, 1))
+            binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(rows))
         for name in names:
             binding.bind_output(name, device.type, device.index or 0)
         if device.type == "cuda":
@@ -174,6 +200,12 @@ def _runner(session: Any, device: torch.device) -> Run:
         return {name: from_dlpack(value) for name, value in zip(names, values, strict=True)}
 
     return run
+
+
+def _size_of(images: Tensor, layout: Layout) -> tuple[int, int]:
+    """Return height and width of pictures as the graph takes them."""
+    sides = images.shape[-2:] if layout == "nchw" else images.shape[-3:-1]
+    return sides[0], sides[1]
 
 
 def _run(session: Any, binding: Any) -> None:

@@ -279,5 +279,6 @@ def _card(model: LoadedModel, entry: ModelEntry) -> ModelCard:
         digest=model.digest,
         max_masks=entry.limits.masks,
         batch=model.batch,
+        assumptions=list(model.black_box.assumptions),
         state="ready",
     )

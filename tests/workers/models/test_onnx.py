@@ -198,7 +198,7 @@ REFUSED = [
     ("text.onnx", "", "this is no ONNX file"),
     ("truncated.onnx", "", "this is no ONNX file"),
     ("alone.onnx", "", "c.onnx.data, and there is no such file beside it"),
-    ("two.onnx", "", "the model takes 2 inputs (images, sizes)"),
+    ("two.onnx", "", "the model takes 2 inputs (images [?, 3, 8, 8], sizes [?, 3, 8, 8])"),
     ("four.onnx", "", "4 channels"),
     ("flat.onnx", "", "pictures have four axes"),
     ("double.onnx", "", "the model's input is a tensor(double)"),
@@ -209,9 +209,9 @@ REFUSED = [
     ("good.onnx", 'precision = "float16"', "precision"),
     ("good.onnx", 'options = { providers = ["tensorrt", "cpu"] }', "tensorrt is not there; this ONNX Runtime has cpu"),
     ("good.onnx", 'outputs = { scores = "logit" }', "outputs.scores = 'logit': the model has logits"),
-    ("segments.onnx", "", "task: the file says 'segment'"),
+    ("rotated.onnx", "", "task: the file says 'obb', which cannot be explained: its boxes are rotated"),
     ("raw.onnx", 'labels = ["a", "b"]', "outputs.activation: scores from -3 to 4 are no probabilities"),
-    ("what.onnx", "", "task: the outputs might be anything"),
+    ("what.onnx", "", "task: the outputs (output [8, 2, 4]) might be anything"),
 ]
 
 
@@ -236,7 +236,7 @@ def refused(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     boxes, scores = np.zeros((1, 2, 4), np.float32), np.array([[[-3, 4], [1, 1]]], np.float32)
     onnx_files.constant(folder / "raw.onnx", {"boxes": boxes, "scores": scores})
     onnx_files.constant(folder / "what.onnx", {"output": boxes})
-    onnx_files.constant(folder / "segments.onnx", {"output": boxes}, {"task": "segment"})
+    onnx_files.constant(folder / "rotated.onnx", {"output": boxes}, {"task": "obb"})
     return folder
 
 
