@@ -13,7 +13,7 @@ _MAX_URL_LENGTH = 2048
 
 
 class UrlNotAllowed(Exception):  # noqa: N818 - read by the client that named the address
-    """An address may not be asked; says why."""
+    """A URL may not be requested; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class HostRule:
     port: int | None
 
     def matches(self, name: str, port: int | None) -> bool:
-        """Return whether a URL's host and port (None: the scheme's own) are meant."""
+        """Return whether this entry covers a URL's host and port (None: the scheme's own)."""
         if self.port != port:
             return False
         return self.name in {"*", name} or (self.name.startswith("*.") and name.endswith(self.name[1:]))
@@ -37,29 +37,29 @@ class HostRule:
 
 @dataclass(frozen=True)
 class HostAllowlist:
-    """The hosts that may be asked.
+    """The hosts that may be requested.
 
     Attributes:
         allowed: over https, and only at public addresses.
-        trusted: also over http, wherever they are: the operator vouches for them.
+        trusted: also over http, and at any address.
     """
 
     allowed: tuple[HostRule, ...] = ()
     trusted: tuple[HostRule, ...] = ()
 
     def __bool__(self) -> bool:
-        """Return whether anything may be asked at all."""
+        """Return whether any host is allowed."""
         return bool(self.allowed or self.trusted)
 
     def trusts(self, url: httpx2.URL) -> bool:
-        """Return whether the operator vouches for a URL's host, so that its address is not checked."""
+        """Return whether a URL's host is trusted, so that its address is not checked."""
         return any(host.matches(name_of(url), _port_of(url)) for host in self.trusted)
 
     def permitted(self, text: str) -> httpx2.URL:
         """Return the URL in a text.
 
         Raises:
-            Refused: if it may not be asked, or is none.
+            UrlNotAllowed: if it may not be requested, or is no URL.
         """
         if not self:
             raise UrlNotAllowed("this service asks no other host: its operator has allowed none (RISE_ALLOWED_HOSTS)")
@@ -106,7 +106,7 @@ def read_hosts(text: str) -> tuple[HostRule, ...]:
 
 
 def read_permissions(settings: Settings) -> HostAllowlist:
-    """Return whom the operator's settings allow and trust.
+    """Return the hosts that the operator's settings allow and trust.
 
     Raises:
         ValueError: for an entry that is no host.

@@ -1,9 +1,8 @@
-"""An HTTP client for addresses that clients named: it connects to the very address that it has checked.
+"""An HTTP client for addresses that clients named, protected against server-side request forgery.
 
 A name is resolved once. All of its addresses must be public, and the connection is made to one of them by number, with
-the name in the Host header and in TLS: a name that resolves differently a moment later gains nothing. There are no
-redirects, no proxies, no cookies, and no connection is used twice (because connections are kept by number, and
-a certificate was checked for one name only).
+the name in the Host header and in TLS, which prevents DNS rebinding. There are no redirects, proxies or cookies, and
+connections are not reused, because the pool keeps them by number and a certificate is checked for one name only.
 """
 
 import asyncio
@@ -25,8 +24,8 @@ from app.egress.public_addresses import is_public
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 _MAX_CONNECTIONS = 64
-_ADDRESSES_TRIED = 3
-_LOOKUPS_AT_ONCE = 16
+_MAX_ADDRESSES = 3
+_MAX_LOOKUPS = 16
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -34,9 +33,9 @@ class SsrfSafeTransport(httpx2.AsyncBaseTransport):
     """Sends requests to public addresses only, or to hosts that the operator trusts.
 
     Args:
-        hosts: whom the operator trusts.
+        hosts: which the operator allows and trusts.
         resolve: a name and a port to numeric addresses, the preferred one first.
-        inner: what connects; it sees numeric addresses only.
+        inner: the transport that connects; it gets numeric addresses only.
     """
 
     def __init__(self, hosts: HostAllowlist, resolve: Resolve, inner: httpx2.AsyncBaseTransport) -> None:
@@ -45,11 +44,11 @@ class SsrfSafeTransport(httpx2.AsyncBaseTransport):
         self._inner = inner
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Resolve, check, connect.
+        """Resolve the name, check its addresses, and send the request to one of them.
 
         Raises:
-            Refused: if one of the addresses is not public, or the host is not allowed any more.
-            httpx2.HTTPError: if nobody answers.
+            UrlNotAllowed: if one of the addresses is not public, or the host is not allowed.
+            httpx2.HTTPError: if no address answers.
         """
         self._hosts.permitted(str(request.url))
         addresses = await self._checked_addresses(request.url)
@@ -66,10 +65,10 @@ class SsrfSafeTransport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectError(f"the name {name_of(url)!r} does not resolve")
         if not self._hosts.trusts(url) and not all(is_public(address) for address in found):
             raise UrlNotAllowed(f"{name_of(url)!r} is not at a public address")
-        return found[:_ADDRESSES_TRIED]
+        return found[:_MAX_ADDRESSES]
 
     async def aclose(self) -> None:
-        """Close what connects."""
+        """Close the inner transport."""
         await self._inner.aclose()
 
 
@@ -85,11 +84,11 @@ def _to_address(request: httpx2.Request, address: str) -> httpx2.Request:
 
 
 def system_resolver() -> Resolve:
-    """Return a resolver that asks the system, in few threads of its own.
+    """Return a resolver that uses the system's, in 16 threads of its own.
 
-    A name server that does not answer holds these threads and no others, and whoever waits for it can give up.
+    A name server that does not answer blocks only these threads, and a caller that waits can be cancelled.
     """
-    limiter = anyio.CapacityLimiter(_LOOKUPS_AT_ONCE)
+    limiter = anyio.CapacityLimiter(_MAX_LOOKUPS)
 
     async def resolve(name: str, port: int) -> list[str]:
         lookup = partial(socket.getaddrinfo, name, port, type=socket.SOCK_STREAM)
@@ -109,13 +108,13 @@ def ssrf_safe_client(
     resolve: Resolve | None = None,
     verify: ssl.SSLContext | bool = True,
 ) -> httpx2.AsyncClient:
-    """Return a client that reaches what the guard lets through.
+    """Return a client that reaches allowed hosts at public addresses, and trusted hosts.
 
     Args:
-        hosts: whom the operator allows and trusts.
+        hosts: which the operator allows and trusts.
         seconds: longest wait for a connection, and for each piece of an answer.
-        resolve: how names become addresses; None asks the system.
-        verify: whom TLS trusts; by default the system's certificates, or those of SSL_CERT_FILE.
+        resolve: how names become addresses; None for the system's resolver.
+        verify: the certificate authorities; by default the system's certificates, or those of SSL_CERT_FILE.
     """
     limits = httpx2.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
     inner = httpx2.AsyncHTTPTransport(verify=verify, limits=limits)
@@ -131,7 +130,7 @@ def ssrf_safe_client(
 
 @asynccontextmanager
 async def total_timeout(seconds: float) -> AsyncIterator[None]:
-    """Bound all of an exchange: a receiver that sends a byte now and then is never done otherwise.
+    """Bound the whole of an exchange; timeouts of the client hold for each piece of a response only.
 
     Raises:
         httpx2.ReadTimeout: when the time is up.

@@ -1,4 +1,4 @@
-"""Child processes that decode images for the front end, so that a hostile image costs no more than a child."""
+"""Child processes that decode images for the front end: a hostile image ends a child, not the front end."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Images by URL: fetched through the guard, bounded in bytes and time."""
+"""Images by URL: fetched by the SSRF-safe client, bounded in bytes and time."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from app.egress.client import total_timeout
 
 @dataclass(frozen=True)
 class ImageFetcher:
-    """Fetches images that clients name by their address.
+    """Fetches images that clients name by URL.
 
     Attributes:
-        client: a guarded client.
-        hosts: which addresses may be named.
+        client: an SSRF-safe client.
+        hosts: which may be named.
         max_bytes: largest image.
-        seconds: longest time for one image, all in all.
+        seconds: longest time for one image, in all.
     """
 
     client: httpx2.AsyncClient
@@ -26,7 +26,7 @@ class ImageFetcher:
     seconds: float
 
     async def fetch(self, address: str, *, field: str) -> bytes:
-        """Return the bytes behind a URL.
+        """Return the content of a URL.
 
         Args:
             address: as the client wrote it.
@@ -47,24 +47,24 @@ class ImageFetcher:
             raise _problem("image-not-fetched", field, str(cause) or "the host does not answer") from cause
 
     async def _download(self, url: httpx2.URL) -> bytes:
-        async with self.client.stream("GET", url, headers={"Accept": "image/*"}) as answer:
-            if answer.is_redirect:
+        async with self.client.stream("GET", url, headers={"Accept": "image/*"}) as response:
+            if response.is_redirect:
                 raise httpx2.RequestError("the host redirects, and redirects are not followed")
-            if answer.status_code != 200:
-                raise httpx2.RequestError(f"the host answers {answer.status_code} {answer.reason_phrase}".rstrip())
-            if answer.headers.get("content-encoding", "identity") != "identity":
+            if response.status_code != 200:
+                raise httpx2.RequestError(f"the host answers {response.status_code} {response.reason_phrase}".rstrip())
+            if response.headers.get("content-encoding", "identity") != "identity":
                 raise httpx2.RequestError("the host sends a compressed answer that was not asked for")
-            return await read_limited(answer, self.max_bytes)
+            return await read_limited(response, self.max_bytes)
 
 
-async def read_limited(answer: httpx2.Response, max_bytes: int) -> bytes:
-    """Return the body of an answer that is an image.
+async def read_limited(response: httpx2.Response, max_bytes: int) -> bytes:
+    """Return the body of a response that is an image.
 
     Raises:
-        RiseError: `image-too-large`, as soon as it is.
+        RiseError: `image-too-large`, before the rest is read.
     """
     content = bytearray()
-    async for part in answer.aiter_raw():
+    async for part in response.aiter_raw():
         content += part
         if len(content) > max_bytes:
             raise RiseError("image-too-large", f"the image has more than {max_bytes} bytes")

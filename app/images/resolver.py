@@ -1,4 +1,4 @@
-"""From an image source to bytes, wherever they are."""
+"""From an image source to its bytes."""
 
 from dataclasses import dataclass
 

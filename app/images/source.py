@@ -1,4 +1,4 @@
-"""Where the image of a request comes from: its bytes, an address to fetch it from, or an earlier upload."""
+"""The source of a request's image: its bytes, a URL to fetch, or an earlier upload."""
 
 from dataclasses import dataclass
 

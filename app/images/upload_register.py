@@ -1,4 +1,4 @@
-"""Images that were uploaded by themselves, in Redis: what is known of each, for as long as it is kept."""
+"""The register of uploaded images in Redis: size, hash, owner and expiry of each."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +12,8 @@ from app.contract.schemas import ImageInfo, StoredModel
 class Upload(StoredModel):
     """An image that requests may name by its id.
 
-    Its id is a hash of its bytes and its tenant: the same image uploaded twice is one, and nobody learns from an id
-    what others have uploaded.
+    Its id is a hash of its bytes and its tenant: the same image uploaded twice is one, and an id does not reveal what
+    other tenants have uploaded.
     """
 
     id: str
@@ -25,7 +25,7 @@ class Upload(StoredModel):
 
 
 class UploadRegister:
-    """Knows uploaded images.
+    """Stores what is known of uploaded images.
 
     Args:
         redis: client with byte replies.
@@ -37,16 +37,16 @@ class UploadRegister:
         self._keep_seconds = keep_seconds
 
     def keep(self, upload: Upload) -> Upload:
-        """Store an upload, or put off its expiry; return it with the new one."""
+        """Store an upload, or postpone its expiry; return it with the new one."""
         kept = upload.model_copy(update={"expires_at": datetime.now(UTC) + timedelta(seconds=self._keep_seconds)})
         self._redis.set(upload_key(upload.id), kept.model_dump_json(), ex=self._keep_seconds)
         return kept
 
     def read(self, upload_id: str) -> Upload | None:
-        """Return an upload, or None where there is none."""
-        found: Any = self._redis.get(upload_key(upload_id))
-        return None if found is None else Upload.model_validate_json(found)
+        """Return an upload; None if there is none."""
+        value: Any = self._redis.get(upload_key(upload_id))
+        return None if value is None else Upload.model_validate_json(value)
 
     def forget(self, upload_id: str) -> None:
-        """Forget an upload."""
+        """Delete an upload from the register."""
         self._redis.delete(upload_key(upload_id))

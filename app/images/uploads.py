@@ -1,4 +1,4 @@
-"""Images that are uploaded once and explained often: kept, found again by their id, and refused to other tenants."""
+"""Uploaded images, which later requests name by id; an image is visible to its own tenant only."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ _GONE = {"not-found", "expired"}
 
 
 class Uploads:
-    """Keeps images by id."""
+    """Stores images by id."""
 
     def __init__(self, register: UploadRegister, blobs: BlobStore) -> None:
         self._register = register
@@ -38,10 +38,10 @@ class Uploads:
         return self._register.keep(known or upload)
 
     def find(self, tenant: str, upload_id: str) -> Upload:
-        """Return what is known of an image.
+        """Return an upload.
 
         Raises:
-            RiseError: `not-found`, also for what belongs to another tenant.
+            RiseError: `not-found`, also for an image of another tenant.
         """
         upload = self._register.read(upload_id)
         if upload is None or upload.tenant != tenant:
@@ -49,7 +49,7 @@ class Uploads:
         return upload
 
     def content(self, tenant: str, source: ById) -> bytes:
-        """Return the bytes of an image that a request names, and put off its expiry.
+        """Return the bytes of an image that a request names, and postpone its expiry.
 
         Raises:
             RiseError: `unknown-name`, pointing at the field that names it; `storage-unavailable`.
@@ -69,7 +69,7 @@ class Uploads:
     def remove(self, tenant: str, upload_id: str) -> None:
         """Remove an image; explanations of it keep their own copy.
 
-        The bytes go first: while the storage is away the image stays, and can be removed later.
+        The bytes are deleted first: while the storage is unavailable the image stays, and can be removed later.
 
         Raises:
             RiseError: `not-found`, `storage-unavailable`.

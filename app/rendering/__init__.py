@@ -1,1 +1,1 @@
-"""From stored effects to a picture: maps, colours, regions; formats/ has one output format per file."""
+"""From stored effects to images: maps, colours, regions; formats/ has one output format per file."""

@@ -11,7 +11,7 @@ from app.contract.errors import invalid_field
 SEQUENTIAL = "matplotlib:inferno"
 DIVERGING = "crameri:vik"
 
-_AT_ONCE = 1_000_000  # values
+_CHUNK = 1_000_000  # values
 
 
 def normalize(values: NDArray[np.float32], *, signed: bool) -> NDArray[np.float32]:
@@ -40,11 +40,11 @@ def apply_colormap(share: NDArray[np.float32], *, name: str | None, signed: bool
     """
     table = _table(name or (DIVERGING if signed else SEQUENTIAL))
     colors = np.empty((*share.shape, 3), dtype=np.uint8)
-    flat, of_flat = share.reshape(-1), colors.reshape(-1, 3)
-    for start in range(0, len(flat), _AT_ONCE):  # because the numbers on the way take more room than the colours
-        part = flat[start : start + _AT_ONCE]
+    flat, flat_colors = share.reshape(-1), colors.reshape(-1, 3)
+    for start in range(0, len(flat), _CHUNK):  # because the intermediate values take more memory than the colours
+        part = flat[start : start + _CHUNK]
         position = (part + 1) / 2 if signed else part
-        of_flat[start : start + _AT_ONCE] = table[np.rint(position * 255).astype(np.uint8)]
+        flat_colors[start : start + _CHUNK] = table[np.rint(position * 255).astype(np.uint8)]
     return colors
 
 

@@ -1,6 +1,6 @@
-"""What speaks for a target most, as masks of the image's own size: what labelling tools show in the place of a map.
+"""Regions of the strongest saliency, as masks of the image's size, for labelling tools that show no maps.
 
-Maps are smooth, so regions are found at a bounded size and enlarged.
+Maps are smooth, so regions are computed at a bounded size and enlarged.
 """
 
 from collections.abc import Callable
@@ -17,22 +17,22 @@ from app.rendering.renderer import MapTarget, Renderer
 
 T = TypeVar("T")
 
-_DRAWN_SIDE = 1024
+_MAX_SIDE = 1024
 
 
 def highlight(renderer: Renderer, record: ExplanationRecord, subject: MapTarget, make: Callable[[Array], T]) -> T:
-    """Draw the map of a target and return what is made of it.
+    """Render the map of a target and return what `make` returns for it.
 
     Args:
-        renderer: draws it.
+        renderer: renders it.
         record: an explanation.
         subject: what its map shows.
-        make: makes regions of the map, `[H, W]`, and what they become in the words of a tool.
+        make: converts the map, `[H, W]`, to regions in the format of a tool.
 
     Raises:
         RiseError: `invalid-parameters` where there are several fills to choose from.
     """
-    return renderer.render(record, subject, lambda sheet: make(require_single_fill(sheet)), max_side=_DRAWN_SIDE)
+    return renderer.render(record, subject, lambda rendered: make(require_single_fill(rendered)), max_side=_MAX_SIDE)
 
 
 def crop_to_box(values: Array, box: Box, image: ImageInfo) -> Array:
@@ -46,6 +46,6 @@ def crop_to_box(values: Array, box: Box, image: ImageInfo) -> Array:
 
 
 def resize_mask(mask: NDArray[np.bool_], image: ImageInfo) -> NDArray[np.bool_]:
-    """Return a mask in the size of the image."""
-    picture = Image.fromarray(mask).resize((image.width, image.height), Image.Resampling.NEAREST)
-    return np.asarray(picture, dtype=bool)
+    """Return a mask resized to the image."""
+    resized = Image.fromarray(mask).resize((image.width, image.height), Image.Resampling.NEAREST)
+    return np.asarray(resized, dtype=bool)

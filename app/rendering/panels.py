@@ -1,4 +1,4 @@
-"""Pictures side by side, each under the name of its fill."""
+"""Images side by side, each under the name of its fill."""
 
 import re
 from collections.abc import Sequence
@@ -7,21 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-_HEAD = 22
+_HEADER = 22
 _GAP = 4
 
 
 def stack_panels(panels: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> Image.Image:
-    """Return panels `[H, W, 3]` in a row, a swatch and the fill's name above each; one alone stays as it is."""
+    """Return panels `[H, W, 3]` in a row, a swatch and the fill's name above each; a single panel has neither."""
     if len(panels) == 1:
         return Image.fromarray(panels[0])
     height, width = panels[0].shape[:2]
-    sheet = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height + _HEAD), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for place, (panel, name) in enumerate(zip(panels, names, strict=True)):
-        left = place * (width + _GAP)
-        sheet.paste(Image.fromarray(panel), (left, _HEAD))
+    canvas = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height + _HEADER), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
+    for index, (panel, name) in enumerate(zip(panels, names, strict=True)):
+        left = index * (width + _GAP)
+        canvas.paste(Image.fromarray(panel), (left, _HEADER))
         color = name if re.fullmatch(r"#[0-9a-fA-F]{6}", name) or name in {"black", "white"} else "grey"
         pen.rectangle((left + 3, 4, left + 17, 18), fill=color, outline="black")
         pen.text((left + 22, 4), name, fill="black", font=font)
-    return sheet
+    return canvas

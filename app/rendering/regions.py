@@ -1,4 +1,4 @@
-"""From a map to the region that matters most in it."""
+"""The highest-mass region of a map."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Maps of explanations, drawn from their stored effects: all that draws one does it by a `Renderer`."""
+"""Maps of explanations, rendered from their stored effects by a bounded number of threads."""
 
 from asyncio import wrap_future
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from app.rendering.formats import RenderedMap
 
 T = TypeVar("T")
 
-_AT_ONCE = 4
+_THREADS = 4
 _LARGE_PIXELS = 8_000_000
 
 _UPGRADE_SECONDS = 5.0
@@ -51,7 +51,7 @@ def target_at(record: ExplanationRecord, index: int) -> MapTarget:
 
 
 def require_meaningful_map(record: ExplanationRecord, target: TargetResult) -> None:
-    """Check that the map of a target means anything: one that is 0 everywhere, for want of a match, helps nobody.
+    """Raise if the map of a target is 0 everywhere because nothing matched.
 
     Raises:
         RiseError: with the reason; `no-target`, or `not-ready` where more blocks may still find something.
@@ -64,12 +64,12 @@ def require_meaningful_map(record: ExplanationRecord, target: TargetResult) -> N
 
 
 def resolve_class(record: ExplanationRecord, label: str, names: Sequence[str]) -> MapTarget:
-    """Return a class of the explained model, also one that nobody asked for when the explanation was made.
+    """Return a class of the explained model, also one that the request did not name.
 
     Args:
         record: the explanation of a classifier.
         label: the name or the index of the class.
-        names: of all classes of the model; empty where no live worker tells them.
+        names: of all classes of the model; empty if no live worker announces them.
 
     Raises:
         RiseError: `not-found` for a class that does not exist, `not-kept` for one whose effects were not kept,
@@ -79,9 +79,9 @@ def resolve_class(record: ExplanationRecord, label: str, names: Sequence[str]) -
     if not state.rows:
         raise RiseError("not-kept", "the effects of a detector belong to boxes, not to classes: see its targets")
     index = _class_index(record, label, names)
-    asked = [target for target in record.targets if target.label == index]
-    if asked:
-        return target_at(record, asked[0].index)
+    requested = [target for target in record.targets if target.label == index]
+    if requested:
+        return target_at(record, requested[0].index)
     if index not in state.rows:
         raise RiseError("not-kept", _why_not_kept(state))
     target = TargetResult(index=-1, label=index, name=names[index] if names else None, score=None)
@@ -110,10 +110,9 @@ def _why_not_kept(state: State) -> str:
 
 
 class Renderer:
-    """Draws maps, a few at once and no more, whoever asks for them.
+    """Renders maps in threads of its own, whose number bounds the memory: one for large images, four for all others.
 
-    A map of a large image takes most of a gigabyte until it is encoded. So what is made of a map is made in the
-    renderer's own threads, too, and their number is the bound: one for large images, a few for all others.
+    A map of a large image takes most of a gigabyte until it is encoded, so it is encoded in the same threads.
 
     Args:
         blobs: where effects and images are.
@@ -121,8 +120,8 @@ class Renderer:
 
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="render")
-        self._thread_of_large = ThreadPoolExecutor(1, thread_name_prefix="render-large")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="render")
+        self._large_image_thread = ThreadPoolExecutor(1, thread_name_prefix="render-large")
 
     def render(
         self,
@@ -133,16 +132,16 @@ class Renderer:
         max_side: int | None = None,
         fill: str | None = None,
     ) -> T:
-        """Draw a map at the size of the uploaded image, or smaller, and return what is made of it.
+        """Render a map at the size of the uploaded image, or smaller, and return what `make` returns for it.
 
-        A class that was not asked for, and one fill of several, get reliability and peak from the map that is drawn.
+        Reliability and peak of a class that was not requested, or of one fill of several, are computed from this map.
 
         Args:
             record: an explanation.
             subject: what its map shows.
-            make: makes what is wanted of the map, such as a file; must not render itself, nor keep the map.
+            make: converts the map, for example to a file; must not render itself, nor keep the map.
             max_side: longest side of the map in pixels; None: the image's own.
-            fill: the one of several fills that is drawn; None: all.
+            fill: the one of several fills that is rendered; None: all.
 
         Raises:
             RiseError: `invalid-parameters` for a fill that the explanation does not have; what `make` raises.
@@ -158,14 +157,14 @@ class Renderer:
         max_side: int | None = None,
         fill: str | None = None,
     ) -> T:
-        """Do what `render` does, for code on the event loop: waiting for a turn takes no thread."""
+        """Render for code on the event loop: a call that waits for a thread of the renderer holds no other."""
         work = self._work(record, subject, make, max_side=max_side, fill=fill)
         return await wrap_future(self._submit(record.image, work))
 
     def render_target(
         self, record: ExplanationRecord, index: int, make: Callable[[RenderedMap], T], *, max_side: int | None = None
     ) -> T:
-        """Draw the map of one target and return what is made of it.
+        """Render the map of one target and return what `make` returns for it.
 
         Raises:
             RiseError: as `target_at`, `require_meaningful_map` and `render`.
@@ -175,17 +174,17 @@ class Renderer:
         return self.render(record, subject, make, max_side=max_side)
 
     def run(self, image: ImageInfo, work: Callable[[], T]) -> T:
-        """Return what comes of work that holds an image of this size in memory."""
+        """Run work that holds an image of this size in memory, and return its result."""
         return self._submit(image, work).result()
 
     def close(self) -> None:
-        """Begin nothing more."""
-        for threads in (self._threads, self._thread_of_large):
+        """Cancel what has not begun."""
+        for threads in (self._threads, self._large_image_thread):
             threads.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, image: ImageInfo, work: Callable[[], T]) -> Future[T]:
         large = image.width * image.height > _LARGE_PIXELS
-        return (self._thread_of_large if large else self._threads).submit(copy_context().run, work)
+        return (self._large_image_thread if large else self._threads).submit(copy_context().run, work)
 
     def _work(
         self,
@@ -196,29 +195,29 @@ class Renderer:
         max_side: int | None,
         fill: str | None,
     ) -> Callable[[], T]:
-        return lambda: make(_drawn_sheet(record, self._blobs, subject, max_side=max_side, fill=fill))
+        return lambda: make(_render(record, self._blobs, subject, max_side=max_side, fill=fill))
 
 
-def _drawn_sheet(
+def _render(
     record: ExplanationRecord, blobs: BlobStore, subject: MapTarget, *, max_side: int | None, fill: str | None
 ) -> RenderedMap:
     state = _ready(record)
-    frame = viewport_of_image(record.image.width, record.image.height, max_side=max_side)
-    places = slice(None) if fill is None else _place_of(fill, state.fills)
+    viewport = viewport_of_image(record.image.width, record.image.height, max_side=max_side)
+    selected = slice(None) if fill is None else _fill_slice(fill, state.fills)
     row = slice(subject.row, subject.row + 1)
     names = [checkpoint.blob for checkpoint in state.checkpoints]
-    drawn = draw(state, blobs.get_arrays(names, lambda array: array[:, row, places].copy()), 0, frame)
-    fills, target = state.fills[places], subject.target
+    drawn = draw(state, blobs.get_arrays(names, lambda array: array[:, row, selected].copy()), 0, viewport)
+    fills, target = state.fills[selected], subject.target
     if target.index < 0 or fills != state.fills:
         target = target.model_copy(update={"reliability": drawn.reliability, "peak": _peak(drawn, record)})
     return RenderedMap(drawn, fills, target, record, lambda: decode(blobs.get(image_blob(record.id))))
 
 
-def _place_of(fill: str, fills: list[str]) -> slice:
+def _fill_slice(fill: str, fills: list[str]) -> slice:
     if fill not in fills:
         raise invalid_field("/fill", f"this explanation has {', '.join(fills)}")
-    place = fills.index(fill)
-    return slice(place, place + 1)
+    index = fills.index(fill)
+    return slice(index, index + 1)
 
 
 def _peak(drawn: SaliencyMap, record: ExplanationRecord) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""`python -m app.webhooks` sends callbacks until it is asked to stop."""
+"""`python -m app.webhooks` runs the dispatcher until SIGINT or SIGTERM."""
 
 from app.contract.settings import Settings
 from app.webhooks.main import run_webhooks

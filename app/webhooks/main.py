@@ -1,4 +1,4 @@
-"""`rise-serve webhooks`: the process that sends callbacks. Composition root of the deliverer."""
+"""`rise-serve webhooks`: the process that sends callbacks. Composition root of the dispatcher."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from app.webhooks.dispatcher import WebhookDispatcher, WebhookRetryPolicy
 from app.webhooks.outbox import Outbox
 from app.webhooks.signature import read_secrets
 
-_RECORD_SECONDS = 2.0  # for what became of a delivery
+_RECORD_SECONDS = 2.0  # to record the outcome of a delivery
 
 
 def sends_callbacks(settings: Settings) -> bool:
@@ -23,7 +23,7 @@ def sends_callbacks(settings: Settings) -> bool:
 
 
 def run_webhooks(settings: Settings) -> None:
-    """Send callbacks until the process is asked to stop.
+    """Send callbacks until SIGINT or SIGTERM.
 
     Raises:
         ValueError: if no secret is set, or a setting cannot be read.
@@ -39,10 +39,10 @@ async def _run(settings: Settings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    patience = WebhookRetryPolicy(pause=settings.callback_pause_seconds, give_up=settings.callback_give_up_seconds)
+    retry_policy = WebhookRetryPolicy(pause=settings.callback_pause_seconds, give_up=settings.callback_give_up_seconds)
     secrets = read_secrets(settings.webhook_secret.get_secret_value())
-    async with ssrf_safe_client(read_permissions(settings), seconds=patience.answer) as client:
+    async with ssrf_safe_client(read_permissions(settings), seconds=retry_policy.answer) as client:
         outbox = Outbox(connect(settings.redis_url))
-        deliverer = WebhookDispatcher(outbox, client, secrets, settings.public_url, patience)
-        async with running(deliverer.task(), grace_seconds=patience.answer + _RECORD_SECONDS):
+        dispatcher = WebhookDispatcher(outbox, client, secrets, settings.public_url, retry_policy)
+        async with running(dispatcher.task(), grace_seconds=retry_policy.answer + _RECORD_SECONDS):
             await stopping.wait()

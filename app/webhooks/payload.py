@@ -1,4 +1,4 @@
-"""What a callback says: that an explanation has ended, how, and where to look. Links, not maps."""
+"""The body of a callback: the explanation that has ended, its status, and links to it."""
 
 from datetime import datetime
 from typing import Literal
@@ -34,7 +34,7 @@ def payload_of_delivery(delivery: WebhookDelivery, public_url: str) -> bytes:
     Args:
         public_url: where clients find the service; empty for links without a host.
     """
-    here = f"{public_url.rstrip('/')}/v1/explanations/{delivery.explanation}"
+    url = f"{public_url.rstrip('/')}/v1/explanations/{delivery.explanation}"
     content = {
         "type": f"explanation.{delivery.event}",
         "timestamp": delivery.ended_at,
@@ -42,7 +42,7 @@ def payload_of_delivery(delivery: WebhookDelivery, public_url: str) -> bytes:
             "id": delivery.explanation,
             "status": delivery.event,
             "error": delivery.error,
-            "links": {"self": here, "image": f"{here}/image"},
+            "links": {"self": url, "image": f"{url}/image"},
         },
     }
     return WebhookPayload.model_validate(content).model_dump_json().encode()

@@ -1,4 +1,4 @@
-"""Signatures of callbacks as Standard Webhooks wants them: HMAC-SHA256 over id, timestamp and body."""
+"""Signatures of callbacks by the Standard Webhooks specification: HMAC-SHA256 over id, timestamp and body."""
 
 import base64
 import binascii
@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Sequence
 
 _PREFIX = "whsec_"
-_SHORTEST = 24  # bytes, by the specification
+_MIN_SECRET_BYTES = 24  # by the specification
 
 
 def read_secrets(text: str) -> tuple[bytes, ...]:
@@ -17,8 +17,8 @@ def read_secrets(text: str) -> tuple[bytes, ...]:
         ValueError: for one that is too short or no base64; the secret is not repeated.
     """
     secrets = tuple(_secret(part.strip()) for part in text.split(",") if part.strip())
-    if any(len(secret) < _SHORTEST for secret in secrets):
-        raise ValueError(f"RISE_WEBHOOK_SECRET: a secret has at least {_SHORTEST} bytes")
+    if any(len(secret) < _MIN_SECRET_BYTES for secret in secrets):
+        raise ValueError(f"RISE_WEBHOOK_SECRET: a secret has at least {_MIN_SECRET_BYTES} bytes")
     return secrets
 
 
@@ -32,7 +32,7 @@ def _secret(text: str) -> bytes:
 
 
 def sign(secrets: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
-    """Return the `webhook-signature`: one signature for each secret, so that receivers can change theirs in peace."""
+    """Return the `webhook-signature`: one signature for each secret, so that secrets can be rotated."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     digests = (hmac.new(secret, signed, hashlib.sha256).digest() for secret in secrets)
     return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
