@@ -1,1 +1,1 @@
-"""Many images, one question: an uploaded archive read with care, members submitted little by little, results as one."""
+"""Batches: many images with one request, submitted a few at a time, and exports of their results."""

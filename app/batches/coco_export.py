@@ -1,7 +1,7 @@
-"""The regions of a batch as one COCO data set, made while it is sent: one image at a time is in memory.
+"""The regions of a batch as one streamed COCO data set; one image at a time is in memory.
 
-Annotations come first, because what they are of is known last; members of a JSON object have no order. Each has a
-`score`, so the list of annotations is a COCO results file too.
+Annotations come before images and categories, which are complete only at the end. Each annotation has a `score`, so
+the list of annotations is a COCO results file too.
 """
 
 import json
@@ -26,7 +26,8 @@ def stream_coco(
 ) -> Iterator[bytes]:
     """Yield a COCO file: an annotation for each target that has a region.
 
-    Images have the index of their member as id, classes that of the model's class. What has no map is in `info`.
+    The id of an image is the index of its item, that of a category the model's class index. Items without a map are in
+    `info`.
 
     Args:
         level: share of the positive saliency that a region holds.
@@ -36,37 +37,37 @@ def stream_coco(
     left_out: list[JsonObject] = []
     ids = count(1)
     yield b'{"annotations":['
-    for member, record in iter_items(batch, batches, store):
+    for item, record in iter_items(batch, batches, store):
         if record is None or not record.tells:
-            left_out.append(_left_out(batch, member, record))
+            left_out.append(_left_out(batch, item, record))
             continue
-        images.append(_image(member, record))
+        images.append(_image(item, record))
         try:
             for target in record.targets:
-                said = _annotation(record, renderer, target, level)
-                if said is not None:
-                    number = next(ids)
-                    own = {"id": number, "image_id": member.index, **said}
-                    yield (b"" if number == 1 else b",") + json.dumps(own).encode()
-                    categories.setdefault(said["category_id"], target.name or str(target.label))
+                annotation = _annotation(record, renderer, target, level)
+                if annotation is not None:
+                    annotation_id = next(ids)
+                    entry = {"id": annotation_id, "image_id": item.index, **annotation}
+                    yield (b"" if annotation_id == 1 else b",") + json.dumps(entry).encode()
+                    categories.setdefault(annotation["category_id"], target.name or str(target.label))
         except RiseError as error:
-            left_out.append({**_left_out(batch, member, record), "error": error_entry(error)})
+            left_out.append({**_left_out(batch, item, record), "error": error_entry(error)})
     classes = [{"id": label, "name": name} for label, name in sorted(categories.items())]
     info = {"batch": batch.id, "model": batch.request.model.id, "level": level, "left_out": left_out}
     yield b"]," + json.dumps({"images": images, "categories": classes, "info": info}).encode()[1:]
 
 
-def _image(member: BatchItem, record: ExplanationRecord) -> JsonObject:
+def _image(item: BatchItem, record: ExplanationRecord) -> JsonObject:
     size = {"width": record.image.width, "height": record.image.height}
-    return {"id": member.index, **size, "file_name": member.name, "explanation": record.id}
+    return {"id": item.index, **size, "file_name": item.name, "explanation": record.id}
 
 
-def _left_out(batch: BatchRecord, member: BatchItem, record: ExplanationRecord | None) -> JsonObject:
-    failure = member.error or (record.error if record else None)
+def _left_out(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) -> JsonObject:
+    failure = item.error or (record.error if record else None)
     return {
-        "id": member.index,
-        "file_name": member.name,
-        "status": item_status(batch, member, record.status if record else None),
+        "id": item.index,
+        "file_name": item.name,
+        "status": item_status(batch, item, record.status if record else None),
         "error": failure.model_dump() if failure else None,
     }
 

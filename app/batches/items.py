@@ -11,7 +11,7 @@ _NAME_LENGTH = 200
 
 
 def items_of_archive(file: IO[bytes], settings: Settings) -> list[BatchItem]:
-    """Return a member for each file of an archive; those that break a rule have their problem already.
+    """Return an item for each file of an archive; those that break a rule have their error already.
 
     Raises:
         RiseError: what `list_images` raises.
@@ -22,21 +22,21 @@ def items_of_archive(file: IO[bytes], settings: Settings) -> list[BatchItem]:
     ]
 
 
-def items_of_list(given: Any, settings: Settings) -> list[BatchItem]:
-    """Return a member for each image of a request's list.
+def items_of_list(images: Any, settings: Settings) -> list[BatchItem]:
+    """Return an item for each image of a request's list.
 
     Raises:
         RiseError: `invalid-parameters` or `batch-too-large`.
     """
-    if not isinstance(given, list) or not given:
+    if not isinstance(images, list) or not images:
         raise invalid_field("/images", 'write it as [{"url": "https://..."}, {"id": "..."}]')
-    if len(given) > settings.max_batch_images:
-        detail = f"{len(given)} images were sent; at most {settings.max_batch_images} are allowed"
+    if len(images) > settings.max_batch_images:
+        detail = f"{len(images)} images were sent; at most {settings.max_batch_images} are allowed"
         raise RiseError("batch-too-large", detail)
-    return [_member(index, image) for index, image in enumerate(given)]
+    return [_item(index, image) for index, image in enumerate(images)]
 
 
-def _member(index: int, image: Any) -> BatchItem:
+def _item(index: int, image: Any) -> BatchItem:
     kind, source = next(iter(image.items())) if isinstance(image, dict) and len(image) == 1 else (None, None)
     if not isinstance(source, str) or kind not in {"url", "id"}:
         raise invalid_field(f"/images/{index}", 'write it as {"url": "https://..."} or {"id": "..."}')

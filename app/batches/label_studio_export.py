@@ -1,6 +1,6 @@
 """A batch as tasks with predictions to import into Label Studio, and the labelling interface that fits them.
 
-Tasks are made while they are sent: one image at a time is in memory.
+The list of tasks is streamed; one image at a time is in memory.
 """
 
 import json
@@ -23,29 +23,29 @@ _COLORS = dict(zip(LEVELS, ("red", "orange"), strict=True))
 def tasks_of(
     batch: BatchRecord, batches: BatchStore, store: ExplanationStore, renderer: Renderer, *, prefix: str
 ) -> Iterator[bytes]:
-    """Yield a JSON list of tasks: one for each image that was taken, with a prediction where it has one.
+    """Yield a JSON list of tasks: one for each image with an explanation, with a prediction if it has succeeded.
 
     Args:
-        prefix: what stands before the name of a file to make the address at which Label Studio has it.
+        prefix: precedes a file's name in the address at which Label Studio has it.
     """
     yield b"["
     first = True
-    for member, record in iter_items(batch, batches, store):
+    for item, record in iter_items(batch, batches, store):
         if record is not None:
-            yield (b"" if first else b",") + json.dumps(_task(member, record, renderer, prefix)).encode()
+            yield (b"" if first else b",") + json.dumps(_task(item, record, renderer, prefix)).encode()
             first = False
     yield b"]"
 
 
-def _task(member: BatchItem, record: ExplanationRecord, renderer: Renderer, prefix: str) -> JsonObject:
-    address = member.source if member.kind == "url" else prefix + quote(member.name)
-    data = {"image": address, "name": member.name, "explanation": record.id}
+def _task(item: BatchItem, record: ExplanationRecord, renderer: Renderer, prefix: str) -> JsonObject:
+    address = item.source if item.kind == "url" else prefix + quote(item.name)
+    data = {"image": address, "name": item.name, "explanation": record.id}
     if not record.tells:
         return {"data": data, "predictions": []}
     names = [target.name or str(target.label) for target in record.targets]
-    wording = PredictionContext(_layout(names), {}, version_of(record.request))
+    context = PredictionContext(_labeling_config(names), {}, version_of(record.request))
     try:
-        return {"data": data, "predictions": [prediction_of(record, renderer, wording)]}
+        return {"data": data, "predictions": [prediction_of(record, renderer, context)]}
     except RiseError as error:
         return {"data": {**data, "error": error_entry(error)["detail"]}, "predictions": []}
 
@@ -53,21 +53,21 @@ def _task(member: BatchItem, record: ExplanationRecord, renderer: Renderer, pref
 def label_config_of(
     batch: BatchRecord, batches: BatchStore, store: ExplanationStore, *, labels: Iterable[str]
 ) -> bytes:
-    """Return the labelling interface, XML, that has a place and a label for everything in the tasks of a batch.
+    """Return the labelling interface, XML, with every control and label that the tasks of a batch use.
 
     Args:
         labels: classes of the model, as far as they are known; those in the tasks are added.
     """
     targets = [target for _, record in iter_items(batch, batches, store) if record for target in record.targets]
-    layout = _layout([*labels, *(target.name or str(target.label) for target in targets)])
+    config = _labeling_config([*labels, *(target.name or str(target.label) for target in targets)])
     boxes = {target.box is not None for target in targets} or {True, False}
     view = Element("View")
-    SubElement(view, "Image", name=layout.image, value=f"${layout.field}", zoom="true")
+    SubElement(view, "Image", name=config.image, value=f"${config.field}", zoom="true")
     if False in boxes:
-        _add(view, "Choices", "Choice", layout.choices)
+        _add(view, "Choices", "Choice", config.choices)
     if True in boxes:
-        _add(view, "RectangleLabels", "Label", layout.rectangles)
-    _add(view, "BrushLabels", "Label", layout.brushes, colors=list(_COLORS.values()))
+        _add(view, "RectangleLabels", "Label", config.rectangles)
+    _add(view, "BrushLabels", "Label", config.brushes, colors=list(_COLORS.values()))
     indent(view)
     return tostring(view) + b"\n"
 
@@ -81,7 +81,7 @@ def _add(view: Element, kind: str, part: str, control: Control | None, *, colors
         element.set("background", color)
 
 
-def _layout(names: Iterable[str]) -> LabelingConfig:
+def _labeling_config(names: Iterable[str]) -> LabelingConfig:
     classes = [Label(value=name, predicted=[]) for name in dict.fromkeys(names)]
     levels = [Label(value=f"{level} % of saliency", predicted=[]) for level in LEVELS]
     return LabelingConfig(

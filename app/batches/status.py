@@ -1,4 +1,4 @@
-"""How far a batch is: the status of each member, and how many have which."""
+"""The status of a batch: of each item, and how many items have which."""
 
 from collections import Counter
 from typing import Literal
@@ -9,39 +9,39 @@ from app.contract.schemas import Status
 ItemStatus = Literal["waiting", "refused", "queued", "running", "succeeded", "failed", "cancelled", "expired"]
 BatchStatus = Literal["running", "finished", "cancelled"]
 
-_UNDER_WAY = {"waiting", "queued", "running"}
+_ACTIVE = {"waiting", "queued", "running"}
 
 
-def item_status(batch: BatchRecord, member: BatchItem, explained: Status | None) -> ItemStatus:
-    """Return how a member stands.
+def item_status(batch: BatchRecord, item: BatchItem, explained: Status | None) -> ItemStatus:
+    """Return the status of an item.
 
     Args:
-        batch: whose it is.
-        member: the member.
-        explained: status of its explanation; None where there is none (any more).
+        batch: that it belongs to.
+        item: one of its images.
+        explained: status of its explanation; None if that is gone.
     """
-    if member.error is not None:
+    if item.error is not None:
         return "refused"
-    if member.explanation is None:
+    if item.explanation is None:
         return "waiting" if batch.cancelled_at is None else "cancelled"
     return "expired" if explained is None else explained.value
 
 
 def counts_of(batch: BatchRecord, batches: BatchStore) -> dict[ItemStatus, int]:
-    """Return how many members have which status; only statuses that some member has."""
-    members = batches.members(batch.id, range(batch.total))
-    statuses = batches.statuses(members)
-    pairs = zip(members, statuses, strict=True)
-    return dict(Counter(item_status(batch, member, explained) for member, explained in pairs))
+    """Return the number of items by status; statuses of no item are left out."""
+    items = batches.members(batch.id, range(batch.total))
+    statuses = batches.statuses(items)
+    pairs = zip(items, statuses, strict=True)
+    return dict(Counter(item_status(batch, item, explained) for item, explained in pairs))
 
 
 def batch_status(batch: BatchRecord, counts: dict[ItemStatus, int]) -> BatchStatus:
-    """Return how a batch stands."""
+    """Return the status of a batch."""
     if batch.cancelled_at is not None:
         return "cancelled"
-    return "running" if _UNDER_WAY & set(counts) else "finished"
+    return "running" if _ACTIVE & set(counts) else "finished"
 
 
 def fraction_done(batch: BatchRecord, counts: dict[ItemStatus, int]) -> float:
-    """Return the share of members that have ended, 0..1."""
-    return 1 - sum(count for status, count in counts.items() if status in _UNDER_WAY) / batch.total
+    """Return the share of items that have ended, 0..1."""
+    return 1 - sum(count for status, count in counts.items() if status in _ACTIVE) / batch.total

@@ -1,8 +1,7 @@
-"""Batches in Redis: many images, one question, one resource.
+"""Batches in Redis: many images with one request.
 
-A batch is a value, its members are a hash, and two lists say what is left to do: members that *wait* to be submitted,
-and members that are *under way*, with their explanations. An open batch stands in a queue, from which front ends
-lease it: one that dies is followed by another, which goes on with what still waits.
+A batch is a value, its items are a hash; a list has the items that wait to be submitted, and a hash those in flight,
+with their explanations. An open batch is an item of a leased queue: if a front end dies, another one continues it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,8 +32,8 @@ class BatchItem(StoredModel):
     """One image of a batch.
 
     Attributes:
-        source: place in the uploaded archive, URL, or id of an upload, by `kind`.
-        created: whether this batch made the explanation; otherwise it was there already, and is not the batch's.
+        source: index in the uploaded archive, URL, or id of an upload, by `kind`.
+        created: whether this batch created the explanation, and cancels it; False if it existed already.
         error: why it has no explanation.
     """
 
@@ -48,11 +47,11 @@ class BatchItem(StoredModel):
 
 
 class BatchRecord(StoredModel):
-    """One question about many images."""
+    """One request for many images."""
 
     id: str
     tenant: str
-    key: str | None = Field(None, description="Id of the API key whose places its explanations take.")
+    key: str | None = Field(None, description="Id of the API key whose quota its explanations use.")
     limits: Limits = Limits()
     request: CanonicalRequest
     callback: str | None = None
@@ -77,10 +76,10 @@ class BatchStore:
         self._settle = redis.register_script(lua("settle_batch_item"))
 
     def create(self, batch: BatchRecord, members: Sequence[BatchItem]) -> bool:
-        """Store a new batch and open it; members that have an error already do not wait.
+        """Store a new batch and open it; items that have an error already do not wait.
 
         Returns:
-            False where there is a batch of this id already, which stays as it is.
+            False if there is a batch of this id already, which is not changed.
         """
         texts: dict[Any, Any] = {str(member.index): member.model_dump_json(exclude_none=True) for member in members}
         waiting = [member.index for member in members if member.error is None]
@@ -97,35 +96,35 @@ class BatchStore:
             self._expire(pipeline, batch.id)
             try:
                 pipeline.execute()
-            except WatchError:  # because the same one was made at the same moment
+            except WatchError:  # because another request created it concurrently
                 return False
         return True
 
     def read(self, batch_id: str) -> BatchRecord | None:
-        """Return a batch, or None where there is none."""
+        """Return a batch; None if there is none."""
         found: Any = self._redis.get(batch_key(batch_id))
         return None if found is None else BatchRecord.model_validate_json(found)
 
     def expiry(self, batch_id: str) -> datetime:
-        """Return when a batch will be gone unless it changes."""
+        """Return when a batch expires unless it changes."""
         seconds: Any = self._redis.ttl(batch_key(batch_id))
         return datetime.now(UTC) + timedelta(seconds=max(0, seconds))
 
     def members(self, batch_id: str, indices: Iterable[int]) -> list[BatchItem]:
-        """Return members by their indices; those that there are not are left out."""
+        """Return items by their indices, without those that do not exist."""
         names = [str(index) for index in indices]
         found: Any = self._redis.hmget(batch_items_key(batch_id), names) if names else []
         return [BatchItem.model_validate_json(text) for text in found if text is not None]
 
     def statuses(self, members: Sequence[BatchItem]) -> list[Status | None]:
-        """Return how the explanations of members stand; None where there is none (any more)."""
+        """Return the status of each item's explanation; None if there is none (any more)."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for member in members:
                 pipeline.hget(record_key(member.explanation or ""), "status")
             return [None if found is None else _STATUS.validate_json(found) for found in pipeline.execute()]
 
     def lease(self, count: int, *, seconds: float) -> list[Lease]:
-        """Return open batches that are due; nobody else gets them until `seconds` have passed."""
+        """Return open batches that are due; leased for `seconds`."""
         leases = self._open.lease(count, seconds=seconds)
         with self._redis.pipeline(transaction=False) as pipeline:
             for lease in leases:
@@ -137,36 +136,36 @@ class BatchStore:
         return [lease for lease, there in zip(leases, found, strict=True) if there]
 
     def release(self, lease: Lease, *, seconds: float) -> None:
-        """Make a leased batch due again after a pause, and put off its expiry."""
+        """Release a leased batch to be due again after a pause, and postpone its expiry."""
         if self._open.nack(lease, seconds=seconds):
             with self._redis.pipeline() as pipeline:
                 self._expire(pipeline, lease.id)
                 pipeline.execute()
 
     def close(self, batch_id: str) -> None:
-        """Record that nothing is left to do for a batch; from now on it expires."""
+        """Remove a batch from the open ones; its expiry is not postponed any more."""
         with self._redis.pipeline() as pipeline:
             self._open.remove(batch_id, pipeline=pipeline)
             self._expire(pipeline, batch_id)
             pipeline.execute()
 
     def waiting(self, batch_id: str, count: int) -> list[BatchItem]:
-        """Return the first members that wait to be submitted."""
+        """Return the first items that wait to be submitted."""
         found: Any = self._redis.lrange(batch_waiting_key(batch_id), 0, count - 1) if count > 0 else []
         return self.members(batch_id, map(int, found))
 
     def waiting_count(self, batch_id: str) -> int:
-        """Return how many members wait to be submitted."""
+        """Return how many items wait to be submitted."""
         return int(self._redis.llen(batch_waiting_key(batch_id)))
 
     def settle(self, batch_id: str, member: BatchItem) -> bool:
-        """Record what became of a member that waited; return False where it does not wait any more."""
+        """Record the outcome of an item that waited; return False if it does not wait any more."""
         arguments: list[Any] = [member.index, member.model_dump_json(exclude_none=True), member.explanation or ""]
         keys = [batch_items_key(batch_id), batch_waiting_key(batch_id), batch_in_flight_key(batch_id)]
         return bool(self._settle(keys=keys, args=arguments))
 
     def remove_ended(self, batch_id: str) -> int:
-        """Take explanations that have ended off the list of those under way; return how many are left there."""
+        """Remove items whose explanations have ended from those in flight; return how many are left."""
         found: Any = self._redis.hkeys(batch_in_flight_key(batch_id))
         members = self.members(batch_id, map(int, found))
         statuses = self.statuses(members)
@@ -176,7 +175,7 @@ class BatchStore:
         return len(members) - len(ended)
 
     def cancel(self, batch: BatchRecord) -> BatchRecord:
-        """Record that a batch is cancelled; nothing of it waits any more."""
+        """Record that a batch is cancelled, and remove its waiting items."""
         cancelled = batch.model_copy(update={"cancelled_at": batch.cancelled_at or datetime.now(UTC)})
         with self._redis.pipeline() as pipeline:
             pipeline.delete(batch_waiting_key(batch.id))
@@ -185,9 +184,9 @@ class BatchStore:
         return cancelled
 
     def delete(self, batch_id: str) -> list[BatchItem]:
-        """Forget a batch, and return its members as they were.
+        """Delete a batch, and return its items as they were.
 
-        In one step: a member is settled before and is among them, or it finds that there is no batch any more.
+        In one transaction: an item is settled before and returned here, or `settle` finds that the batch is gone.
         """
         with self._redis.pipeline() as pipeline:
             pipeline.hvals(batch_items_key(batch_id))

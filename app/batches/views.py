@@ -13,7 +13,7 @@ _PARTS = ("explanations", "archive", "coco.json", "label-studio.json", "label-co
 
 
 class BatchView(StoredModel):
-    """A batch: what was asked, how far it is."""
+    """A batch: its request, and the state of its images."""
 
     id: str
     status: BatchStatus
@@ -44,8 +44,8 @@ class ItemView(StoredModel):
 def view_of_batch(batch: BatchRecord, batches: BatchStore) -> BatchView:
     """Return what a client sees of a batch."""
     counts = counts_of(batch, batches)
-    here = f"/v1/batches/{batch.id}"
-    parts = {part.partition(".")[0]: f"{here}/{part}" for part in _PARTS}
+    url = f"/v1/batches/{batch.id}"
+    parts = {part.partition(".")[0]: f"{url}/{part}" for part in _PARTS}
     return BatchView(
         id=batch.id,
         status=batch_status(batch, counts),
@@ -57,16 +57,16 @@ def view_of_batch(batch: BatchRecord, batches: BatchStore) -> BatchView:
         progress=round(fraction_done(batch, counts), 4),
         created_at=batch.created_at,
         expires_at=batches.expiry(batch.id),
-        links={"self": here, **parts},
+        links={"self": url, **parts},
     )
 
 
-def view_of_item(batch: BatchRecord, member: BatchItem, record: ExplanationRecord | None) -> ItemView:
+def view_of_item(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) -> ItemView:
     """Return what a client sees of one image of a batch."""
     return ItemView(
-        index=member.index,
-        name=member.name,
-        status=item_status(batch, member, record.status if record else None),
-        error=member.error,
+        index=item.index,
+        name=item.name,
+        status=item_status(batch, item, record.status if record else None),
+        error=item.error,
         explanation=view(record, None) if record else None,
     )

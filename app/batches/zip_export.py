@@ -1,4 +1,4 @@
-"""The results of a batch as one archive, made while it is sent: no more than the files of one map are in memory."""
+"""The results of a batch as a streamed zip archive; the files of one map at a time are in memory."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _PAGE = 50
 
 
 class _ChunkBuffer:
-    """Where an archive is written to, and taken from."""
+    """An unseekable file whose content is taken out while an archive is written to it."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -30,9 +30,9 @@ class _ChunkBuffer:
         return len(part)
 
     def flush(self) -> None:
-        """Do nothing: what was written is there."""
+        """Do nothing, because nothing is buffered."""
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
@@ -40,14 +40,14 @@ class _ChunkBuffer:
 def iter_items(
     batch: BatchRecord, batches: BatchStore, store: ExplanationStore
 ) -> Iterator[tuple[BatchItem, ExplanationRecord | None]]:
-    """Yield the images of a batch with their explanations, as far as there are any."""
+    """Yield the items of a batch, each with its explanation; None if there is none."""
     for first in range(0, batch.total, _PAGE):
-        for member in batches.members(batch.id, range(first, first + _PAGE)):
-            yield member, store.read(member.explanation) if member.explanation else None
+        for item in batches.members(batch.id, range(first, first + _PAGE)):
+            yield item, store.read(item.explanation) if item.explanation else None
 
 
 def error_entry(error: RiseError) -> JsonObject:
-    """Return why an explanation that has succeeded has no map."""
+    """Return the manifest's error for an explanation that has succeeded but whose map cannot be rendered."""
     if isinstance(error, StorageError):
         return {"code": error.code, "detail": f"its maps cannot be drawn now: {error}"}
     if isinstance(error, BlobNotFoundError):
@@ -60,33 +60,32 @@ def stream_zip(
 ) -> Iterator[bytes]:
     """Yield a zip archive: a folder of maps for each image that has them, and `manifest.json` last.
 
-    A map that cannot be drawn is an error in the manifest, and one that would mean nothing is one of its target there;
-    the rest goes on.
+    A map that cannot be rendered is an error in the manifest; a target without a map has its error there.
 
     Args:
         endings: of the formats of maps, e.g. `npz`.
     """
-    outlet = _ChunkBuffer()
+    buffer = _ChunkBuffer()
     rows: list[JsonObject] = []
-    with zipfile.ZipFile(outlet, "w") as archive:  # type: ignore[call-overload]  # it needs no more than `write`
-        for member, record in iter_items(batch, batches, store):
-            row = _row(batch, member, record)
-            for name, content in _files(member, record, renderer, endings, row):
+    with zipfile.ZipFile(buffer, "w") as archive:  # type: ignore[call-overload]  # it needs no more than `write`
+        for item, record in iter_items(batch, batches, store):
+            row = _row(batch, item, record)
+            for name, content in _files(item, record, renderer, endings, row):
                 archive.writestr(name, content)
-                yield outlet.taken()
+                yield buffer.take()
             rows.append(row)
         manifest = {"batch": batch.id, "request": batch.request.model_dump(mode="json"), "images": rows}
         archive.writestr("manifest.json", json.dumps(manifest, indent=1), zipfile.ZIP_DEFLATED)
-    yield outlet.taken()
+    yield buffer.take()
 
 
-def _row(batch: BatchRecord, member: BatchItem, record: ExplanationRecord | None) -> JsonObject:
-    failure = member.error or (record.error if record else None)
+def _row(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) -> JsonObject:
+    failure = item.error or (record.error if record else None)
     return {
-        "index": member.index,
-        "name": member.name,
-        "status": item_status(batch, member, record.status if record else None),
-        "explanation": member.explanation,
+        "index": item.index,
+        "name": item.name,
+        "status": item_status(batch, item, record.status if record else None),
+        "explanation": item.explanation,
         "error": failure.model_dump() if failure else None,
         "targets": [target.model_dump(mode="json") for target in record.targets] if record else [],
         "files": [],
@@ -94,11 +93,11 @@ def _row(batch: BatchRecord, member: BatchItem, record: ExplanationRecord | None
 
 
 def _files(
-    member: BatchItem, record: ExplanationRecord | None, renderer: Renderer, endings: list[str], row: JsonObject
+    item: BatchItem, record: ExplanationRecord | None, renderer: Renderer, endings: list[str], row: JsonObject
 ) -> Iterator[tuple[str, bytes]]:
     if record is None or record.status is not Status.SUCCEEDED:
         return
-    folder = f"{member.index:05d}-{_safe(member.name)}"
+    folder = f"{item.index:05d}-{_safe(item.name)}"
     try:
         for target in (target for target in record.targets if target.error is None):
             files = renderer.render_target(record, target.index, partial(_encoded, endings=endings))
@@ -111,10 +110,10 @@ def _files(
         row["error"] = error_entry(error)
 
 
-def _encoded(sheet: RenderedMap, endings: list[str]) -> deque[tuple[str, bytes]]:
-    return deque((ending, formats()[ending].encode(sheet, RenderOptions())) for ending in endings)
+def _encoded(rendered: RenderedMap, endings: list[str]) -> deque[tuple[str, bytes]]:
+    return deque((ending, formats()[ending].encode(rendered, RenderOptions())) for ending in endings)
 
 
 def _safe(name: str) -> str:
-    """Return a name that is a harmless folder everywhere."""
+    """Return a name that is a valid folder on every file system."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", PurePosixPath(name).stem)[:60].strip("-") or "image"

@@ -1,8 +1,8 @@
-"""Uploaded archives: what they hold, read with care.
+"""Reads uploaded zip archives, which are not trusted.
 
-Nothing is unpacked to disk, names are labels and never paths, and every bound is checked against what the archive says
-before anything is inflated, and against what comes out while it is. An archive inside an archive is a file that is no
-image. Entries that break a rule are refused one by one; only an archive that breaks the bounds as a whole is refused.
+Nothing is unpacked to disk, and names are labels, never paths. Sizes are checked by the archive's directory before an
+entry is inflated, and by the inflated bytes. An archive inside an archive is a file that is no image. Entries that
+break a rule are refused one by one; an archive is refused if it exceeds a limit as a whole.
 """
 
 import zipfile
@@ -17,11 +17,11 @@ from app.contract.settings import Settings
 
 _DIRECTORY_BYTES_PER_IMAGE = 1024
 _DIRECTORY_BYTES = 100_000
-_DIRECTORY_SIZE = 5  # place in what zipfile reads at the end of an archive
-_LONGEST_NAME = 200
-_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_DIRECTORY_SIZE = 5  # index in zipfile's end-of-central-directory record
+_MAX_NAME_LENGTH = 200
+_SYSTEM_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _ENCRYPTED = 0x1
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # because others take memory as the archive pleases
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # because the archive sets the memory that others take
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class ZipImage:
     """One file in an archive.
 
     Attributes:
-        place: in the archive's directory, from 0.
-        name: to show; never a path to be opened.
+        place: index in the archive's directory.
+        name: a label, never a path to be opened.
         problem: why it is not read.
     """
 
@@ -40,15 +40,15 @@ class ZipImage:
 
 
 def list_images(file: IO[bytes], settings: Settings) -> list[ZipImage]:
-    """Return the files in an archive that may be images; folders and what systems leave behind are skipped.
+    """Return the files in an archive that may be images; folders and files of operating systems are skipped.
 
     Raises:
-        RiseError: `unreadable-archive`, or `batch-too-large` where it holds too many or too much.
+        RiseError: `unreadable-archive`, or `batch-too-large` for too many files or bytes.
     """
     _check_directory(file, settings)
     with open_archive(file) as archive:
         infos = list(enumerate(archive.infolist()))
-    kept = [(place, info) for place, info in infos if not _is_litter(info)]
+    kept = [(place, info) for place, info in infos if not _is_system_file(info)]
     if not kept:
         raise RiseError("unreadable-archive", "the archive holds no files")
     if len(kept) > settings.max_batch_images:
@@ -77,7 +77,7 @@ def read_entry(archive: zipfile.ZipFile, place: int, *, max_bytes: int) -> bytes
     """Return the content of one file.
 
     Raises:
-        RiseError: `unreadable-image` where it cannot be unpacked, `image-too-large` where it goes on and on.
+        RiseError: `unreadable-image` if it cannot be inflated, `image-too-large` if it inflates to too much.
     """
     try:
         with archive.open(archive.infolist()[place]) as file:
@@ -90,22 +90,22 @@ def read_entry(archive: zipfile.ZipFile, place: int, *, max_bytes: int) -> bytes
 
 
 def _check_directory(file: IO[bytes], settings: Settings) -> None:
-    """Bound the directory before it is read: zipfile reads all of it, however many entries there are."""
+    """Limit the size of the central directory, because zipfile reads all of it into memory."""
     file.seek(0)
-    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # because zipfile goes by it
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]  # because zipfile uses this record
     allowed = settings.max_batch_images * _DIRECTORY_BYTES_PER_IMAGE + _DIRECTORY_BYTES
     if end and end[_DIRECTORY_SIZE] > allowed:
         raise RiseError("batch-too-large", f"the archive holds far more than {settings.max_batch_images} files")
     file.seek(0)
 
 
-def _is_litter(info: zipfile.ZipInfo) -> bool:
+def _is_system_file(info: zipfile.ZipInfo) -> bool:
     name = PurePosixPath(info.filename)
-    return info.filename.endswith("/") or name.name in _LITTER or "__MACOSX" in name.parts
+    return info.filename.endswith("/") or name.name in _SYSTEM_FILES or "__MACOSX" in name.parts
 
 
 def _shown(name: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in name)[:_LONGEST_NAME]
+    return "".join(letter if letter.isprintable() else "?" for letter in name)[:_MAX_NAME_LENGTH]
 
 
 def _problem(info: zipfile.ZipInfo, settings: Settings) -> Failure | None:

@@ -6,7 +6,7 @@ To add one, write `app/rendering/formats/NAME.py` with
     MEDIA_TYPE = "application/x-npy"  what a client names in `Accept`; the first in the alphabet of files wins a tie
     MAX_SIDE = 512                    only where larger maps make no sense in this format
     ONE_FILL = True                   only where it shows one fill: of several, a client must choose one
-    def encode(sheet: Sheet, style: Style) -> bytes
+    def encode(rendered: RenderedMap, options: RenderOptions) -> bytes
 
 Nothing else has to be registered: the address, the links and the tests find it.
 """
@@ -30,14 +30,14 @@ from app.contract.schemas import ExplanationRecord, RequestModel, TargetResult
 
 
 class Bits(IntEnum):
-    """Depths of a grey picture."""
+    """Bit depths of a grey image."""
 
     EIGHT = 8
     SIXTEEN = 16
 
 
 class RenderOptions(RequestModel):
-    """How pictures look and where regions end; arrays ignore it."""
+    """How images look and where regions end; arrays ignore it."""
 
     alpha: float = Field(0.7, ge=0, le=1, description="Opacity of the strongest colour of an overlay.")
     cmap: str | None = Field(None, max_length=100, description="A colour map's name.", examples=["viridis"])
@@ -56,14 +56,14 @@ class RenderOptions(RequestModel):
 
 @dataclass(frozen=True)
 class RenderedMap:
-    """What a format gets.
+    """The input of a format.
 
     Attributes:
         drawn: the map, `[K, H, W]`, and its error bars.
         fills: the name of each fill K.
         target: what the map explains.
         record: the explanation.
-        image: makes the upright image; called only by formats that show it.
+        image: returns the upright image; called only by formats that show it.
     """
 
     drawn: SaliencyMap
@@ -73,15 +73,15 @@ class RenderedMap:
     image: Callable[[], Image.Image]
 
 
-def require_single_fill(sheet: RenderedMap) -> Array:
+def require_single_fill(rendered: RenderedMap) -> Array:
     """Return the map `[H, W]` for a format that shows one fill.
 
     Raises:
         RiseError: `invalid-parameters` where there are several to choose from.
     """
-    if len(sheet.fills) > 1:
-        raise invalid_field("/fill", f"this format shows one of them: {', '.join(sheet.fills)}")
-    return np.asarray(sheet.drawn.values[0])
+    if len(rendered.fills) > 1:
+        raise invalid_field("/fill", f"this format shows one of them: {', '.join(rendered.fills)}")
+    return np.asarray(rendered.drawn.values[0])
 
 
 @cache  # because folders do not change while a process lives, and every status read asks

@@ -14,10 +14,10 @@ MEDIA_TYPE = "application/json; coco=1"
 ONE_FILL = True
 
 
-def encode(sheet: RenderedMap, style: RenderOptions) -> bytes:
+def encode(rendered: RenderedMap, options: RenderOptions) -> bytes:
     """Return the bytes of a COCO file; sizes are those of the map, so `?max_side=` scales everything."""
-    inside = top_mass_region(require_single_fill(sheet), style.level)
-    target = sheet.target
+    inside = top_mass_region(require_single_fill(rendered), options.level)
+    target = rendered.target
     category = {"id": target.label if target.label is not None else 0, "name": target.name or str(target.label)}
     annotation = {
         "id": 1,
@@ -26,8 +26,8 @@ def encode(sheet: RenderedMap, style: RenderOptions) -> bytes:
         **segmentation(inside),
         "iscrowd": 1,
         "score": target.score,
-        "level": style.level,
-        "reliability": sheet.drawn.reliability,
+        "level": options.level,
+        "reliability": rendered.drawn.reliability,
     }
-    image = {"id": 1, "width": inside.shape[1], "height": inside.shape[0], "file_name": sheet.record.id}
+    image = {"id": 1, "width": inside.shape[1], "height": inside.shape[0], "file_name": rendered.record.id}
     return json.dumps({"images": [image], "categories": [category], "annotations": [annotation]}).encode()

@@ -1,4 +1,4 @@
-"""The map as nested lists, with all that is known about it: for those who have no NumPy at hand.
+"""The map as nested lists, with all that is known about it: for programs without NumPy.
 
 Values have four digits of the strongest one, in units of the score. Text is large, so the longer side has at most 512
 pixels; `?max_side=` makes it smaller.
@@ -20,9 +20,9 @@ MAX_SIDE = 512
 _DIGITS = 4
 
 
-def encode(sheet: RenderedMap, _: RenderOptions) -> bytes:
+def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
     """Return the bytes of a JSON object; `values` is `[H][W]`, or `[K][H][W]` where there are K > 1 fills."""
-    drawn, record = sheet.drawn, sheet.record
+    drawn, record = rendered.drawn, rendered.record
     decimals = _decimals(drawn.values)
     values = np.round(drawn.values.astype(np.float64), decimals)
     content: dict[str, Any] = {
@@ -31,8 +31,8 @@ def encode(sheet: RenderedMap, _: RenderOptions) -> bytes:
         "model": record.request.model.model_dump(),
         "method": record.request.method,
         "parameters": record.request.parameters,
-        "target": sheet.target.model_dump(mode="json"),
-        "fills": sheet.fills,
+        "target": rendered.target.model_dump(mode="json"),
+        "fills": rendered.fills,
         "image": {"width": record.image.width, "height": record.image.height},
         "width": drawn.values.shape[2],
         "height": drawn.values.shape[1],

@@ -12,9 +12,9 @@ MEDIA_TYPE = "image/png; mask=1"
 ONE_FILL = True
 
 
-def encode(sheet: RenderedMap, style: RenderOptions) -> bytes:
+def encode(rendered: RenderedMap, options: RenderOptions) -> bytes:
     """Return the bytes of an 8-bit grey PNG, because not every tool reads one bit."""
-    inside = top_mass_region(require_single_fill(sheet), style.level)
+    inside = top_mass_region(require_single_fill(rendered), options.level)
     buffer = io.BytesIO()
     Image.fromarray(inside).convert("L").save(buffer, "PNG")
     return buffer.getvalue()

@@ -10,9 +10,9 @@ ENDING = "npy"
 MEDIA_TYPE = "application/x-npy"
 
 
-def encode(sheet: RenderedMap, _: RenderOptions) -> bytes:
+def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
     """Return the bytes of a `.npy` file."""
     buffer = io.BytesIO()
-    values = sheet.drawn.values
+    values = rendered.drawn.values
     np.save(buffer, values[0] if len(values) == 1 else values, allow_pickle=False)
     return buffer.getvalue()

@@ -13,12 +13,12 @@ ENDING = "npz"
 MEDIA_TYPE = "application/x-npz"
 
 
-def encode(sheet: RenderedMap, _: RenderOptions) -> bytes:
+def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
     """Return the bytes of a `.npz` file; `standard_error` and `reliability` are left out while they are unknown."""
-    drawn, request = sheet.drawn, sheet.record.request
+    drawn, request = rendered.drawn, rendered.record.request
     arrays: dict[str, NDArray[Any]] = {
         "map": _squeezed(drawn.values),
-        "target": np.array(sheet.target.model_dump_json()),
+        "target": np.array(rendered.target.model_dump_json()),
         "parameters": np.array(json.dumps(request.parameters)),
         "model": np.array(request.model.model_dump_json()),
         "method": np.array(request.method),

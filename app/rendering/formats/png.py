@@ -19,22 +19,22 @@ ENDING = "png"
 MEDIA_TYPE = "image/png"
 
 
-def encode(sheet: RenderedMap, style: RenderOptions) -> bytes:
+def encode(rendered: RenderedMap, options: RenderOptions) -> bytes:
     """Return the bytes of a PNG."""
-    if style.bits is not None:
-        return _grey(require_single_fill(sheet), style.bits)
-    signed = style.signed or len(sheet.fills) > 1
-    share = normalize(sheet.drawn.values, signed=signed)
+    if options.bits is not None:
+        return _grey(require_single_fill(rendered), options.bits)
+    signed = options.signed or len(rendered.fills) > 1
+    share = normalize(rendered.drawn.values, signed=signed)
     buffer = io.BytesIO()
-    stack_panels(list(apply_colormap(share, name=style.cmap, signed=signed)), sheet.fills).save(buffer, "PNG")
+    stack_panels(list(apply_colormap(share, name=options.cmap, signed=signed)), rendered.fills).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def _grey(values: NDArray[np.float32], bits: int) -> bytes:
     low, high = float(values.min()), float(values.max())
     pixels = np.zeros(values.shape, dtype=np.uint16 if bits == 16 else np.uint8)
-    for row, of_row in zip(values, pixels, strict=True) if high > low else ():
-        of_row[:] = np.rint((row.astype(np.float64) - low) / (high - low) * (2**bits - 1))
+    for row, pixel_row in zip(values, pixels, strict=True) if high > low else ():
+        pixel_row[:] = np.rint((row.astype(np.float64) - low) / (high - low) * (2**bits - 1))
     text = PngInfo()
     text.add_text("Saliency-Low", repr(low))
     text.add_text("Saliency-High", repr(high))
