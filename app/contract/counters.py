@@ -1,8 +1,8 @@
-"""What the whole service has done, counted in Redis: survives restarts, and any front end can show all of it.
+"""Counters of the whole service in Redis: they survive restarts, and any front end reads all of them.
 
-One hash. A field is a metric's name and the values of its labels, separated by `|`; histograms have a field for each
-bucket, counted upwards as Prometheus wants them, and one for their sum. The script that ends an explanation counts it
-(`lua/statistics.lua`). What was counted for a model goes when no worker has served it for a month
+They are one hash. A field is a metric's name and the values of its labels, separated by `|`; histograms have a field
+for each bucket, cumulative as in Prometheus, and one for their sum. The script that ends an explanation counts it
+(`lua/statistics.lua`). The counters of a model are deleted when no worker has served it for a month
 (`app/maintenance/model_history.py`).
 """
 
@@ -27,7 +27,7 @@ LOST_ATTEMPTS = "lost_attempts"
 
 @dataclass(frozen=True)
 class CounterSample:
-    """One number: the name of its metric, the values of its labels, and how much."""
+    """The value of a counter: the name of its metric and the values of its labels."""
 
     metric: str
     labels: tuple[str, ...]
@@ -35,18 +35,18 @@ class CounterSample:
 
     @property
     def model(self) -> str:
-        """The model that it counts for."""
+        """The model that it belongs to."""
         return self.labels[1 if self.metric == ENDED else 0]
 
 
 class PersistentCounters:
-    """Counts, and reads what was counted."""
+    """Increments and reads the counters."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def count_memory_retry(self, model: str) -> None:
-        """Count a batch that was halved because memory ran out."""
+        """Count a batch that was halved after an out-of-memory error."""
         self._count(MEMORY_RETRIES, model)
 
     def count_lost_attempt(self, model: str, reason: str) -> None:
@@ -54,16 +54,16 @@ class PersistentCounters:
         self._count(LOST_ATTEMPTS, model, reason)
 
     def read(self) -> list[CounterSample]:
-        """Return everything counted so far."""
+        """Return all counters."""
         found: Any = self._redis.hgetall(COUNTERS)
         return [_parse(name.decode(), float(value)) for name, value in sorted(found.items())]
 
     def models(self) -> set[str]:
-        """Return the models for which anything was counted."""
+        """Return the models that have counters."""
         return {one.model for one in self.read()}
 
     def remove(self, models: Collection[str]) -> None:
-        """Forget everything that was counted for some models."""
+        """Delete the counters of some models."""
         names: Any = self._redis.hkeys(COUNTERS)
         if old := [name for name in names if _parse(name.decode(), 0.0).model in models]:
             self._redis.hdel(COUNTERS, *old)

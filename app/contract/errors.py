@@ -128,7 +128,7 @@ def invalid_field(field: str, detail: str) -> RiseError:
 
 
 def unknown_choice(field: str, given: object, choices: Sequence[str]) -> RiseError:
-    """Return the error for a name that nobody knows; its detail lists the choices (at most twenty)."""
+    """Return the error for an unknown name; its detail lists the choices (at most twenty)."""
     shown = ", ".join(choices[:20]) + (f" and {len(choices) - 20} more" if len(choices) > 20 else "")
     detail = f"{given!r} is not known here; choose from: {shown or '(nothing is available)'}"
     return RiseError("unknown-name", f"{field.lstrip('/')}: {detail}", errors=[FieldError(field, detail)])

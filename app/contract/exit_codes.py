@@ -1,4 +1,4 @@
-"""With which codes a worker ends by itself, and what that means to whoever starts it again."""
+"""The exit codes of a worker that ends itself, and their descriptions for the process that restarts it."""
 
 STALLED = 70
 BROKEN_DEVICE = 71

@@ -1,4 +1,4 @@
-"""Encoded images to upright RGB pictures. Both processes decode the same bytes the same way."""
+"""Decodes images to upright RGB; front end and workers decode the same bytes in the same way."""
 
 import io
 
@@ -33,7 +33,7 @@ _SWAPPED = range(5, 9)  # values of the orientation that swap width and height
 def open_image(content: bytes) -> Image.Image:
     """Read an image's header; no pixel is decoded.
 
-    A JPEG with more pictures behind it, as many phones write (MPO), is the JPEG that it begins with.
+    A JPEG with more images behind it, as many phones write (MPO), is the JPEG that it begins with.
 
     Returns:
         An image whose format is one of `FORMATS`.
@@ -44,7 +44,7 @@ def open_image(content: bytes) -> Image.Image:
     if content.startswith(_JPEG):
         return JpegImageFile(io.BytesIO(content))
     image = Image.open(io.BytesIO(content), formats=list(FORMATS))
-    if image.format not in FORMATS:  # because Pillow may find another one inside, as it does MPO in a JPEG
+    if image.format not in FORMATS:  # because Pillow may detect another format, as MPO in a JPEG
         raise UnidentifiedImageError(f"{image.format} is not one of {', '.join(FORMATS)}")
     return image
 
@@ -52,15 +52,15 @@ def open_image(content: bytes) -> Image.Image:
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Decode the first frame as RGB, rotated as its EXIF says.
 
-    Transparency shows white, as on a page; 16-bit grey is scaled to 8.
+    Transparency is composed on white; 16-bit grey is scaled to 8.
 
     Raises:
         OSError, ValueError, SyntaxError: if the data are broken, by Pillow.
     """
     image.load()
-    upright = _turned(image)
+    upright = _rotated(image)
     if upright.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
-        return _scaled_grey(upright)
+        return _grey_to_rgb(upright)
     if upright.has_transparency_data:
         colored = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", colored.size, "white"), colored).convert("RGB")
@@ -78,23 +78,23 @@ def upright_bytes(content: bytes) -> tuple[bytes, str]:
 
 
 def orientation_swaps_sides(image: Image.Image) -> bool:
-    """Return whether an image's EXIF says that its width and height change places when it is upright."""
+    """Return whether width and height are swapped when an image is rotated by its EXIF orientation."""
     return image.getexif().get(_ORIENTATION) in _SWAPPED
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    # ImageOps.exif_transpose would also write the EXIF anew, number by number: two seconds for a megabyte of them.
-    turn = _TRANSPOSE.get(image.getexif().get(_ORIENTATION, 1))
-    return image if turn is None else image.transpose(turn)
+def _rotated(image: Image.Image) -> Image.Image:
+    # Not ImageOps.exif_transpose, which writes the EXIF again: two seconds for a megabyte of numbers.
+    method = _TRANSPOSE.get(image.getexif().get(_ORIENTATION, 1))
+    return image if method is None else image.transpose(method)
 
 
-def _scaled_grey(image: Image.Image) -> Image.Image:
-    wide = image.convert("F")
-    low, high = wide.getextrema()
+def _grey_to_rgb(image: Image.Image) -> Image.Image:
+    values = image.convert("F")
+    low, high = values.getextrema()
     assert isinstance(low, float | int)  # because it has one band
     assert isinstance(high, float | int)
     span = 65535.0 if low >= 0 and high > 255 else 255.0
-    return wide.point(lambda value: value * (255.0 / span)).convert("L").convert("RGB")
+    return values.point(lambda value: value * (255.0 / span)).convert("L").convert("RGB")
 
 
 def decode(content: bytes) -> Image.Image:

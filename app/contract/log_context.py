@@ -1,4 +1,4 @@
-"""Log lines of both processes, as text for people or as JSON for machines, with what they belong to.
+"""Log lines of both processes, as text or as JSON, with the request and the explanation that they belong to.
 
 `log_context(request_id=..., explanation=...)` puts names into every line that is written inside it, also by libraries
 and in threads that copy the context, so that one request can be followed through the queue into the worker.
@@ -17,32 +17,32 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _SERVER_LOGGERS = ("uvicorn", "uvicorn.error")
-_TRAVELLING = {"request_id", "trace_id", "batch"}
-_BELONGS_TO: ContextVar[Mapping[str, str]] = ContextVar("belongs_to", default={})  # noqa: B039 - never changed in place
+_PROPAGATED = {"request_id", "trace_id", "batch"}
+_CONTEXT: ContextVar[Mapping[str, str]] = ContextVar("log_context", default={})  # noqa: B039 - never changed in place
 
 
 @contextmanager
 def log_context(**names: str) -> Iterator[None]:
-    """Put names into every log line that is written inside."""
-    token = _BELONGS_TO.set({**_BELONGS_TO.get(), **names})
+    """Add fields to every log line that is written inside."""
+    token = _CONTEXT.set({**_CONTEXT.get(), **names})
     try:
         yield
     finally:
-        _BELONGS_TO.reset(token)
+        _CONTEXT.reset(token)
 
 
 def current_log_context() -> Mapping[str, str]:
-    """Return the names that stand in log lines here."""
-    return _BELONGS_TO.get()
+    """Return the fields of log lines here."""
+    return _CONTEXT.get()
 
 
 def propagated_context(origin: Mapping[str, str]) -> dict[str, str]:
-    """Return the names that stand in log lines, of all that travels with a request through a queue."""
-    return {name: value for name, value in origin.items() if name in _TRAVELLING}
+    """Return the fields of log lines among what is sent with a request through a queue."""
+    return {name: value for name, value in origin.items() if name in _PROPAGATED}
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, what it belongs to, and the traceback if there is one."""
+    """One JSON object a line: time, level, logger, message, context, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -59,7 +59,7 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """A line for people, with what it belongs to at its end."""
+    """A line of text with its context at the end."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -69,7 +69,7 @@ class TextLines(logging.Formatter):
 
 
 def configure_logs(log_format: LogFormat, log_level: LogLevel = "info") -> None:
-    """Write the log lines of this process from a level on to its error stream, in one format."""
+    """Write the log lines of this process to stderr, from a level on and in one format."""
     handler = logging.StreamHandler(sys.stderr)
     plain = TextLines("%(asctime)s %(levelname)s %(name)s %(message)s")
     handler.setFormatter(JsonLines() if log_format == "json" else plain)

@@ -1,8 +1,8 @@
 """The values that are sent, stored in Redis and announced by workers, all of them JSON.
 
-What a client sends may hold nothing that is not known here. What our own processes store and announce may: during an
-upgrade two versions read each other's values, so unknown fields are ignored, and names that a newer version has added
-to a fixed set (`unknown_as`) are read as one that means the least.
+Requests reject unknown fields. What the service's own processes store and announce may have some, because during an
+upgrade two versions read each other's values: unknown fields are ignored, and names that a newer version has added to
+a fixed set (`unknown_as`) are read as a default.
 """
 
 import logging
@@ -75,7 +75,7 @@ class TargetSpec(StoredModel):
 class TargetRequest(TargetSpec):
     """What to explain: a class, or for detectors a box in pixels of the upright image, with or without a class."""
 
-    # Strict because the schema, which clients are made from, knows no other types.
+    # Strict because the schema, from which clients are generated, has no other types.
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
@@ -134,7 +134,7 @@ class Status(StrEnum):
         return self in {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
 
 
-StoredStatus = Annotated[Status, unknown_as(Status.RUNNING)]  # because it is not known to have ended
+StoredStatus = Annotated[Status, unknown_as(Status.RUNNING)]  # because it may not have ended
 
 
 class Progress(StoredModel):
@@ -256,12 +256,12 @@ class ExplanationRecord(StoredModel):
 
     @property
     def found_nothing(self) -> bool:
-        """Whether it has ended because there is nothing in the image that it could explain."""
+        """Whether it has ended because the image has nothing to explain."""
         return self.status is Status.FAILED and self.error is not None and self.error.code == "no-target"
 
     @property
     def tells(self) -> bool:
-        """Whether it has come to something that can be told: maps, or that there is nothing to explain."""
+        """Whether it has ended with a result: maps, or that there is nothing to explain."""
         return self.status is Status.SUCCEEDED or self.found_nothing
 
 

@@ -1,4 +1,4 @@
-"""Traces that join front end and worker (OpenTelemetry), where the operator has named an endpoint for them.
+"""OpenTelemetry traces over front end and worker, if an endpoint is configured.
 
 The trace of a request travels with its explanation as the W3C headers `traceparent` and `tracestate`; without an
 endpoint nothing is recorded, but a client's own trace id still reaches the worker's log lines.
@@ -34,20 +34,20 @@ def configure_tracing(service: str) -> None:
 
 
 def inject_trace_headers() -> dict[str, str]:
-    """Return the headers that carry the present trace; nothing where there is none."""
+    """Return the headers of the current trace; empty if there is none."""
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier
 
 
 def request_context() -> dict[str, str]:
-    """Return what travels with work through queues: the names in its log lines, and its trace."""
+    """Return what is sent with work through queues: the fields of its log lines, and its trace."""
     return {**current_log_context(), **inject_trace_headers()}
 
 
 @contextmanager
 def span(name: str, carrier: Mapping[str, str], **attributes: str) -> Iterator[None]:
-    """Work inside a span that continues the trace in a carrier."""
+    """Run inside a span that continues the trace in a carrier."""
     tracer = trace.get_tracer("rise-serve")
     with tracer.start_as_current_span(name, context=propagate.extract(carrier), attributes=attributes):
         yield

@@ -1,4 +1,4 @@
-"""The catalogue in Redis: workers announce what they can do, for as long as they renew it; the front end reads it."""
+"""The registry of workers in Redis: each renews an announcement that expires; the front end reads them."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from app.contract.schemas import Announcement, read_all
 
 
 def announce(redis: Redis, announcement: Announcement, *, seconds: float) -> None:
-    """Say what a worker can do; forgotten after `seconds` unless said again."""
+    """Store what a worker serves; it expires after `seconds`."""
     with redis.pipeline() as pipeline:
         pipeline.zadd(WORKERS, {announcement.worker: time.time() + seconds})
         pipeline.set(worker_key(announcement.worker), announcement.model_dump_json(), px=max(1, round(seconds * 1000)))
@@ -18,7 +18,7 @@ def announce(redis: Redis, announcement: Announcement, *, seconds: float) -> Non
 
 
 def withdraw(redis: Redis, worker: str) -> None:
-    """Forget a worker at once: it is leaving."""
+    """Delete the announcement of a worker that shuts down."""
     with redis.pipeline() as pipeline:
         pipeline.zrem(WORKERS, worker)
         pipeline.delete(worker_key(worker))
@@ -26,7 +26,7 @@ def withdraw(redis: Redis, worker: str) -> None:
 
 
 def announcements(redis: Redis) -> list[Announcement]:
-    """Return what the live workers announce, in the order of their names."""
+    """Return the announcements of live workers, by their names."""
     redis.zremrangebyscore(WORKERS, 0, time.time())
     names: Any = redis.zrange(WORKERS, 0, -1)
     workers = sorted(name.decode() for name in names)

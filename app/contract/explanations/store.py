@@ -44,13 +44,13 @@ from app.contract.schemas import (
 from app.contract.scripts import lua
 from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 
-REMEMBERED_SECONDS = 7 * 86_400  # how long it is known of an expired explanation that it was there
+REMEMBERED_SECONDS = 7 * 86_400  # how long the tombstone of an expired explanation is kept
 SLACK_SECONDS = 1.0  # between the end of a record and the sweeping of its blobs
 
 _EVENTS_KEPT = 1000
 _CHECKPOINT = "checkpoint:"  # what the names of such fields begin with (`lua/change.lua`)
 _PING_SECONDS = 60
-_UNDER_WAY = (Status.QUEUED, Status.RUNNING)
+_ACTIVE = (Status.QUEUED, Status.RUNNING)
 _BOUNDS = json.dumps([*map(str, BUCKETS), "+Inf"])
 
 
@@ -70,61 +70,61 @@ class ExplanationStore:
         self._end_explanation = redis.register_script(lua("end_explanation"))
 
     def ping(self) -> None:
-        """Raise redis' own error if the server does not answer, or takes nothing in."""
+        """Raise a `RedisError` if the server does not answer, or accepts no writes."""
         self._redis.set(PING, "pong", ex=_PING_SECONDS)
 
     def expiry(self) -> datetime:
-        """Return when something changed now will be gone."""
+        """Return when an explanation that is changed now expires."""
         return datetime.now(UTC) + timedelta(seconds=self._keep_seconds)
 
     def create(self, record: ExplanationRecord) -> bool:
         """Store a new explanation; return False where the same one is queued, running or succeeded already."""
-        keys, said = self.creation(record)
-        return bool(self._create(keys=keys, args=said))
+        keys, arguments = self.creation(record)
+        return bool(self._create(keys=keys, args=arguments))
 
     def creation(self, record: ExplanationRecord) -> tuple[list[str], list[Any]]:
-        """Return the keys of a new explanation and what is said of it, as `create` wants them."""
+        """Return the keys and the arguments of `lua/create_explanation.lua`."""
         fields = _flat({name: value for name, value in record.model_dump(mode="json").items() if value is not None})
-        born = int(record.created_at.timestamp() * 1_000_000)
+        created = int(record.created_at.timestamp() * 1_000_000)
         data = _event_data(record.id, {"status": Status.QUEUED})
         keys = [*self._keys(record.id), index_key(record.tenant)]
-        return keys, [record.id, record.tenant, born, *self._lifetime(), _EVENTS_KEPT, data, *fields]
+        return keys, [record.id, record.tenant, created, *self._lifetime(), _EVENTS_KEPT, data, *fields]
 
     def read(self, explanation_id: str) -> ExplanationRecord | None:
-        """Return an explanation, or None where there is none."""
+        """Return an explanation; None if there is none."""
         found: Any = self._redis.hgetall(record_key(explanation_id))
         return parse_record(found)
 
     def status_of(self, explanation_id: str) -> Status | None:
-        """Return where an explanation is in its life, be the rest of it readable or not; None where there is none."""
+        """Return the status of an explanation, whose other fields need not be readable; None if there is none."""
         found: Any = self._redis.hget(record_key(explanation_id), "status")
         return None if found is None else Status(json.loads(found))
 
     def model_of(self, explanation_id: str) -> str | None:
-        """Return the id of the model of an explanation, be the rest readable or not; None where there is none."""
+        """Return the id of an explanation's model, whose other fields need not be readable; None if there is none."""
         found: Any = self._redis.hget(record_key(explanation_id), "request")
         return None if found is None else str(json.loads(found)["model"]["id"])
 
     def read_many(self, explanation_ids: Sequence[str]) -> list[ExplanationRecord | None]:
-        """Return explanations in the order of their ids, None for each that there is not."""
+        """Return explanations in the order of their ids, None for each that does not exist."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for explanation_id in explanation_ids:
                 pipeline.hgetall(record_key(explanation_id))
             return [parse_record(found) for found in pipeline.execute()]
 
     def renew(self, explanation_ids: Iterable[str]) -> None:
-        """Put off the end of explanations as if they had changed just now; those that are gone stay so."""
+        """Postpone the expiry of explanations as if they had changed now; those that are gone are left out."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for explanation_id in explanation_ids:
                 keys = self._keys(explanation_id)
-                said: list[Any] = [json.dumps(self.expiry().isoformat()), *self._lifetime(), explanation_id]
-                pipeline.eval(lua("renew_explanation"), len(keys), *keys, *said)
+                arguments: list[Any] = [json.dumps(self.expiry().isoformat()), *self._lifetime(), explanation_id]
+                pipeline.eval(lua("renew_explanation"), len(keys), *keys, *arguments)
             pipeline.execute()
 
     def start(self, explanation_id: str, execution: str) -> ExplanationRecord | None:
-        """Take an explanation over for an execution; None where nothing is left to do. It has started once."""
+        """Give an explanation to an execution; None if it has ended. `started_at` is set by the first one."""
         fields = {"status": Status.RUNNING, "execution": execution}
-        taken = self._write(explanation_id, _UNDER_WAY, "running", fields)
+        taken = self._write(explanation_id, _ACTIVE, "running", fields)
         return self.read(explanation_id) if taken else None
 
     def is_running(self, explanation_id: str, execution: str) -> bool:
@@ -164,16 +164,16 @@ class ExplanationStore:
         """Publish a result in one step.
 
         Args:
-            record: what is explained.
+            record: the explanation.
             execution: of it.
-            progress: with the masks that it might have used at most.
+            progress: its `total` is the budget of masks.
             targets: of the result.
-            state: where its effects are, of which others may make use.
+            state: where its effects are, which other explanations may reuse.
             provenance: of the result.
-            seconds: that all of its masks took; None where others, or an earlier execution, evaluated some.
+            seconds: that all of its masks took; None if another worker or an earlier execution evaluated some.
 
         Returns:
-            False where the execution no longer owns the explanation.
+            False if the execution no longer owns the explanation.
         """
         fields = {
             "status": Status.SUCCEEDED,
@@ -190,13 +190,13 @@ class ExplanationStore:
         )
 
     def fail(self, explanation_id: str, failure: Failure, *, execution: str = "") -> bool:
-        """Record why an explanation failed; return False where it has ended, or belongs to another execution."""
+        """Record why an explanation failed; return False if it has ended, or belongs to another execution."""
         fields = {"status": Status.FAILED, "error": failure.model_dump(mode="json")}
-        return self._end(explanation_id, _UNDER_WAY, fields, execution)
+        return self._end(explanation_id, _ACTIVE, fields, execution)
 
     def cancel(self, explanation_id: str) -> bool:
         """Cancel an explanation that has not ended; the worker stops at its next report."""
-        return self._end(explanation_id, _UNDER_WAY, {"status": Status.CANCELLED})
+        return self._end(explanation_id, _ACTIVE, {"status": Status.CANCELLED})
 
     def _end(
         self,
@@ -249,13 +249,13 @@ class ExplanationStore:
         return [record_key(explanation_id), events_key(explanation_id), tombstone_key(explanation_id), DUE]
 
     def _lifetime(self) -> list[float]:
-        """Return seconds to live, seconds until it is forgotten that it was there, and when its blobs are due."""
+        """Return seconds to live, those of the tombstone, and when the blobs are due for deletion."""
         due = time.time() + self._keep_seconds + SLACK_SECONDS
         return [self._keep_seconds, self._keep_seconds + REMEMBERED_SECONDS, due]
 
 
 def parse_record(found: Mapping[bytes, bytes]) -> ExplanationRecord | None:
-    """Return the explanation that stands in a hash, or None where there is none."""
+    """Return the explanation in a hash; None if the hash is empty."""
     if not found:
         return None
     fields = {name.decode(): json.loads(value) for name, value in sorted(found.items())}
@@ -268,8 +268,7 @@ def parse_record(found: Mapping[bytes, bytes]) -> ExplanationRecord | None:
 def _flat(fields: Mapping[str, Any]) -> list[str]:
     """Return names and values of fields; each checkpoint of the state is a field of its own.
 
-    Only fields that change are written, and the rest of the state does not: an explanation of an hour would write it
-    3,600 times into Redis' log, with the list of its checkpoints.
+    Otherwise each report would write the whole list: 3,600 times into the log of Redis in an hour.
     """
     state = fields.get("state")
     if state is not None:
@@ -279,14 +278,14 @@ def _flat(fields: Mapping[str, Any]) -> list[str]:
 
 
 def _event_data(explanation_id: str, fields: Mapping[str, Any]) -> str:
-    """Return what an event says: what changed, and where a map has changed, of how many targets and fills."""
-    said = {name: fields[name] for name in ("status", "progress", "error") if name in fields}
+    """Return the data of an event: the changed fields, and for a map the number of its targets and fills."""
+    data = {name: fields[name] for name in ("status", "progress", "error") if name in fields}
     if "targets" in fields:
-        said["targets"] = len(fields["targets"])
+        data["targets"] = len(fields["targets"])
     if "state" in fields:
-        said["targets"] = len(fields["state"]["target_rows"])
-        said["fills"] = len(fields["state"]["fills"])
-    return json.dumps({"id": explanation_id, **said})
+        data["targets"] = len(fields["state"]["target_rows"])
+        data["fills"] = len(fields["state"]["fills"])
+    return json.dumps({"id": explanation_id, **data})
 
 
 def _now() -> str:

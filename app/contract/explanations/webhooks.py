@@ -1,8 +1,8 @@
-"""Callbacks of an explanation: who wants to know when it ends, and what became of telling them.
+"""Webhook subscriptions of an explanation, and the state of their deliveries.
 
-One hash for each explanation, one entry for each callback. The script that ends an explanation (`store.py`) makes its
-waiting callbacks due and puts them into the outbox in the same step, so that no crash in between can lose one. Who asks
-for an explanation that has ended already is told at once.
+They are a hash for each explanation, with an entry for each callback. The script that ends an explanation (`store.py`)
+puts its deliveries into the outbox in the same step, so that no crash loses one. A subscription to an explanation that
+has ended is due at once.
 """
 
 import time
@@ -23,7 +23,7 @@ _MOST = 1000
 
 
 class WebhookDelivery(StoredModel):
-    """One callback, and what became of it."""
+    """One callback and its state."""
 
     id: str = Field(description="The `webhook-id` of every attempt: a receiver that has seen it may ignore it.")
     explanation: str
@@ -53,10 +53,10 @@ class WebhookSubscriptions:
         self._register = redis.register_script(lua("register_callback"))
 
     def register(self, explanation_id: str, url: str) -> None:
-        """Tell a URL when an explanation ends, or now where it has ended; once for the same URL while it waits.
+        """Subscribe a URL to the end of an explanation; while the delivery waits, the same URL is subscribed once.
 
         Raises:
-            RiseError: `invalid-parameters` where an explanation has too many callbacks.
+            RiseError: `invalid-parameters` if an explanation has too many callbacks.
         """
         delivery = WebhookDelivery(id=f"msg_{uuid.uuid4().hex}", explanation=explanation_id, url=url)
         keys = [record_key(explanation_id), webhooks_key(explanation_id), OUTBOX]
@@ -65,13 +65,13 @@ class WebhookSubscriptions:
             raise invalid_field("/callback", f"this explanation has {_MOST} callbacks already")
 
     def waiting(self) -> tuple[int, float]:
-        """Return how many are due or will be tried again, and for how many seconds the first has been due."""
+        """Return how many deliveries are due or will be retried, and for how many seconds the first has been due."""
         first: Any = self._redis.zrange(OUTBOX, 0, 0, withscores=True)
         overdue = max(0.0, time.time() - first[0][1]) if first else 0.0
         return int(self._redis.zcard(OUTBOX)), overdue
 
     def of(self, explanation_id: str) -> list[WebhookDelivery]:
-        """Return the callbacks of an explanation: those never tried, then the others, the latest attempt first."""
+        """Return the callbacks of an explanation: those never tried, then the latest tried first."""
         found: Any = self._redis.hvals(webhooks_key(explanation_id))
         return sorted(
             read_all(WebhookDelivery, found),

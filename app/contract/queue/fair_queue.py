@@ -1,17 +1,15 @@
-"""Whose turn it is: where in a queue a new job is put.
+"""Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): the position at which a new job is inserted.
 
-Workers take from one end of one RQ list, because only that is atomic; so the order is made where jobs are put in.
-Each waiting explanation carries a start tag, as in start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): the
-work, in seconds, that its tenant has waiting before it, counted from where the queue is now. The list is sorted by
-lane (interactive before batch), then by tag: tenants take turns in proportion to work, and whoever comes with one
-explanation waits for at most one of everybody else's, however many those have. Batch work waits for as long as anything
-interactive does. A tenant of whom nothing waits any more starts anew where the queue is: what it had before is not
-held against it, nor what it took back.
+Workers pop from one end of one RQ list, because only that is atomic; so the order is made when a job is inserted. Each
+waiting explanation has a start tag: the work, in seconds, that its tenant has waiting before it, counted from the
+queue's virtual time. The list is sorted by lane (interactive before batch), then by tag: tenants share the workers in
+proportion to work, and a tenant with one explanation waits for at most one of each other tenant. Batch work waits while
+anything interactive waits. A tenant without waiting explanations starts at the virtual time again: neither finished nor
+cancelled work counts against it.
 
-Nothing is kept beside the queue: tags stand in the job's own hash and go with it, and where the queue is now is the
-smallest tag that waits. There is no counter that a crash could leave wrong, and no second step that could be missed:
-job and place are written by one script. What is put at the front (short calls, jobs that come back from a lost or
-leaving worker) has had its turn and stays there.
+There is no state beside the queue: tags are in the job's own hash, and the virtual time is the smallest waiting tag.
+One script writes job and position, so that a crash leaves nothing inconsistent. What is put at the front (short calls,
+jobs requeued after a worker was lost or shut down) stays there.
 """
 
 from dataclasses import dataclass
@@ -24,14 +22,14 @@ _LANES: dict[Priority, int] = {"interactive": 1, "batch": 2}
 
 @dataclass(frozen=True)
 class SchedulingTags:
-    """What decides where an explanation waits.
+    """What decides the position of an explanation in its queue.
 
     Attributes:
-        tenant: who takes turns with others.
+        tenant: among which the workers are shared.
         priority: interactive goes before batch.
         seconds: estimated work.
-        work: what it is, for later estimates (`throughput.py`).
-        masks: how many it asks for.
+        work: its class of work, for later estimates (`throughput.py`).
+        masks: its budget.
     """
 
     tenant: str
@@ -41,7 +39,7 @@ class SchedulingTags:
     masks: int = 0
 
     def arguments(self) -> list[str]:
-        """Return what `take_place` wants to know of it, in its order."""
+        """Return the arguments of `take_place`, in its order."""
         return [str(_LANES[self.priority]), self.tenant, str(self.seconds), self.work, str(self.masks)]
 
 

@@ -35,9 +35,9 @@ MEASURE = "measure"
 ASSIST = "assist"
 RETRIES = 2  # after the first attempt
 _FAILED_KEPT_SECONDS = 600
-_LOOKED_AT = 100  # jobs at most, of which few can be calls for assistance
-_CALL_KEPT_SECONDS = 60  # longer than one is waited for and runs
-_STAYS, _LEFT_OVER = -1, -2  # in the place of how many jobs stand before one
+_LOOKED_AT = 100  # jobs at most; few of them can be calls for assistance
+_CALL_KEPT_SECONDS = 60  # longer than a caller waits for it
+_STAYS, _LEFT_OVER = -1, -2  # instead of the number of jobs before one
 
 
 def enqueue_keys(queue_name: str, job_id: str) -> list[str]:
@@ -46,7 +46,7 @@ def enqueue_keys(queue_name: str, job_id: str) -> list[str]:
 
 
 class JobQueue:
-    """What the front end does with the queues."""
+    """Enqueues, removes and inspects jobs."""
 
     def __init__(self, redis: Redis, *, timeout_seconds: int) -> None:
         self._redis = redis
@@ -58,19 +58,19 @@ class JobQueue:
     def enqueue_explanation(
         self, queue_name: str, explanation_id: str, *, again: bool, turn: SchedulingTags
     ) -> int | None:
-        """Put an explanation on a queue where its turn is, once however often it is called.
+        """Insert an explanation into a queue by its tags; idempotent.
 
-        One that waits already moves only to a better lane. One that comes back from a lost worker goes to the front:
-        it has had its turn.
+        One that waits already moves only to a better lane. One that is requeued after its worker was lost goes to the
+        front.
 
         Args:
             queue_name: of the workers that serve its model.
             explanation_id: also the job's id.
-            again: an earlier attempt has ended; what is left of its job is removed first.
-            turn: decides where it waits.
+            again: whether an earlier attempt has ended; the rest of its job is removed first.
+            turn: its tags.
 
         Returns:
-            How many jobs stand before it; None where it has not moved.
+            How many jobs are before it; None if it has not moved.
         """
         job = self.job(queue_name, explanation_id, turn)
         keys = [*enqueue_keys(queue_name, explanation_id), record_key(explanation_id)]
@@ -78,19 +78,19 @@ class JobQueue:
         return self.settled(int(found), queue_name, explanation_id, turn)
 
     def settled(self, found: int, queue_name: str, explanation_id: str, turn: SchedulingTags) -> int | None:
-        """Return how many jobs stand before one that `enqueue` has seen to, after removing what an old one left."""
+        """Return the number of jobs before one that the script has enqueued, after removing the rest of an old one."""
         if found == _LEFT_OVER:
             self.remove(explanation_id)
             return self.enqueue_explanation(queue_name, explanation_id, again=False, turn=turn)
         return None if found == _STAYS else found
 
     def job(self, queue_name: str, explanation_id: str, turn: SchedulingTags) -> list[Any]:
-        """Return an explanation's job as `enqueue` wants it; what is no text stands at its end."""
+        """Return the arguments of `lua/enqueue.lua` for an explanation's job."""
         fields = {**self._form(queue_name), **fields_of_call(EXPLAIN, explanation_id)}
         return [explanation_id, *turn.arguments(), *flat(fields)]
 
     def _form(self, queue_name: str) -> JsonObject:
-        """Return what RQ writes of every explanation on a queue; to have it written anew each time takes a while."""
+        """Return the fields that RQ writes for every explanation of a queue, which are cached."""
         if queue_name not in self._forms:
             job = open_queue(self._redis, queue_name).create_job(
                 EXPLAIN,
@@ -103,23 +103,23 @@ class JobQueue:
         return self._forms[queue_name]
 
     def remove(self, job_id: str) -> None:
-        """Take an explanation, or what was asked, off its queue, or forget its ended job; what runs runs on."""
+        """Remove a waiting or ended job; one that runs continues."""
         try:
             AllowedJob.fetch(job_id, connection=self._redis, serializer=JSONSerializer).delete()
         except (NoSuchJobError, InvalidJobOperation):  # because a worker may end it between the two steps
             return
 
     def load(self, queue_name: str) -> Load:
-        """Return how much waits and runs on a queue."""
+        """Return how many jobs of a queue wait and run."""
         return load_of(self._redis, queue_name)
 
     def position(self, queue_name: str, explanation_id: str) -> int | None:
-        """Return how many jobs stand before this one; None where it does not wait."""
+        """Return how many jobs are before this one; None if it does not wait."""
         found: Any = self._redis.lpos(queue_key(queue_name), explanation_id)
         return None if found is None else int(found)
 
     def call_in(self, queue_name: str, explanation_id: str, workers: int) -> int:
-        """Ask workers to assist with an explanation, if nothing waits at all; return how many were asked."""
+        """Enqueue calls to assist with an explanation if nothing waits on the queue; return how many."""
         queue = open_queue(self._redis, queue_name)
         if queue.count:
             return 0
@@ -141,7 +141,7 @@ class JobQueue:
         )
 
     def idle(self, workers: Iterable[str]) -> list[str]:
-        """Return those of some workers that have nothing to do just now."""
+        """Return those workers that are idle."""
         names = list(workers)
         with self._redis.pipeline(transaction=False) as pipeline:
             for name in names:
@@ -157,18 +157,18 @@ class JobQueue:
         turn: SchedulingTags | None = None,
         name: str | None = None,
     ) -> Job:
-        """Have a worker run a function for somebody who waits for its answer.
+        """Enqueue a call to a worker, whose result the caller waits for.
 
-        It is interrupted a little before the time is up, so that whoever waits is told what it was that hung. Whoever
-        waits no longer removes it; should they be gone too, it is forgotten after a minute.
+        It is interrupted after 90 % of the time, so that the caller still gets the error. A caller that stops waiting
+        removes the job; otherwise it expires after a minute.
 
         Args:
-            queue_name: of the workers that can.
-            function: its name.
-            arguments: which JSON can hold.
-            seconds: for which somebody waits.
-            turn: decides where it waits; None for what takes next to no time, and goes before everything.
-            name: by which it can be removed, also by whoever is interrupted here; else it gets one.
+            queue_name: of the workers that can run it.
+            function: name of an allowed function.
+            arguments: JSON values.
+            seconds: for which the caller waits.
+            turn: its tags; None puts a short call at the front.
+            name: id of the job, by which it can be removed even if this call is interrupted; None generates one.
         """
         queue = open_queue(self._redis, queue_name)
         job = queue.create_job(
@@ -183,6 +183,6 @@ class JobQueue:
         if turn is None:
             queue.enqueue_job(job, at_front=True)
         else:
-            said = [JOB_PREFIX, _CALL_KEPT_SECONDS, job.id, *turn.arguments(), *flat(job_fields(job))]
-            self._ask(keys=enqueue_keys(queue_name, job.id), args=said)
+            script_arguments = [JOB_PREFIX, _CALL_KEPT_SECONDS, job.id, *turn.arguments(), *flat(job_fields(job))]
+            self._ask(keys=enqueue_keys(queue_name, job.id), args=script_arguments)
         return job

@@ -1,4 +1,4 @@
-"""How much there is to do on a queue, for whoever watches the service."""
+"""The load of a queue, for monitoring."""
 
 import time
 from datetime import UTC, datetime

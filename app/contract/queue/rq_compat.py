@@ -164,17 +164,17 @@ def attempts_left(job: Job) -> int:
 
 
 def make_last_attempt(job: Job) -> None:
-    """Let the present attempt at a job be the last; to be called by a handler of exceptions."""
+    """Make the present attempt at a job the last; called by a handler of exceptions."""
     job.retries_left = 0
 
 
 def expire_execution(redis: Redis, started: StartedJobRegistry, execution: Execution) -> None:
-    """Let an execution count as lost, as if no heartbeat came any more."""
+    """Mark an execution as lost, as if its heartbeats had ended."""
     redis.zadd(started.key, {execution.composite_key: 1}, xx=True)
 
 
 def answer_call(started: StartedJobRegistry, job: Job, execution: Execution, answer: JsonObject, seconds: int) -> None:
-    """Store what a call returns before it has ended, for so many seconds; nobody tries it again."""
+    """Store the result of a call that has not ended, for `seconds`; it is not retried."""
     with started.connection.pipeline() as pipeline:
         Result.create(job, Result.Type.SUCCESSFUL, seconds, answer, pipeline=pipeline)
         pipeline.zrem(started.key, execution.composite_key)

@@ -1,8 +1,7 @@
-"""How fast explanations have been lately, per model and method: what every estimate of waiting is made of.
+"""Recent throughput of explanations per model and method, from which waiting times are estimated.
 
-Kept per mask that was asked for, not per mask that was evaluated: an explanation that may stop early mostly does, and
-then the masks that it did not need cost nothing. Sums that fade make long explanations count more than short ones,
-whose seconds are mostly not spent on masks.
+Seconds are kept per mask of the budget, not per evaluated mask, because an explanation that may stop early mostly does.
+Exponentially fading sums weight long explanations more than short ones, whose seconds are mostly not spent on masks.
 """
 
 from collections.abc import Collection
@@ -14,7 +13,7 @@ from app.contract.redis.keys import THROUGHPUT
 from app.contract.schemas import CanonicalRequest
 
 FADING = 0.9
-"""Factor of what was known before, with every explanation."""
+"""Factor of the earlier sums, at every explanation."""
 
 _ALL = "all"
 _GUESS_SECONDS = 0.001  # per mask, until anything has been measured

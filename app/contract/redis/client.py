@@ -1,11 +1,11 @@
-"""Connections to Redis: one way to make them, for every process.
+"""Redis clients of every process.
 
-A URL is `redis://`, `rediss://` (TLS), `unix://`, or names Sentinels (`sentinel.py`). Its query holds redis-py's
-options, such as `ssl_ca_certs`.
+A URL is `redis://`, `rediss://` (TLS), `unix://`, or names Sentinels (`sentinel.py`). Its query has redis-py's options,
+such as `ssl_ca_certs`.
 
-Connections are not asked whether they are well before they are used (redis-py's `health_check_interval`): a server
-that cannot write to its disk refuses that question too, and would not be read from any more. What broke is tried again,
-and a peer that is gone without a word is found by TCP's keep-alive, which redis-py switches on.
+Connections have no health check before use (redis-py's `health_check_interval`), because a server that cannot write to
+its disk refuses PING too, and could not be read from any more. Broken connections are retried, and TCP keep-alive,
+which redis-py switches on, finds peers that are gone.
 """
 
 import threading
@@ -27,29 +27,29 @@ from app.contract.redis.sentinel import is_sentinel_url, master_pool, master_poo
 
 __all__ = ["connect", "connect_async", "connect_with_retry", "describe_error"]
 
-_CONNECTIONS = 16  # of one event loop; whoever finds them all taken waits for a moment, because calls there are short
+_CONNECTIONS = 16  # of one event loop; further calls wait for a free one, because calls are short
 _ANSWER_SECONDS = 30.0
 
 
 def connect(url: str, *, seconds: float = SHORT_SECONDS, answer_seconds: float | None = None) -> "Redis":
-    """Return a client that survives a short restart of the server. Replies are bytes, as RQ wants them.
+    """Return a client that survives a short restart of the server. Replies are bytes, as RQ requires.
 
     Args:
         url: of the server.
-        seconds: how long calls are tried again after the first failure.
-        answer_seconds: how long the server may take to connect and to answer; None: as redis-py says.
+        seconds: how long calls are retried after the first failure.
+        answer_seconds: timeout to connect and of a reply; None for redis-py's.
     """
     timeouts = {name: answer_seconds for name in ("socket_timeout", "socket_connect_timeout") if answer_seconds}
     return _client(url, DeadlineRetry(seconds, is_connection_error), **timeouts)
 
 
 def connect_with_retry(url: str, *, seconds: float, stopping: threading.Event) -> "Redis":
-    """Return a client for somebody whose work would be lost: every call waits for as long for a server that is away.
+    """Return a client for workers, whose calls are retried for as long as a server is unavailable.
 
     Args:
         url: of the server.
-        seconds: how long; also for a server that answers, but takes nothing in.
-        stopping: once set, no more than a short restart is waited for.
+        seconds: how long; also for a server that answers but accepts no writes.
+        stopping: once set, calls are retried for no longer than a short restart.
     """
     return _client(url, DeadlineRetry(seconds, is_transient, stopping))
 

@@ -1,8 +1,8 @@
 """A queue in Redis whose items are leased: at-least-once delivery with a visibility timeout.
 
-An item stays in the queue until it is acknowledged. Whoever leases it has it alone for a while; if they die, it is due
-again when the lease has run out, and another one gets it. A lease that is over can neither acknowledge nor put off the
-item: it is told from others by when it ends.
+An item stays in the queue until it is acknowledged. A consumer leases it for a while; if the consumer dies, the item is
+due again at the end of the lease. A lease that is over can neither acknowledge nor postpone the item: its token is the
+time of its end.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from redis.client import Pipeline
 from app.contract.scripts import lua
 
 ContentPlace = Callable[[str], tuple[str, str]]
-"""Returns key and field of a hash: where the content of an item stands."""
+"""Returns key and field of the hash that has the content of an item."""
 
 
 class Lease(NamedTuple):
@@ -32,13 +32,13 @@ class Lease(NamedTuple):
 
 
 class LeasedQueue:
-    """A queue.
+    """A queue with leases.
 
     Args:
         redis: client with byte replies.
-        key: of the sorted set of items by when they are due.
-        content: where their content stands; None where they have none. An item whose content is gone leaves the queue.
-        keep_seconds: how long keys live after the last write; None for those that others let expire.
+        key: of the sorted set of items by the time at which they are due.
+        content: place of an item's content; None if items have none. An item whose content is gone is removed.
+        keep_seconds: how long keys live after the last write; None if their expiry is set elsewhere.
     """
 
     def __init__(
@@ -51,22 +51,22 @@ class LeasedQueue:
         self._script = redis.register_script(lua("leased_queue"))
 
     def __len__(self) -> int:
-        """Return how many items there are, leased or not."""
+        """Return the number of items, leased or not."""
         return int(self._redis.zcard(self._key))
 
     def put(self, item: str, content: str = "", *, seconds: float = 0.0, pipeline: Pipeline | None = None) -> None:
-        """Add an item, or replace the one of its name, to be due after so many seconds.
+        """Add an item, or replace the one of its name.
 
         Args:
             item: its name.
-            content: what it is.
+            content: of the item.
             seconds: until it is due.
-            pipeline: a transaction to do it in.
+            pipeline: a transaction that it becomes part of.
         """
         self._write(item, due=seconds, content=content, client=pipeline)
 
     def lease(self, count: int, *, seconds: float) -> list[Lease]:
-        """Return items that are due, the oldest first; nobody else gets them until `seconds` have passed."""
+        """Return items that are due, the oldest first, leased for `seconds`."""
         found: Any = self._script(keys=[self._key], args=["lease", count, seconds])
         leases = [Lease(item.decode(), token) for item, token in zip(found[::2], found[1::2], strict=True)]
         return leases if self._content is None else self._with_content(leases, self._content)
@@ -83,15 +83,15 @@ class LeasedQueue:
         return [lease._replace(content=content) for lease, content in pairs if content is not None]
 
     def ack(self, lease: Lease, content: str = "") -> bool:
-        """Remove a leased item, with its content unless something is to stand there; False where the lease is over."""
+        """Remove a leased item, and replace or delete its content; return False if the lease is over."""
         return self._write(lease.id, token=lease.token, due="", content=content)
 
     def nack(self, lease: Lease, content: str = "", *, seconds: float) -> bool:
-        """Give a leased item back, to be due after a pause, with other content if any is given; False as of `ack`."""
+        """Release a leased item to be due after a pause, with new content if given; return False as `ack`."""
         return self._write(lease.id, token=lease.token, due=seconds, content=content)
 
     def update(self, lease: Lease, content: str) -> bool:
-        """Replace the content of a leased item; False as of `ack`."""
+        """Replace the content of a leased item; return False as `ack`."""
         return self._write(lease.id, token=lease.token, due="leased", content=content)
 
     def remove(self, item: str, *, pipeline: Pipeline | None = None) -> None:

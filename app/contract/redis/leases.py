@@ -12,5 +12,5 @@ class Leases:
         self._redis = redis
 
     def try_acquire(self, name: str, *, seconds: float) -> bool:
-        """Return whether this process got a lease; for so long nobody gets it again."""
+        """Return whether this process got a lease; it ends after `seconds`."""
         return bool(self._redis.set(lease_key(name), "taken", nx=True, px=max(1, round(seconds * 1000))))

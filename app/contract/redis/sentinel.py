@@ -18,12 +18,12 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 _PORT = 26379
-_SENTINEL_SECONDS = 1.0  # and none is asked twice, because there are others: redis-py tries each eleven times
+_SENTINEL_SECONDS = 1.0  # and no retry, because there are other Sentinels: redis-py tries each eleven times
 
 
 @dataclass(frozen=True)
 class SentinelUrl:
-    """A Redis service that Sentinels watch.
+    """A Redis service that Sentinels monitor.
 
     Attributes:
         sentinels: host and port of each.
@@ -39,7 +39,7 @@ class SentinelUrl:
 
 
 class _BlockingSentinelPool(AsyncSentinelPool, BlockingConnectionPool):
-    """Connections to the present master; whoever finds them all taken waits."""
+    """Connections to the present master; a call waits while all are in use."""
 
 
 # Any, because redis-py has not typed what makes them.
@@ -55,10 +55,10 @@ def is_sentinel_url(url: str) -> bool:
 
 
 def read_sentinel_url(url: str) -> SentinelUrl:
-    """Return what a URL says.
+    """Parse a URL.
 
     Raises:
-        ValueError: in words for the operator.
+        ValueError: for the operator.
     """
     parts = urlsplit(url)
     service, _, database = parts.path.strip("/").partition("/")
@@ -90,17 +90,17 @@ def _address(host: str) -> tuple[str, int]:
     return parts.hostname, parts.port or _PORT
 
 
-def master_pool(watched: SentinelUrl, **options: Any) -> ConnectionPool:
-    """Return connections to the present master; options of the URL go before those given here."""
-    asking = {**watched.sentinel_options, "retry": Retry(NoBackoff(), 0)}
-    sentinel: Any = _SENTINEL(list(watched.sentinels), sentinel_kwargs=asking)
-    pool: ConnectionPool = _POOL(watched.service, sentinel, **{**options, **watched.options})
+def master_pool(url: SentinelUrl, **options: Any) -> ConnectionPool:
+    """Return connections to the present master; options of the URL take precedence over those given here."""
+    sentinel_kwargs = {**url.sentinel_options, "retry": Retry(NoBackoff(), 0)}
+    sentinel: Any = _SENTINEL(list(url.sentinels), sentinel_kwargs=sentinel_kwargs)
+    pool: ConnectionPool = _POOL(url.service, sentinel, **{**options, **url.options})
     return pool
 
 
-def master_pool_async(watched: SentinelUrl, **options: Any) -> BlockingConnectionPool:
+def master_pool_async(url: SentinelUrl, **options: Any) -> BlockingConnectionPool:
     """Return the same for an event loop."""
-    asking = {**watched.sentinel_options, "retry": AsyncRetry(NoBackoff(), 0)}
-    sentinel: Any = _ASYNC_SENTINEL(list(watched.sentinels), sentinel_kwargs=asking)
-    pool: BlockingConnectionPool = _ASYNC_POOL(watched.service, sentinel, **{**options, **watched.options})
+    sentinel_kwargs = {**url.sentinel_options, "retry": AsyncRetry(NoBackoff(), 0)}
+    sentinel: Any = _ASYNC_SENTINEL(list(url.sentinels), sentinel_kwargs=sentinel_kwargs)
+    pool: BlockingConnectionPool = _ASYNC_POOL(url.service, sentinel, **{**options, **url.options})
     return pool

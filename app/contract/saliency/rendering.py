@@ -1,7 +1,7 @@
-"""Maps from stored effects: block maps drawn one by one, their mean, their spread.
+"""Saliency maps from stored effects: the mean of block maps and its standard error.
 
-A map is drawn when somebody asks for it, at the size asked for, without a worker. Block maps are drawn on the canvas
-(bounded, because maps are smooth between cells) and only their mean and spread are resampled to the frame.
+A map is rendered when it is requested, at the requested size and without a worker. Block maps are rendered on the
+canvas, at a bounded size because maps are smooth between cells; their mean and spread are resampled to the viewport.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from app.contract.saliency.running_moments import RunningMoments
 from app.contract.saliency.shrinkage import wiener_shrink
 from app.contract.schemas import State
 
-_MAX_DRAWN_SIDE = 512
+_MAX_CANVAS_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def draw(state: State, arrays: Iterable[NDArray[np.float32]], row: int, frame: V
             viewport_of_canvas(canvas, max_side=canvas.height + canvas.width),
         )
     else:
-        source = viewport_of_canvas(canvas, max_side=_MAX_DRAWN_SIDE)
+        source = viewport_of_canvas(canvas, max_side=_MAX_CANVAS_SIDE)
         moments = _drawn_moments(canvas, source, arrays, row)
     if moments.mean is None:
         raise ValueError("there are no effects to draw yet")

@@ -1,7 +1,7 @@
-"""A breaker before a store that may fall silent: its callers are refused at once instead of waiting, all but one.
+"""A circuit breaker for a store that may stop answering: while it is open, all calls but one fail at once.
 
-Whoever waits holds a thread, and the threads of a front end are few: without this, requests for a store that does not
-answer would keep from being served those that need none.
+A call that waits holds a thread of the front end, of which there are 40: without the breaker, requests that need the
+store would take the threads of those that do not.
 """
 
 import threading
@@ -13,45 +13,45 @@ from app.contract.errors import BlobNotFoundError, StorageError
 
 
 class CircuitBreaker:
-    """Lets calls through, and while none is answered only one at a time, to see when the store is back.
+    """Passes calls on; while the store does not answer, only one at a time, as a probe.
 
     Args:
-        silence_seconds: a call that fails sooner was answered.
+        silence_seconds: a call that fails sooner counts as answered.
     """
 
     def __init__(self, *, silence_seconds: float = 1.0) -> None:
         self._silence_seconds = silence_seconds
-        self._silent = False
+        self._open = False
         self._probing = threading.Lock()
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Run a call, unless it would only wait.
+        """Run a call, or refuse it while the breaker is open.
 
         Raises:
             StorageError: what the call raises, or at once.
         """
-        if not self._silent:
-            with self._watched():
+        if not self._open:
+            with self._measured():
                 yield
             return
         if not self._probing.acquire(blocking=False):
             raise StorageError("the storage does not answer")
         try:
-            with self._watched():
+            with self._measured():
                 yield
         finally:
             self._probing.release()
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _measured(self) -> Iterator[None]:
         began = time.monotonic()
         try:
             yield
         except StorageError:
-            self._silent = time.monotonic() - began >= self._silence_seconds
+            self._open = time.monotonic() - began >= self._silence_seconds
             raise
         except BlobNotFoundError:  # because that is an answer
-            self._silent = False
+            self._open = False
             raise
-        self._silent = False
+        self._open = False

@@ -1,4 +1,4 @@
-"""What obstore leaves in a local folder where a writer was killed: `NAME#1`, which it takes for no object."""
+"""Temporary files `NAME#1` that obstore leaves in a local folder when a writer is killed."""
 
 import os
 import re
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-_UNFINISHED = re.compile(r".*#\d+")
+_TEMPORARY = re.compile(r".*#\d+")
 
 
 def stale_temp_files(folder: Path, before: datetime) -> Iterator[Path]:
-    """Yield the files that nobody has written to since a moment, of those that have not got their name yet."""
+    """Yield the temporary files that were last written before a moment."""
     for place, _, names in os.walk(folder):
-        for file in (Path(place, name) for name in names if _UNFINISHED.fullmatch(name)):
+        for file in (Path(place, name) for name in names if _TEMPORARY.fullmatch(name)):
             if _written_at(file) < before.timestamp():
                 yield file
 
