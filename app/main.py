@@ -57,6 +57,7 @@ from app.explanations.idempotency_keys import IdempotencyKeys
 from app.explanations.listing import Listing
 from app.explanations.service import ExplanationService
 from app.images.fetcher import ImageFetcher
+from app.images.resolver import ImageSourceResolver
 from app.images.upload_register import UploadRegister
 from app.images.uploads import Uploads
 from app.images.validation import ImageValidator
@@ -117,7 +118,11 @@ def _services(settings: Settings) -> Services:
     intake = ImageValidator(settings)
     pace = ThroughputStats(redis)
     admission = AdmissionController(settings, BacklogReader(redis, pace), ConcurrencyQuota(redis))
-    creator = ExplanationCreator(redis, store, jobs)
+    events = EventStreams(connect_async(settings.redis_url))
+    pictures = _pictures(settings)
+    uploads = Uploads(UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs)
+    images = ImageSourceResolver(pictures, uploads)
+    callbacks = WebhookSubscriptions(redis, keep_seconds=settings.keep_seconds)
     return Services(
         settings=settings,
         store=store,
@@ -129,22 +134,33 @@ def _services(settings: Settings) -> Services:
         jobs=jobs,
         pace=pace,
         statistics=PersistentCounters(redis),
-        events=EventStreams(connect_async(settings.redis_url)),
+        events=events,
         keys=ApiKeyStore(redis),
         catalogue=CatalogueReader(partial(announcements, redis)),
         idempotency=IdempotencyKeys(redis),
         admission=admission,
         rates=TokenBucket(redis),
         intake=intake,
-        submission=ExplanationService(
-            intake, store, blobs, jobs, creator, admission, pace, keep_seconds=settings.keep_seconds
+        explanations=ExplanationService(
+            images=images,
+            validator=intake,
+            store=store,
+            blobs=blobs,
+            jobs=jobs,
+            creator=ExplanationCreator(redis, store, jobs),
+            admission=admission,
+            throughput=pace,
+            events=events,
+            subscriptions=callbacks,
+            keep_seconds=settings.keep_seconds,
         ),
         orphans=OrphanScanner(redis, keep_seconds=settings.keep_seconds),
         served=ServedModels(redis, ttl_seconds=settings.queue_ttl_seconds),
-        pictures=_pictures(settings),
-        uploads=Uploads(UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs),
+        pictures=pictures,
+        uploads=uploads,
+        images=images,
         batches=BatchStore(redis, keep_seconds=settings.keep_seconds),
-        callbacks=WebhookSubscriptions(redis, keep_seconds=settings.keep_seconds),
+        callbacks=callbacks,
     )
 
 
@@ -196,11 +212,9 @@ def _background_tasks(services: Services) -> list[PeriodicTask]:
             services.batches,
             services.blobs,
             services.store,
-            services.callbacks,
             services.catalogue,
             services.served,
-            services.submission,
-            services.images,
+            services.explanations,
             services.remover,
             services.leases,
         ).task(),

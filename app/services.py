@@ -16,6 +16,7 @@ from app.contract.redis.leases import Leases
 from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore
 from app.explanations.catalogue import CatalogueReader
+from app.explanations.commands import CommandReader
 from app.explanations.events import EventStreams
 from app.explanations.expiry import ExpiryIndex
 from app.explanations.idempotency_keys import IdempotencyKeys
@@ -56,10 +57,11 @@ class Services:
     intake: ImageValidator
     orphans: OrphanScanner
     served: ServedModels
-    submission: ExplanationService
+    explanations: ExplanationService
     pictures: ImageFetcher
     callbacks: WebhookSubscriptions
     uploads: Uploads
+    images: ImageSourceResolver
     batches: BatchStore
 
     @cached_property
@@ -68,9 +70,10 @@ class Services:
         return WorkerCalls(self.jobs)
 
     @cached_property
-    def images(self) -> ImageSourceResolver:
-        """What turns the image source of a request into bytes."""
-        return ImageSourceResolver(self.pictures, self.uploads)
+    def commands(self) -> CommandReader:
+        """What reads the fields of a request."""
+        signs_callbacks = bool(self.settings.webhook_secret.get_secret_value())
+        return CommandReader(self.catalogue, self.pictures.hosts, signs_callbacks)
 
     @cached_property
     def remover(self) -> ExplanationRemover:
@@ -81,8 +84,3 @@ class Services:
     def predictor(self) -> Predictor:
         """What asks a worker for predictions."""
         return Predictor(self.calls, self.catalogue, self.blobs, self.intake)
-
-    @property
-    def signs_callbacks(self) -> bool:
-        """Whether there is a secret to sign callbacks with."""
-        return bool(self.settings.webhook_secret.get_secret_value())

@@ -85,6 +85,20 @@ Reader = Annotated[Principal, Depends(require_scope("read"))]
 Administrator = Annotated[Principal, Depends(require_scope("admin"))]
 
 
+async def wait_for_record(
+    services: Services, caller: Principal, explanation_id: str, *, seconds: float
+) -> ExplanationRecord:
+    """Return an explanation of the caller's tenant when it has ended, or as it is after `seconds`.
+
+    Raises:
+        RiseError: what `existing_record` raises, if it is deleted meanwhile.
+    """
+    record = await services.explanations.wait(explanation_id, seconds=seconds)
+    if record is None:
+        return await run_in_threadpool(existing_record, services, caller, explanation_id)
+    return record
+
+
 def existing_record(services: Services, caller: Principal, explanation_id: str) -> ExplanationRecord:
     """Return an explanation of the caller's tenant.
 

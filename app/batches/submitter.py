@@ -21,7 +21,6 @@ from app.batches.store import BatchItem, BatchRecord, BatchStore
 from app.batches.zip_reader import open_archive, read_entry
 from app.contract.errors import BlobNotFoundError, RiseError
 from app.contract.explanations.store import ExplanationStore
-from app.contract.explanations.webhooks import WebhookSubscriptions
 from app.contract.log_context import log_context, propagated_context
 from app.contract.redis.leased_queue import Lease
 from app.contract.redis.leases import Leases
@@ -30,10 +29,10 @@ from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore, archive_blob, batch_folder
 from app.contract.tracing import span
 from app.explanations.catalogue import CatalogueReader
+from app.explanations.commands import SubmitCommand
 from app.explanations.removal import ExplanationRemover
 from app.explanations.service import ExplanationService, SubmitResult
-from app.images.resolver import ImageSourceResolver
-from app.images.source import ById, ByUrl
+from app.images.source import ById, ByUrl, ImageSource
 from app.maintenance.periodic import PeriodicTask, consumer
 from app.maintenance.served_models import ServedModels
 
@@ -64,11 +63,9 @@ class BatchSubmitter:
         batches: the open batches.
         blobs: their archives.
         store: their explanations.
-        subscriptions: their callbacks.
         catalogue: which queue serves a model.
         served: when models were last served.
         explanations: creates explanations.
-        images: fetches images by URL and by id.
         remover: removes what a batch that was deleted meanwhile has made.
         leases: who renews the explanations of a batch.
     """
@@ -77,11 +74,9 @@ class BatchSubmitter:
     batches: BatchStore
     blobs: BlobStore
     store: ExplanationStore
-    subscriptions: WebhookSubscriptions
     catalogue: CatalogueReader
     served: ServedModels
     explanations: ExplanationService
-    images: ImageSourceResolver
     remover: ExplanationRemover
     leases: Leases
 
@@ -155,10 +150,9 @@ class BatchSubmitter:
     async def _try(self, now: BatchContext, member: BatchItem) -> float:
         try:
             catalogue = await run_in_threadpool(self.catalogue.now)
-            catalogue.queue_of(now.batch.request.model.id)  # before an image is fetched for nothing
-            content = await self._content(now, member)
-            submit = self.explanations.submit
-            submitted = await submit(catalogue, now.batch.request, content, principal_of(now.batch), "batch")
+            resolved = catalogue.route(now.batch.request)  # which fails before an image is fetched for nothing
+            command = SubmitCommand(resolved, principal_of(now.batch), "batch", now.batch.callback)
+            submitted = await self.explanations.submit(command, await self._image(now, member))
             await run_in_threadpool(self._record, now.batch, member, submitted)
         except RiseError as error:
             if error.retry_after_seconds is not None and not await self._is_gone(error, now.batch):
@@ -180,20 +174,18 @@ class BatchSubmitter:
         failed = member.model_copy(update={"error": failure})
         await run_in_threadpool(self.batches.settle, batch.id, failed)
 
-    async def _content(self, now: BatchContext, member: BatchItem) -> bytes:
-        caller, field = principal_of(now.batch), f"/images/{member.index}/{member.kind}"
+    async def _image(self, now: BatchContext, member: BatchItem) -> ImageSource:
+        field = f"/images/{member.index}/{member.kind}"
         if member.kind == "url":
-            return await self.images.content(caller.tenant, ByUrl(member.source, field))
+            return ByUrl(member.source, field)
         if member.kind == "id":
-            return await self.images.content(caller.tenant, ById(member.source, field))
+            return ById(member.source, field)
         if now.archive is None:
             raise RiseError("expired", "the archive of this batch is gone")
         limit = self.settings.max_image_bytes
         return await run_in_threadpool(read_entry, now.archive, int(member.source), max_bytes=limit)
 
     def _record(self, batch: BatchRecord, member: BatchItem, submitted: SubmitResult) -> None:
-        if batch.callback is not None:
-            self.subscriptions.register(submitted.record.id, batch.callback)
         found = {"explanation": submitted.record.id, "created": submitted.created}
         still_wanted = self.batches.settle(batch.id, member.model_copy(update=found))
         if still_wanted or not submitted.created:

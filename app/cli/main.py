@@ -30,7 +30,7 @@ from app.contract.schemas import ExplanationParams
 from app.contract.settings import Settings
 from app.contract.worker_registry import announcements
 from app.explanations.catalogue import Catalogue
-from app.explanations.service import build_request, fingerprint
+from app.explanations.service import fingerprint
 from app.main import create_app
 from app.webhooks.main import run_webhooks
 
@@ -68,7 +68,7 @@ def greet(address: str, redis_url: str, *, keys: bool) -> None:
     lines = [f"rise-serve is ready at {address} (interactive documentation: {address}/docs)"]
     try:
         catalogue = Catalogue(tuple(announcements(connect(redis_url))))
-        request = build_request(catalogue, ExplanationParams(model="shapes"), {})
+        request = catalogue.resolve(ExplanationParams(model="shapes"), {}).request
         explanation_id = fingerprint(request, hashlib.sha256(sample.read_bytes()).hexdigest(), PUBLIC)
         explanation_id = "ID" if keys else explanation_id  # because a key's tenant is part of it
         curl = 'curl -H "Authorization: Bearer $KEY"' if keys else "curl"

@@ -34,8 +34,23 @@ _OF_FIELDS_ALONE = {"type", "properties", "additionalProperties", "required", "$
 
 
 @dataclass(frozen=True)
+class ResolvedRequest:
+    """A request that live workers can serve.
+
+    Attributes:
+        request: with every default filled in.
+        queue: of the workers that serve its model.
+        workers: how many take jobs from the queue.
+    """
+
+    request: CanonicalRequest
+    queue: str
+    workers: int
+
+
+@dataclass(frozen=True)
 class Catalogue:
-    """The announcements of all live workers, seen as one."""
+    """The announcements of all live workers, merged."""
 
     announcements: tuple[Announcement, ...]
 
@@ -61,6 +76,36 @@ class Catalogue:
     def fills(self) -> list[str]:
         """Every fill's name."""
         return sorted({fill for worker in self.announcements for fill in worker.fills})
+
+    def resolve(self, params: ExplanationParams, parameters: JsonObject) -> ResolvedRequest:
+        """Check a request against what live workers can do, and fill in every default.
+
+        Args:
+            params: what every method has.
+            parameters: of one method.
+
+        Raises:
+            RiseError: for what no live worker can do.
+        """
+        model = self.ready_model(params.model)
+        method = self.method_for(params, model)
+        _check_targets(params, model)
+        request = CanonicalRequest(
+            model=ModelRef(id=model.id, digest=model.digest or ""),
+            method=method.id,
+            targets=params.targets,
+            parameters=_clamp_masks(model, parameters, complete_parameters(method, parameters)),
+        )
+        return self.route(request)
+
+    def route(self, request: CanonicalRequest) -> ResolvedRequest:
+        """Return a request with the queue that it belongs to now.
+
+        Raises:
+            RiseError: `no-worker`.
+        """
+        queue = self.queue_of(request.model.id)
+        return ResolvedRequest(request, queue, workers=max(1, sum(card.queue == queue for card in self.announcements)))
 
     def ready_model(self, model_id: str) -> ModelCard:
         """Return a model that some live worker serves.
@@ -91,22 +136,18 @@ class Catalogue:
                 return worker.queue
         raise RiseError("no-worker", f"no worker serves model {model_id!r} any more")
 
-    def workers_of(self, queue: str) -> int:
-        """Return how many live workers take from a queue; at least 1, because one may be starting."""
-        return max(1, sum(worker.queue == queue for worker in self.announcements))
-
-    def method_for(self, question: ExplanationParams, model: ModelCard) -> MethodCard:
-        """Return the method that was asked for, or the default for the model's task."""
+    def method_for(self, params: ExplanationParams, model: ModelCard) -> MethodCard:
+        """Return the requested method, or the default for the model's task."""
         suited = [card for card in self.methods if model.task in card.tasks]
-        if question.method is None:
+        if params.method is None:
             default = next((card for card in suited if model.task in card.default_for), None)
             if default is None:  # because a newer worker serves a task that is not known here
                 detail = f"no method explains model {model.id!r} here"
                 raise RiseError("no-worker", detail, retry_after_seconds=5)
             return default
-        found = next((card for card in self.methods if card.id == question.method), None)
+        found = next((card for card in self.methods if card.id == params.method), None)
         if found is None:
-            raise unknown_choice("/method", question.method, [card.id for card in self.methods])
+            raise unknown_choice("/method", params.method, [card.id for card in self.methods])
         if found not in suited:
             choices = ", ".join(card.id for card in suited)
             raise invalid_field("/method", f"{found.id} does not explain {model.task}; choose from: {choices}")
@@ -190,7 +231,7 @@ def _is_plainly_right(value: Any, schema: JsonObject) -> bool:
     return bool(schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf))
 
 
-def clamp_masks(model: ModelCard, given: JsonObject, parameters: JsonObject) -> JsonObject:
+def _clamp_masks(model: ModelCard, given: JsonObject, parameters: JsonObject) -> JsonObject:
     """Return parameters that keep to what the operator allows for a model; a default is lowered to it.
 
     Raises:
@@ -243,33 +284,33 @@ def check_boxes(request: CanonicalRequest, image: ImageInfo) -> None:
         RiseError: `invalid-parameters`.
     """
     targets = request.targets if isinstance(request.targets, list) else []
-    for place, box in enumerate(target.box for target in targets):
+    for index, box in enumerate(target.box for target in targets):
         if box is not None and not (box[0] < image.width and box[1] < image.height and box[2] > 0 and box[3] > 0):
             detail = f"it lies outside of the image, which is {image.width} x {image.height} pixels when upright"
-            raise invalid_field(f"/targets/{place}/box", detail)
+            raise invalid_field(f"/targets/{index}/box", detail)
 
 
-def check_labels(question: ExplanationParams, model: ModelCard) -> None:
+def _check_targets(params: ExplanationParams, model: ModelCard) -> None:
     """Check the labels and boxes of a request against a model.
 
     Raises:
         RiseError: `unknown-name` for a label that it does not have, `invalid-parameters` for a target it cannot have.
     """
-    if question.targets is None or isinstance(question.targets, str):
+    if params.targets is None or isinstance(params.targets, str):
         return
-    for place, target in enumerate(question.targets):
-        _check_target(f"/targets/{place}", target, model)
+    for index, target in enumerate(params.targets):
+        _check_target(f"/targets/{index}", target, model)
 
 
-def _check_target(where: str, target: TargetRequest, model: ModelCard) -> None:
+def _check_target(field: str, target: TargetRequest, model: ModelCard) -> None:
     if target.label is None and target.box is None:
-        raise invalid_field(where, "say a label or a box")
+        raise invalid_field(field, "say a label or a box")
     if target.box is not None and model.task == "classification":
-        raise invalid_field(f"{where}/box", "this model is a classifier: it has no boxes")
+        raise invalid_field(f"{field}/box", "this model is a classifier: it has no boxes")
     if target.box is not None and (target.box[0] >= target.box[2] or target.box[1] >= target.box[3]):
-        raise invalid_field(f"{where}/box", "write x0, y0, x1, y1 with x0 < x1 and y0 < y1: corners, not a width")
+        raise invalid_field(f"{field}/box", "write x0, y0, x1, y1 with x0 < x1 and y0 < y1: corners, not a width")
     if target.label is None:
         return
     known = target.label < len(model.labels) if isinstance(target.label, int) else target.label in model.labels
     if not known:
-        raise unknown_choice(f"{where}/label", target.label, model.labels)
+        raise unknown_choice(f"{field}/label", target.label, model.labels)

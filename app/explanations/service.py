@@ -1,41 +1,35 @@
-"""The one use case: an image and a question become an explanation, once. Fingerprint, check, store, enqueue.
+"""The use case: an image and a request become one explanation, and the same ones again become the same explanation.
 
 What waits for Redis or the object store, or takes time, runs in the thread pool.
 """
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.admission.controller import AdmissionController
-from app.auth.principal import Principal
-from app.contract.errors import FieldError, RiseError
+from app.contract.errors import RiseError, reported_error
 from app.contract.explanations.store import ExplanationStore
-from app.contract.queue.fair_queue import scheduling_tags_of
+from app.contract.explanations.webhooks import WebhookSubscriptions
+from app.contract.queue.fair_queue import SchedulingTags, scheduling_tags_of
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.throughput import ThroughputStats
-from app.contract.schemas import (
-    CanonicalRequest,
-    ExplanationParams,
-    ExplanationRecord,
-    ImageInfo,
-    JsonObject,
-    ModelRef,
-    Priority,
-    Status,
-)
+from app.contract.schemas import CanonicalRequest, ExplanationRecord, ImageInfo, Status
 from app.contract.storage.object_store import BlobStore, image_blob
 from app.contract.tracing import request_context
-from app.explanations.catalogue import Catalogue, check_boxes, check_labels, clamp_masks, complete_parameters
+from app.explanations.catalogue import check_boxes
+from app.explanations.commands import SubmitCommand
 from app.explanations.enqueue import ExplanationCreator
+from app.explanations.events import EventStreams
+from app.images.resolver import ImageSourceResolver
+from app.images.source import ImageSource
 from app.images.validation import ImageValidator
 
-_OWN_FIELDS = frozenset(ExplanationParams.model_fields)
-_STANDS = frozenset({Status.QUEUED, Status.RUNNING, Status.SUCCEEDED})
+_REUSABLE = frozenset({Status.QUEUED, Status.RUNNING, Status.SUCCEEDED})
 
 
 class SubmitResult(NamedTuple):
@@ -43,8 +37,8 @@ class SubmitResult(NamedTuple):
 
     Attributes:
         record: what is stored.
-        created: whether this request made it.
-        queue_position: jobs that stood before it just now; None where that has to be looked up.
+        created: whether this command created it.
+        queue_position: jobs before it at that moment; None where the queue has to be read for it.
         eta_seconds: estimated time until it has ended, where that is known.
     """
 
@@ -53,151 +47,129 @@ class SubmitResult(NamedTuple):
     queue_position: int | None = None
     eta_seconds: float | None = None
 
-    @property
-    def waits(self) -> bool:
-        """Whether it is known where it waits."""
-        return self.queue_position is not None
-
-
-def split_params(fields: JsonObject) -> tuple[ExplanationParams, JsonObject]:
-    """Split a request's fields into what every method has and the parameters of one.
-
-    Raises:
-        RiseError: `invalid-parameters`, pointing at every field at fault.
-    """
-    own = {name: value for name, value in fields.items() if name in _OWN_FIELDS}
-    parameters = {name: value for name, value in fields.items() if name not in _OWN_FIELDS}
-    try:
-        return ExplanationParams.model_validate(own), parameters
-    except ValidationError as cause:
-        errors = [_field_error(error["loc"], error["msg"]) for error in cause.errors()]
-        detail = "; ".join(dict.fromkeys(f"{error.field.lstrip('/')}: {error.detail}" for error in errors))
-        raise RiseError("invalid-parameters", detail, errors=errors) from cause
-
-
-def _field_error(place: tuple[int | str, ...], message: str) -> FieldError:
-    kept = [str(part) for part in place if not isinstance(part, str) or part.isidentifier()]
-    return FieldError("/" + "/".join(kept), message)
-
-
-def build_request(catalogue: Catalogue, question: ExplanationParams, parameters: JsonObject) -> CanonicalRequest:
-    """Check a question against what live workers can do, and fill in every default.
-
-    Raises:
-        RiseError: for whatever no worker can do.
-    """
-    model = catalogue.ready_model(question.model)
-    method = catalogue.method_for(question, model)
-    check_labels(question, model)
-    return CanonicalRequest(
-        model=ModelRef(id=model.id, digest=model.digest or ""),
-        method=method.id,
-        targets=question.targets,
-        parameters=clamp_masks(model, parameters, complete_parameters(method, parameters)),
-    )
-
 
 def fingerprint(request: CanonicalRequest, image_sha256: str, tenant: str) -> str:
     """Return the id of an explanation: hash of the image's bytes, the whole request and the model's digest.
 
-    The tenant is part of it, so that nobody learns from an id that somebody else explained the same picture.
+    The tenant is part of it, so that an id does not reveal that another tenant has explained the same image.
     """
     canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(f"{tenant}\n{image_sha256}\n{canonical}".encode()).hexdigest()[:32]
 
 
-class ExplanationService:
-    """Stores and enqueues requests.
+def failure_of(record: ExplanationRecord | None) -> RiseError | None:
+    """Return why an explanation will never have a result; None where it has one, or may have one later."""
+    if record is None:
+        return RiseError("expired", "the explanation is gone")
+    if not record.status.ended or record.tells:
+        return None
+    if record.error is not None:
+        return reported_error(record.error.code, record.error.detail)
+    return RiseError("model-failed", f"the explanation was {record.status.value}")
 
-    Args:
-        intake: checks images.
-        explanations: reads what is there already.
+
+@dataclass(frozen=True)
+class ExplanationService:
+    """Creates explanations and waits for them, for the HTTP API, batches and integrations alike.
+
+    Attributes:
+        images: reads images by URL and by id.
+        validator: validates them.
+        store: the records.
         blobs: where images are stored.
         jobs: the queues.
         creator: stores new explanations together with their jobs.
         admission: refuses requests for which there is no room.
         throughput: what work is estimated with.
-        keep_seconds: how long an explanation lives.
+        events: announce the end of explanations.
+        subscriptions: the callbacks.
+        keep_seconds: how long an explanation is kept.
     """
 
-    def __init__(
-        self,
-        intake: ImageValidator,
-        explanations: ExplanationStore,
-        blobs: BlobStore,
-        jobs: JobQueue,
-        creator: ExplanationCreator,
-        admission: AdmissionController,
-        throughput: ThroughputStats,
-        *,
-        keep_seconds: int,
-    ) -> None:
-        self._intake = intake
-        self._explanations = explanations
-        self._blobs = blobs
-        self._jobs = jobs
-        self._admission = admission
-        self._throughput = throughput
-        self._keep_seconds = keep_seconds
-        self._creator = creator
+    images: ImageSourceResolver
+    validator: ImageValidator
+    store: ExplanationStore
+    blobs: BlobStore
+    jobs: JobQueue
+    creator: ExplanationCreator
+    admission: AdmissionController
+    throughput: ThroughputStats
+    events: EventStreams
+    subscriptions: WebhookSubscriptions
+    keep_seconds: int
 
-    async def submit(
-        self,
-        catalogue: Catalogue,
-        request: CanonicalRequest,
-        content: bytes,
-        caller: Principal,
-        priority: Priority = "interactive",
-    ) -> SubmitResult:
-        """Return the explanation of a request: the one that exists already, or a new one on the queue.
-
-        The image is stored first, so that a job always finds what it needs.
+    async def submit(self, command: SubmitCommand, image: ImageSource) -> SubmitResult:
+        """Return the explanation of an image: the one that exists already, or a new one on the queue.
 
         Raises:
-            RiseError: `busy` or `too-many-requests`, before the image is decoded; then what is wrong with the image.
+            RiseError: what `ImageSourceResolver.content` raises; `busy` or `too-many-requests`, before the image is
+                decoded; what is wrong with the image.
         """
+        content = await self.images.content(command.principal.tenant, image)
+        explanation_id, existing = await run_in_threadpool(self._find, command, content)
+        if existing is None:
+            result = await self._create(explanation_id, command, content)
+        else:
+            result = SubmitResult(existing, created=False)
+        if command.callback_url is not None:
+            await run_in_threadpool(self.subscriptions.register, explanation_id, command.callback_url)
+        return result
+
+    async def wait(self, explanation_id: str, *, seconds: float) -> ExplanationRecord | None:
+        """Return an explanation when it has ended, or as it is after `seconds`; None if it does not exist."""
+        after = await self.events.position(explanation_id)
+        record = await run_in_threadpool(self.store.read, explanation_id)
+        if record is None or record.status.ended or seconds <= 0:
+            return record
+        await self.events.wait_for_end(explanation_id, after=after, seconds=seconds)
+        return await run_in_threadpool(self.store.read, explanation_id)
+
+    def _find(self, command: SubmitCommand, content: bytes) -> tuple[str, ExplanationRecord | None]:
+        """Return the id of the explanation, and its record where it need not be run again."""
         sha256 = hashlib.sha256(content).hexdigest()
-        explanation_id = fingerprint(request, sha256, caller.tenant)
-        queue = catalogue.queue_of(request.model.id)
-        workers = catalogue.workers_of(queue)
-        existing = await run_in_threadpool(self._explanations.read, explanation_id)
-        if existing is not None and existing.status in _STANDS:
-            if existing.status is Status.QUEUED:
-                await run_in_threadpool(self._enqueue_again, existing, queue, priority)
-            return SubmitResult(existing, created=False)
-        async with self._admission.admit(explanation_id, caller, queue=queue, workers=workers) as slot:
-            info = (await self._intake.validate(content)).info
-            check_boxes(request, info)
-            await run_in_threadpool(self._blobs.put, image_blob(explanation_id), content)
-            record = self._record(explanation_id, request, info, caller, priority)
+        explanation_id = fingerprint(command.resolved.request, sha256, command.principal.tenant)
+        record = self.store.read(explanation_id)
+        if record is None or record.status not in _REUSABLE:
+            return explanation_id, None
+        if record.status is Status.QUEUED:  # because its job may be lost, or in the lane of batches
+            prioritised = record.model_copy(update={"priority": command.priority})
+            tags = scheduling_tags_of(prioritised, self.throughput.seconds_per_mask())
+            self.jobs.enqueue_explanation(command.resolved.queue, explanation_id, again=False, turn=tags)
+        return explanation_id, record
+
+    async def _create(self, explanation_id: str, command: SubmitCommand, content: bytes) -> SubmitResult:
+        queue, workers = command.resolved.queue, command.resolved.workers
+        async with self.admission.admit(explanation_id, command.principal, queue=queue, workers=workers) as slot:
+            image = (await self.validator.validate(content)).info
+            check_boxes(command.resolved.request, image)
+            record = self._record(explanation_id, command, image)
             tags = scheduling_tags_of(record, slot.pace)
-            created, position = await run_in_threadpool(self._creator.create, record, queue, tags)
+            created, position = await run_in_threadpool(self._store, record, content, queue, tags)
         if not created:
-            stored = await run_in_threadpool(self._explanations.read, explanation_id)
+            stored = await run_in_threadpool(self.store.read, explanation_id)
             return SubmitResult(stored or record, created=False)
         eta_seconds = slot.enqueued(position, seconds=tags.seconds)
         if eta_seconds is None:
             return SubmitResult(record, created=True)
         return SubmitResult(record, created=True, queue_position=position, eta_seconds=eta_seconds)
 
-    def _enqueue_again(self, record: ExplanationRecord, queue: str, priority: Priority) -> None:
-        """Enqueue a queued explanation whose job was lost, or move it to a better lane."""
-        record = record.model_copy(update={"priority": priority})
-        tags = scheduling_tags_of(record, self._throughput.seconds_per_mask())
-        self._jobs.enqueue_explanation(queue, record.id, again=False, turn=tags)
-
-    def _record(
-        self, explanation_id: str, request: CanonicalRequest, info: ImageInfo, caller: Principal, priority: Priority
-    ) -> ExplanationRecord:
+    def _record(self, explanation_id: str, command: SubmitCommand, image: ImageInfo) -> ExplanationRecord:
         now = datetime.now(UTC)
         return ExplanationRecord(
             id=explanation_id,
-            tenant=caller.tenant,
-            priority=priority,
-            request=request,
-            image=info,
+            tenant=command.principal.tenant,
+            priority=command.priority,
+            request=command.resolved.request,
+            image=image,
             status=Status.QUEUED,
             created_at=now,
             origin=request_context(),
-            expires_at=now + timedelta(seconds=self._keep_seconds),
+            expires_at=now + timedelta(seconds=self.keep_seconds),
         )
+
+    def _store(
+        self, record: ExplanationRecord, content: bytes, queue: str, tags: SchedulingTags
+    ) -> tuple[bool, int | None]:
+        """Store the image, then create the explanation: a job always finds its image."""
+        self.blobs.put(image_blob(record.id), content)
+        return self.creator.create(record, queue, tags)

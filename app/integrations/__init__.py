@@ -8,8 +8,8 @@ To add one, write `app/integrations/NAME.py` with
 A tool that asks fixed paths of its host gets them: its prefix is then another (`cvat`), and none of the API's.
 
 Its routes exist only where it is on, so what nobody uses is no way in. They stand outside of /openapi.json, because
-their contract is the tool's and not ours. They ask for explanations through `services.submission`, as the API does
-(`app/api/dependencies.py` has the services, the caller and more), and know nothing of how a map is made.
+their contract is the tool's and not ours. They create explanations and wait for them through `services.explanations`,
+as the API does (`app/api/dependencies.py` has the services, the caller and more): `submit` and `wait`.
 
 What has to live as long as the process, a client or a task beside the routes, belongs into the router's own lifespan,
 which finds the services at `app.state.services` and yields what its routes then find in `request.state`. One that needs

@@ -26,10 +26,8 @@ from app.contract.errors import RiseError, invalid_field, unknown_choice
 from app.contract.schemas import JsonObject
 from app.contract.storage.object_store import archive_blob, batch_folder
 from app.contract.tracing import request_context
-from app.explanations.service import build_request, split_params
 from app.rendering.formats import formats
 from app.services import Services
-from app.webhooks.request_field import pop_callback_url
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=PROBLEMS)
 
@@ -107,12 +105,10 @@ def _seen(services: Services, batch_id: str) -> BatchView | None:
 
 def _create(services: Services, caller: Principal, asked: Asked, batch_id: str) -> BatchView:
     fields, archive = dict(asked.fields), asked.archive
-    callback = pop_callback_url(fields, services.pictures.hosts, signed=services.signs_callbacks)
     given = fields.pop("images", None)
     if (given is None) == (archive is None):
         raise invalid_field("/images", "send an archive, or else a list of images")
-    question, parameters = split_params(fields)
-    request = build_request(services.catalogue.now(), question, parameters)
+    command = services.commands.read(fields, caller)
     if (seen := _seen(services, batch_id)) is not None:
         return seen
     batch = BatchRecord(
@@ -120,8 +116,8 @@ def _create(services: Services, caller: Principal, asked: Asked, batch_id: str) 
         tenant=caller.tenant,
         key=caller.key,
         limits=caller.limits,
-        request=request,
-        callback=callback,
+        request=command.resolved.request,
+        callback=command.callback_url,
         total=0,
         created_at=datetime.now(UTC),
         origin=request_context(),

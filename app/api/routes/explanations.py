@@ -1,6 +1,5 @@
 """Create, read, wait for and cancel explanations."""
 
-import asyncio
 import math
 import re
 from functools import partial
@@ -11,17 +10,16 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.api.conditional_requests import etag, etag_matches
-from app.api.dependencies import Explainer, Reader, ServicesDep, existing_record
+from app.api.dependencies import Explainer, Reader, ServicesDep, existing_record, wait_for_record
 from app.api.idempotency import Claim, IdempotencyKey, payload_of, submit_once
 from app.api.openapi_components import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
 from app.api.request_body import ParsedBody, read_body
 from app.auth.principal import Principal
 from app.contract.errors import RiseError
 from app.contract.schemas import ExplanationRecord, Status
-from app.explanations.service import SubmitResult, build_request, split_params
+from app.explanations.service import SubmitResult
 from app.explanations.views import ExplanationView, explanation_path, view
 from app.services import Services
-from app.webhooks.request_field import pop_callback_url
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"], responses=PROBLEMS)
 
@@ -65,7 +63,7 @@ async def create(
     seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
     if seconds is None:
         return await _created(services, submitted)
-    record = await _wait(services, caller, submitted.record, seconds)
+    record = await wait_for_record(services, caller, submitted.record.id, seconds=seconds)
     answer = await _created(services, SubmitResult(record, created=True))  # 200 says here that it has ended
     answer.headers["Preference-Applied"] = f"wait={seconds:g}"
     return answer
@@ -73,7 +71,7 @@ async def create(
 
 async def _created(services: Services, submitted: SubmitResult) -> Response:
     record = submitted.record
-    if submitted.waits:
+    if submitted.queue_position is not None:
         seen = view(record, submitted.queue_position, submitted.eta_seconds)
     else:
         seen = await run_in_threadpool(_view, services, record)
@@ -85,16 +83,8 @@ async def _created(services: Services, submitted: SubmitResult) -> Response:
 
 
 async def _submit(services: Services, caller: Principal, body: ParsedBody) -> SubmitResult:
-    fields = dict(body.fields)
-    callback = pop_callback_url(fields, services.pictures.hosts, signed=services.signs_callbacks)
-    question, parameters = split_params(fields)
-    catalogue = await run_in_threadpool(services.catalogue.now)
-    request = build_request(catalogue, question, parameters)
-    content = await services.images.content(caller.tenant, body.image)
-    submitted = await services.submission.submit(catalogue, request, content, caller, question.priority)
-    if callback is not None:
-        await run_in_threadpool(services.callbacks.register, submitted.record.id, callback)
-    return submitted
+    command = await run_in_threadpool(services.commands.read, body.fields, caller)
+    return await services.explanations.submit(command, body.image)
 
 
 async def _submitted(services: Services, explanation_id: str) -> SubmitResult | None:
@@ -107,28 +97,15 @@ def _preferred_wait(prefer: str | None, *, longest: float) -> float | None:
     return min(float(found[1]), longest) if found else None
 
 
-async def _wait(services: Services, caller: Principal, record: ExplanationRecord, seconds: float) -> ExplanationRecord:
-    """Return the record when its explanation has ended, or as it is when the time is up."""
-    after = await services.events.position(record.id)
-    record = await asyncio.to_thread(existing_record, services, caller, record.id)
-    if record.status.ended:
-        return record
-    seconds = min(seconds, services.settings.max_wait_seconds)
-    await services.events.wait_for_end(record.id, after=after, seconds=seconds)
-    return await asyncio.to_thread(existing_record, services, caller, record.id)
-
-
 def _view(services: Services, record: ExplanationRecord) -> ExplanationView:
     if record.status is not Status.QUEUED:
         return view(record, None)
-    catalogue = services.catalogue.now()
     try:
-        queue = catalogue.queue_of(record.request.model.id)
+        resolved = services.catalogue.now().route(record.request)
     except RiseError:
         return view(record, None)
-    workers = catalogue.workers_of(queue)
-    eta_seconds = services.admission.eta_seconds(record.id, queue=queue, workers=workers)
-    return view(record, services.jobs.position(queue, record.id), eta_seconds)
+    eta_seconds = services.admission.eta_seconds(record.id, queue=resolved.queue, workers=resolved.workers)
+    return view(record, services.jobs.position(resolved.queue, record.id), eta_seconds)
 
 
 @router.get(
@@ -146,8 +123,9 @@ async def read(
 ) -> Response:
     """Return an explanation: its status, its progress, its targets and the addresses of their maps."""
     if wait is not None:
-        record = await run_in_threadpool(existing_record, services, caller, explanation_id)
-        await _wait(services, caller, record, wait)
+        await run_in_threadpool(existing_record, services, caller, explanation_id)
+        seconds = min(wait, services.settings.max_wait_seconds)
+        await wait_for_record(services, caller, explanation_id, seconds=seconds)
     return await run_in_threadpool(_answer, services, caller, explanation_id, if_none_match)
 
 

@@ -74,27 +74,27 @@ async def invoke(
     x_nuclio_invoke_timeout: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Return what a function says of an image: a list of shapes and tags, or the mask of an interactor."""
-    visit = Invocation(services, caller, deadline_of(x_nuclio_invoke_timeout, services.settings.max_wait_seconds))
+    invocation = Invocation(services, caller, deadline_of(x_nuclio_invoke_timeout, services.settings.max_wait_seconds))
     content = await request.body()
     try:
-        answer = await _answer(request, visit, x_nuclio_function_name, content)
+        answer = await _answer(request, invocation, x_nuclio_function_name, content)
     except RiseError as problem:
         logger.warning("CVAT's call of %r: %s", x_nuclio_function_name, problem)  # because CVAT shows the status alone
         raise
     return Response(answer, media_type="application/json")
 
 
-async def _answer(request: Request, visit: Invocation, name: str, content: bytes) -> bytes:
+async def _answer(request: Request, invocation: Invocation, name: str, content: bytes) -> bytes:
     turns: CapacityLimiter = request.state.cvat_turns
-    called = await run_in_threadpool(_known, visit.services, name)
+    called = await run_in_threadpool(_known, invocation.services, name)
     asked = await to_thread.run_sync(read_invocation, content, limiter=turns)
     if called.kind == "seen":
-        return await _seen(request, visit, called, asked)
+        return await _predict(request, invocation, called, asked)
     if called.kind == "inside":
-        return await _inside(visit, called, asked, turns)
-    record = await visit.explained(called.model.id, asked.image)
+        return await _explain_inside(invocation, called, asked, turns)
+    record = await invocation.explain(called.model.id, asked.image)
     level, threshold = LEVELS[called.kind], asked.threshold or 0.0
-    drawn = partial(salient, record, visit.services.renderer, level=level, threshold=threshold)
+    drawn = partial(salient, record, invocation.services.renderer, level=level, threshold=threshold)
     return await to_thread.run_sync(drawn, limiter=turns)
 
 
@@ -118,33 +118,35 @@ def _known(services: Services, name: str) -> NuclioFunction:
     return found
 
 
-async def _seen(request: Request, visit: Invocation, called: NuclioFunction, asked: InvocationRequest) -> bytes:
+async def _predict(request: Request, invocation: Invocation, called: NuclioFunction, asked: InvocationRequest) -> bytes:
     """Return what a model sees, without a map."""
-    image = await visit.services.intake.validate(asked.image)
+    image = await invocation.services.intake.validate(asked.image)
     most = _MOST_SEEN if called.label_type == "rectangle" else 1
-    asking = partial(visit.services.predictor.predict, visit.caller, called.model.id, asked.image, most)
-    found = await cancel_on_disconnect(request, visit.patient(asking))
+    asking = partial(invocation.services.predictor.predict, invocation.principal, called.model.id, asked.image, most)
+    found = await cancel_on_disconnect(request, invocation.retry(asking))
     least = _THRESHOLD if called.label_type == "rectangle" else 0.0
     return seen(found, image.info, least if asked.threshold is None else asked.threshold)
 
 
-async def _inside(visit: Invocation, called: NuclioFunction, asked: InvocationRequest, turns: CapacityLimiter) -> bytes:
+async def _explain_inside(
+    invocation: Invocation, called: NuclioFunction, asked: InvocationRequest, turns: CapacityLimiter
+) -> bytes:
     """Return what speaks inside of a box: for a detection of that box, or, where there are no boxes, for the top class.
 
     Raises:
         RiseError: `image-too-large` where CVAT would get too many numbers; `no-target`; or what is wrong.
     """
-    image = (await visit.services.intake.validate(asked.image)).info
+    image = (await invocation.services.intake.validate(asked.image)).info
     if image.width * image.height > MOST_PIXELS:
         detail = f"an interactor's mask has a number for each pixel of the image, at most {MOST_PIXELS:,}"
         raise RiseError("image-too-large", detail)
     box = asked.box(image)
     detects = called.model.task == "detection"
     targets: list[JsonObject] | None = [{"box": list(box), "label": None}] if detects else None
-    record = await visit.explained(called.model.id, asked.image, targets)
+    record = await invocation.explain(called.model.id, asked.image, targets)
     if record.found_nothing:
         raise RiseError("no-target", record.error.detail if record.error else "there is nothing to explain")
     area = (0.0, 0.0, float(image.width), float(image.height)) if detects else box
     subject = target_at(record, 0)
-    drawn = partial(salient_inside, record, visit.services.renderer, subject, box=area, level=LEVELS[called.kind])
+    drawn = partial(salient_inside, record, invocation.services.renderer, subject, box=area, level=LEVELS[called.kind])
     return await to_thread.run_sync(drawn, limiter=turns)

@@ -1,7 +1,7 @@
-"""Explanations for CVAT, in the time that it waits.
+"""Explanations for CVAT within the time that it waits for a response.
 
-A job that annotates a whole task ends with the first frame that gets an error, so whatever may pass is waited for: room
-in the queue, as well as the explanation. What is not finished goes on, and whoever starts the job again finds it.
+A job that annotates a whole task ends with the first frame that gets an error. So errors that may pass, such as a full
+queue, are retried until the deadline. What is not finished then goes on, and a job that is started again finds it.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from typing import TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from app.auth.principal import Principal
-from app.contract.errors import RiseError, reported_error
-from app.contract.schemas import CanonicalRequest, ExplanationRecord, JsonObject
-from app.explanations.service import build_request, split_params
+from app.contract.errors import RiseError
+from app.contract.schemas import ExplanationRecord, JsonObject
+from app.explanations.service import SubmitResult, failure_of
 from app.services import Services
 
 Result = TypeVar("Result")
 
-_UNTOLD_SECONDS = 120.0  # what CVAT waits if nobody tells it otherwise; older versions do not say
-_SHARE = 0.8  # of the time that CVAT waits, because an answer has to be drawn and sent too
-_COME_AGAIN_SECONDS = 30.0
-_SHORTEST_PAUSE_SECONDS = 0.5
+_DEFAULT_SECONDS = 120.0  # CVAT's own default; older versions do not send how long they wait
+_SHARE = 0.8  # of the time that CVAT waits, because a response has to be rendered and sent too
+_RETRY_AFTER_SECONDS = 30.0
+_MIN_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Invocation:
 
     Attributes:
         services: of this front end.
-        caller: on whose behalf it is run.
-        deadline: until when CVAT is kept waiting, on the monotonic clock.
+        principal: who sent it.
+        deadline: until when CVAT waits, on the monotonic clock.
     """
 
     services: Services
-    caller: Principal
+    principal: Principal
     deadline: float
 
     @property
@@ -47,64 +47,53 @@ class Invocation:
         """Seconds until the deadline."""
         return max(0.0, self.deadline - time.monotonic())
 
-    async def explained(self, model: str, image: bytes, targets: list[JsonObject] | None = None) -> ExplanationRecord:
+    async def explain(self, model: str, image: bytes, targets: list[JsonObject] | None = None) -> ExplanationRecord:
         """Return an explanation that has succeeded, or one that has found nothing to explain.
 
         Raises:
             RiseError: what is wrong with the image, `busy` where it is not finished in time, or why it failed.
         """
-        question = {**self.services.settings.cvat_parameters, "model": model, "targets": targets}
-        asked, parameters = split_params(question)
-        request = build_request(await run_in_threadpool(self.services.catalogue.now), asked, parameters)
-        record = await self._ended(await self.patient(partial(self._submit, request, image)))
-        if record.tells:
-            return record
-        if not record.status.ended:
-            detail = f"explanation {record.id} is not finished; it goes on, and the same call finds it finished"
-            raise RiseError("busy", detail, retry_after_seconds=_COME_AGAIN_SECONDS)
-        if record.error is not None:
-            raise reported_error(record.error.code, record.error.detail)
-        raise RiseError("model-failed", f"the explanation was {record.status.value}")
+        fields = {**self.services.settings.cvat_parameters, "model": model, "targets": targets}
+        submitted = await self.retry(partial(self._submit, fields, image))
+        record = await self.services.explanations.wait(submitted.record.id, seconds=self.left)
+        if (error := failure_of(record)) is not None:
+            raise error
+        if record is None or not record.status.ended:
+            detail = (
+                f"explanation {submitted.record.id} is not finished; it goes on, and the same call finds it finished"
+            )
+            raise RiseError("busy", detail, retry_after_seconds=_RETRY_AFTER_SECONDS)
+        return record
 
-    async def patient(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
-        """Return what a function returns, which is called again for as long as it says that this makes sense.
+    async def retry(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
+        """Return what a function returns, after calling it again while it raises errors that may pass.
 
         Raises:
-            RiseError: of the last call, when the time is up.
+            RiseError: of the last call, when the deadline has passed.
         """
         while True:
             try:
                 return await attempt()
-            except RiseError as problem:
-                if problem.retry_after_seconds is None:
+            except RiseError as error:
+                if error.retry_after_seconds is None:
                     raise
-                pause = max(problem.retry_after_seconds, _SHORTEST_PAUSE_SECONDS)
+                pause = max(error.retry_after_seconds, _MIN_PAUSE_SECONDS)
                 if pause >= self.left:
                     raise
             await asyncio.sleep(pause)
 
-    async def _submit(self, request: CanonicalRequest, image: bytes) -> ExplanationRecord:
-        catalogue = await run_in_threadpool(self.services.catalogue.now)
-        return (await self.services.submission.submit(catalogue, request, image, self.caller)).record
-
-    async def _ended(self, submitted: ExplanationRecord) -> ExplanationRecord:
-        after = await self.services.events.position(submitted.id)
-        record = await run_in_threadpool(self.services.store.read, submitted.id)
-        if record is not None and not record.status.ended:
-            await self.services.events.wait_for_end(submitted.id, after=after, seconds=self.left)
-            record = await run_in_threadpool(self.services.store.read, submitted.id)
-        if record is None:
-            raise RiseError("expired", "the explanation is gone")
-        return record
+    async def _submit(self, fields: JsonObject, image: bytes) -> SubmitResult:
+        command = await run_in_threadpool(self.services.commands.read, fields, self.principal)
+        return await self.services.explanations.submit(command, image)
 
 
-def deadline_of(told: str | None, longest_seconds: float) -> float:
-    """Return until when CVAT is kept waiting, on the monotonic clock.
+def deadline_of(timeout: str | None, max_seconds: float) -> float:
+    """Return until when an invocation may take, on the monotonic clock.
 
     Args:
-        told: what it says that it waits, such as `120s`.
-        longest_seconds: that the operator allows.
+        timeout: how long CVAT waits by its own account, such as `120s`.
+        max_seconds: that the operator allows.
     """
-    said = re.fullmatch(r"([0-9]{1,6})s", told or "")
-    seconds = float(said[1]) if said else _UNTOLD_SECONDS
-    return time.monotonic() + min(_SHARE * seconds, longest_seconds)
+    found = re.fullmatch(r"([0-9]{1,6})s", timeout or "")
+    seconds = float(found[1]) if found else _DEFAULT_SECONDS
+    return time.monotonic() + min(_SHARE * seconds, max_seconds)

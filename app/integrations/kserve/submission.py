@@ -1,20 +1,17 @@
-"""Instances become explanations by the same submission as everything else, and are waited for together."""
+"""Instances of a request to explanations, which are awaited together."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import existing_record
+from app.api.dependencies import wait_for_record
 from app.auth.principal import Principal
 from app.contract.errors import RiseError, invalid_field
-from app.contract.schemas import CanonicalRequest, ExplanationRecord, JsonObject
-from app.explanations.service import build_request, split_params
+from app.contract.schemas import ExplanationRecord, JsonObject
 from app.services import Services
-from app.webhooks.request_field import pop_callback_url
 
-_OF_THE_IMAGE = {"unreadable-image", "image-too-large"}
+_IMAGE_ERRORS = {"unreadable-image", "image-too-large"}
 
 
 async def submit_all(
@@ -27,22 +24,15 @@ async def submit_all(
     """
     if "model" in parameters:
         raise invalid_field("/parameters/model", "the address says it")
-    fields = dict(parameters)
-    callback = pop_callback_url(fields, services.pictures.hosts, signed=services.signs_callbacks)
-    question, rest = split_params({**fields, "model": model})
-    catalogue = await run_in_threadpool(services.catalogue.now)
-    request: CanonicalRequest = build_request(catalogue, question, rest)
+    command = await run_in_threadpool(services.commands.read, {**parameters, "model": model}, caller)
     records = []
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         try:
-            record = (await services.submission.submit(catalogue, request, image, caller, question.priority)).record
+            records.append((await services.explanations.submit(command, image)).record)
         except RiseError as error:
-            if error.code not in _OF_THE_IMAGE:
+            if error.code not in _IMAGE_ERRORS:
                 raise
-            raise error.reworded(f"instances/{place}: {error.detail}") from error
-        if callback is not None:
-            await run_in_threadpool(services.callbacks.register, record.id, callback)
-        records.append(record)
+            raise error.reworded(f"instances/{index}: {error.detail}") from error
     return records
 
 
@@ -51,14 +41,7 @@ async def wait_for_all(
 ) -> list[ExplanationRecord]:
     """Return explanations when all have ended, or as they are when the time is up."""
     deadline = time.monotonic() + seconds
-    return [await _wait(services, caller, record, deadline) for record in records]
-
-
-async def _wait(services: Services, caller: Principal, record: ExplanationRecord, deadline: float) -> ExplanationRecord:
-    after = await services.events.position(record.id)
-    record = await asyncio.to_thread(existing_record, services, caller, record.id)
-    left = deadline - time.monotonic()
-    if record.status.ended or left <= 0:
-        return record
-    await services.events.wait_for_end(record.id, after=after, seconds=left)
-    return await asyncio.to_thread(existing_record, services, caller, record.id)
+    return [
+        await wait_for_record(services, caller, record.id, seconds=max(0.0, deadline - time.monotonic()))
+        for record in records
+    ]

@@ -7,9 +7,9 @@ from starlette.concurrency import run_in_threadpool
 
 from app.auth.api_keys import Limits
 from app.auth.principal import Principal
-from app.contract.errors import RiseError, invalid_field, reported_error
+from app.contract.errors import invalid_field
 from app.contract.schemas import CanonicalRequest, ExplanationRecord, JsonObject, Priority, StoredModel
-from app.explanations.service import build_request, split_params
+from app.explanations.commands import SubmitCommand, split_params
 from app.integrations.label_studio.api_client import LabelStudioClient
 from app.integrations.label_studio.delayed_tasks import DelayedTask, DelayedTasks
 from app.integrations.label_studio.task_images import TaskImages
@@ -89,9 +89,8 @@ class MlBackend:
             detail = "end the address of the ML backend with the name of a model, or set RISE_LABEL_STUDIO_MODEL"
             raise invalid_field("/model", detail)
         fields = {**settings.label_studio_parameters, "model": chosen, "targets": targets}
-        asked, parameters = split_params(fields)
         catalogue = await run_in_threadpool(self.services.catalogue.now)
-        return build_request(catalogue, asked, parameters)
+        return catalogue.resolve(*split_params(fields)).request
 
     async def image(self, errand: TaskJob) -> bytes:
         """Return the image of a task.
@@ -115,19 +114,14 @@ class MlBackend:
         """
         content = await self.image(errand) if content is None else content
         catalogue = await run_in_threadpool(self.services.catalogue.now)
-        submit = self.services.submission.submit
-        record = (await submit(catalogue, errand.request, content, errand.caller, errand.priority)).record
-        return errand.model_copy(update={"explanation": record.id})
+        command = SubmitCommand(catalogue.route(errand.request), errand.caller, errand.priority)
+        submitted = await self.services.explanations.submit(command, content)
+        return errand.model_copy(update={"explanation": submitted.record.id})
 
     async def ended(self, errand: TaskJob, *, seconds: float) -> ExplanationRecord | None:
         """Return the explanation of a started errand when it has ended, or as it is when the time is up."""
         assert errand.explanation is not None
-        after = await self.services.events.position(errand.explanation)
-        record = await run_in_threadpool(self.services.store.read, errand.explanation)
-        if record is None or record.status.ended:
-            return record
-        await self.services.events.wait_for_end(errand.explanation, after=after, seconds=seconds)
-        return await run_in_threadpool(self.services.store.read, errand.explanation)
+        return await self.services.explanations.wait(errand.explanation, seconds=seconds)
 
     async def prediction(self, errand: TaskJob, record: ExplanationRecord) -> JsonObject:
         """Return the prediction for a task from its finished explanation."""
@@ -149,14 +143,3 @@ class MlBackend:
 def is_told(record: ExplanationRecord | None) -> bool:
     """Return whether an explanation has come to something that a prediction can say."""
     return record is not None and record.tells
-
-
-def failure_of(record: ExplanationRecord | None) -> RiseError | None:
-    """Return why an explanation will never come to anything; None where it may, or has."""
-    if record is None:
-        return RiseError("expired", "the explanation is gone")
-    if not record.status.ended or is_told(record):
-        return None
-    if record.error is not None:
-        return reported_error(record.error.code, record.error.detail)
-    return RiseError("model-failed", f"the explanation was {record.status.value}")

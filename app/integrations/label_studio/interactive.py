@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 
 from app.contract.errors import RiseError, invalid_field
 from app.contract.schemas import Box, ExplanationRecord, ImageInfo, JsonObject, ModelCard
-from app.integrations.label_studio.backend import MlBackend, TaskJob, failure_of
+from app.explanations.service import failure_of
+from app.integrations.label_studio.backend import MlBackend, TaskJob
 from app.integrations.label_studio.predict import COME_AGAIN_SECONDS, deadline_of
 from app.label_studio_format.predictions import prediction_inside
 from app.rendering.renderer import MapTarget, resolve_class, target_at

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from app.contract.errors import RiseError
 from app.contract.schemas import ExplanationRecord, JsonObject
-from app.integrations.label_studio.backend import MlBackend, TaskJob, failure_of, is_told
+from app.explanations.service import failure_of
+from app.integrations.label_studio.backend import MlBackend, TaskJob, is_told
 
 COME_AGAIN_SECONDS = 30.0
 _LONGEST_SECONDS = 80.0  # Label Studio gives up after 100, and to put off thousands of tasks takes a while

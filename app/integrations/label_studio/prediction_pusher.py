@@ -15,8 +15,9 @@ from starlette.concurrency import run_in_threadpool
 
 from app.contract.errors import BlobNotFoundError, RiseError
 from app.contract.schemas import ExplanationRecord
+from app.explanations.service import failure_of
 from app.integrations.label_studio.api_client import LabelStudioHttpError
-from app.integrations.label_studio.backend import MlBackend, TaskJob, failure_of, is_told
+from app.integrations.label_studio.backend import MlBackend, TaskJob, is_told
 from app.integrations.label_studio.delayed_tasks import DelayedTask, LeasedTask
 from app.label_studio_format.predictions import overlay_of
 from app.maintenance.periodic import PeriodicTask, consumer

@@ -221,9 +221,9 @@ def test_what_may_pass_is_tried_again_until_the_time_is_up_and_what_may_not_is_n
             tried += 1
             raise RiseError(code, "no", retry_after_seconds=again)
 
-        visit = Invocation(cast(Services, None), ANONYMOUS, time.monotonic() + until)
+        invocation = Invocation(cast(Services, None), ANONYMOUS, time.monotonic() + until)
         with pytest.raises(RiseError, match="no"):
-            asyncio.run(visit.patient(attempt))
+            asyncio.run(invocation.retry(attempt))
         return tried
 
     assert attempts("busy", 0.0, 1.2) in {2, 3}
