@@ -10,6 +10,7 @@ from workers.explainer.convergence import Convergence
 from workers.explainer.findings import describe_finding
 from workers.explainer.plan import ExplanationPlan
 
+_FLAT = "hiding parts of the image did not change this score at all: the map is zero everywhere and explains nothing"
 WEAK = 0.2  # share of masked images with a match below which a map is mostly noise
 
 
@@ -44,7 +45,7 @@ def _finished(
             "reliability": None if error else reliability,
             "peak": None if error else convergence.peak(target.index),
             "matched": matched,
-            "warnings": [*study.warnings, *_warnings(matched)],
+            "warnings": [*study.warnings, *_warnings(matched), *([_FLAT] if convergence.flat()[target.index] else [])],
             "findings": describe_finding(effects, study.method.fills(study.parameters), target.name),
             "error": error,
         }

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contract.saliency.geometry import BlockRenderer, Viewport, resampled, viewport_of_canvas
-from app.contract.saliency.running_moments import RunningMoments
+from app.contract.saliency.running_moments import ROUNDING, RunningMoments
 from app.contract.saliency.shrinkage import wiener_shrink
 from workers.explainer.findings import Finding, strongest_effects
 from workers.explainer.plan import ExplanationPlan
@@ -59,10 +59,16 @@ class Convergence:
         """Return per target the share of masked images in which anything was left of it."""
         return [float(share) for share in np.atleast_1d(self._matched)]
 
+    def flat(self) -> list[bool]:
+        """Return per target whether hiding parts of the image has not changed its score at all."""
+        return [bool(np.abs(effects).max() < ROUNDING) for effects in self._mean()]
+
     def reached(self) -> bool:
-        """Return whether every target is as reliable as asked; `until: 1` asks for all masks."""
+        """Return whether every target is as reliable as asked, or flat; `until: 1` asks for all masks."""
         reliability = self.reliability()
-        return self._until < 1 and reliability is not None and min(reliability) >= self._until
+        if self._until >= 1 or reliability is None:
+            return False
+        return all(flat or value >= self._until for flat, value in zip(self.flat(), reliability, strict=True))
 
     def expected(self, most: int) -> int:
         """Return the number of blocks after which it is likely reached, `most` where nothing can be said yet.

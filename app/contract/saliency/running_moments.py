@@ -14,6 +14,9 @@ Array = NDArray[np.float32]
 
 BLOCKS_FOR_ERROR_BARS = 4
 
+ROUNDING = 1e-9
+"""Effects below this are those of rounding: a map of nothing else is flat."""
+
 
 @dataclass
 class RunningMoments:
@@ -47,8 +50,8 @@ class RunningMoments:
     def reliability(self) -> list[float] | None:
         """Return per target the expected correlation of the mean with the fully converged map, 0..1.
 
-        sqrt(1 - mean(SE^2) / Var_pixels(map)). A map without any variation at all, as of a constant model, is as
-        converged as it can be: 1. None before there are enough blocks to say.
+        sqrt(1 - mean(SE^2) / Var_pixels(map)). A map without any variation, as of a constant model, correlates with
+        nothing: 0. None before there are enough blocks to say.
         """
         error = self.standard_error()
         if error is None or self.mean is None:
@@ -58,6 +61,4 @@ class RunningMoments:
 
 def _reliability(mean: NDArray[np.float64], squared_error: NDArray[np.float64]) -> float:
     noise, spread = float(squared_error.mean()), float(mean.var())
-    if noise == 0:
-        return 1.0
-    return math.sqrt(max(0.0, 1 - noise / spread)) if spread > 0 else 0.0
+    return math.sqrt(max(0.0, 1 - noise / spread)) if spread > ROUNDING**2 else 0.0

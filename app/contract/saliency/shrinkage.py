@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.saliency.running_moments import RunningMoments
+from app.contract.saliency.running_moments import ROUNDING, RunningMoments
 
 _CELLS = 2  # around a pixel: maps are smooth within them
 _CAUTION = 1.5  # because the power around a pixel is measured, too
@@ -63,8 +63,6 @@ def box_mean(values: Map, grid: tuple[int, int]) -> Map:
 
 
 def _reliability(mean: Map, squared_error: Map, wrong: Map) -> float:
-    """Return the expected correlation; 1 without any noise, as of a constant model."""
-    if not squared_error.any():
-        return 1.0
+    """Return the expected correlation; 0 for a map without any variation, as of a constant model."""
     signal = float(mean.var() - squared_error.mean())
-    return math.sqrt(max(0.0, 1 - float(wrong.mean()) / signal)) if signal > 0 else 0.0
+    return math.sqrt(max(0.0, 1 - float(wrong.mean()) / signal)) if signal > ROUNDING**2 else 0.0

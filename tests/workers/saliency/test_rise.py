@@ -1,5 +1,6 @@
 """The tests that decide, for RISE: exact oracles, not golden files."""
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,19 @@ def test_a_constant_black_box_gives_a_flat_map_everywhere_corners_included(
     drawn = map_of(study_of(black_box, image, keep=keep, grid=6, masks=1500, until=1), image)
     assert drawn.values.shape == (1, height, width)
     assert np.abs(drawn.values).max() < 1e-5
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+@pytest.mark.parametrize("shrink", [False, True])
+def test_a_constant_score_is_flat_not_reliable_and_no_reason_to_go_on(keep: float, shrink: bool) -> None:
+    black_box = classifier(lambda images: torch.full((len(images),), 0.7))
+    study = study_of(black_box, noise_image(48, 32), keep=keep, grid=6, masks=1500, shrink=shrink)
+    convergence = Convergence(study)
+    for block in islice(study.run(), 4):
+        convergence.add(block)
+    assert convergence.flat() == [True]
+    assert convergence.reliability() == [0.0]
+    assert convergence.reached()
 
 
 def linear_truth(
