@@ -19,7 +19,7 @@ from app.contract.settings import Settings
 from app.images.decoder_pool import DecoderDiedError, DecoderPool
 
 _REMEMBERED = 2000  # hashes, with a few numbers each: less than a kilobyte
-_PROCESSES = 2  # each decodes 300 Mpx of JPEG per second, and takes at most 1.5 GB for the largest image allowed
+_PROCESSES = 2  # each decodes 300 Mpx of JPEG a second, and is limited to 1.3 GB for images of 50 Mpx
 
 
 @dataclass(frozen=True)
