@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx2
+import psutil
 import pytest
 
 from tests.app.explanations.test_events import endless
 from tests.conftest import Service, start_service, stop_service, wait_until_ready
 from tests.support.api_requests import explain
+from tests.support.hostile_images import encoded, picture
 from tests.support.sse import opened
 
 UNDER_WAY = {"queued", "running"}
@@ -121,3 +123,18 @@ def test_a_stream_of_events_ends_and_says_nothing_that_is_not_true(
     wait_for_another(leaving, gone)
     assert http.get(here).json()["status"] in UNDER_WAY
     assert http.delete(here).status_code == 204
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_processes_that_decode_images_end_with_their_front_end(
+    leaving: Service, http: httpx2.Client, number: signal.Signals
+) -> None:
+    upload = encoded(picture(50, 40 + number), "PNG")
+    assert http.post("/v1/images", files={"image": upload}).status_code == 201
+    gone = front_end(leaving)
+    decoders = psutil.Process(gone).children()
+    assert ["app.images.decoder" in decoder.cmdline() for decoder in decoders] == [True]
+    os.kill(gone, number)
+    wait_for_another(leaving, gone)
+    while any(decoder.is_running() and decoder.status() != psutil.STATUS_ZOMBIE for decoder in decoders):
+        time.sleep(0.05)
