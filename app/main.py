@@ -102,7 +102,7 @@ def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refus
     if settings.keys == "on":
         app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(HeadMethodMiddleware)
-    app.add_middleware(AccessLogMiddleware, making_anew=("/v1/batches", "/v1/images"))
+    app.add_middleware(AccessLogMiddleware, not_idempotent=("/v1/batches", "/v1/images"))
     app.state.services = _services(settings)
     install_error_handlers(app)
     for router in routers:
@@ -115,13 +115,13 @@ def _services(settings: Settings) -> Services:
     store = ExplanationStore(redis, keep_seconds=settings.keep_seconds)
     blobs = BlobStore(settings.storage_url, seconds=settings.storage_seconds)
     jobs = JobQueue(redis, timeout_seconds=settings.job_timeout_seconds)
-    intake = ImageValidator(settings)
-    pace = ThroughputStats(redis)
-    admission = AdmissionController(settings, BacklogReader(redis, pace), ConcurrencyQuota(redis))
+    validator = ImageValidator(settings)
+    throughput = ThroughputStats(redis)
+    admission = AdmissionController(settings, BacklogReader(redis, throughput), ConcurrencyQuota(redis))
     events = EventStreams(connect_async(settings.redis_url))
-    pictures = _pictures(settings)
+    image_fetcher = _image_fetcher(settings)
     uploads = Uploads(UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs)
-    images = ImageSourceResolver(pictures, uploads)
+    images = ImageSourceResolver(image_fetcher, uploads)
     callbacks = WebhookSubscriptions(redis, keep_seconds=settings.keep_seconds)
     return Services(
         settings=settings,
@@ -132,7 +132,7 @@ def _services(settings: Settings) -> Services:
         blobs=blobs,
         renderer=Renderer(blobs),
         jobs=jobs,
-        pace=pace,
+        throughput=throughput,
         statistics=PersistentCounters(redis),
         events=events,
         keys=ApiKeyStore(redis),
@@ -140,23 +140,23 @@ def _services(settings: Settings) -> Services:
         idempotency=IdempotencyKeys(redis),
         admission=admission,
         rates=TokenBucket(redis),
-        intake=intake,
+        validator=validator,
         explanations=ExplanationService(
             images=images,
-            validator=intake,
+            validator=validator,
             store=store,
             blobs=blobs,
             jobs=jobs,
             creator=ExplanationCreator(redis, store, jobs),
             admission=admission,
-            throughput=pace,
+            throughput=throughput,
             events=events,
             subscriptions=callbacks,
             keep_seconds=settings.keep_seconds,
         ),
         orphans=OrphanScanner(redis, keep_seconds=settings.keep_seconds),
         served=ServedModels(redis, ttl_seconds=settings.queue_ttl_seconds),
-        pictures=pictures,
+        image_fetcher=image_fetcher,
         uploads=uploads,
         images=images,
         batches=BatchStore(redis, keep_seconds=settings.keep_seconds),
@@ -164,7 +164,7 @@ def _services(settings: Settings) -> Services:
     )
 
 
-def _pictures(settings: Settings) -> ImageFetcher:
+def _image_fetcher(settings: Settings) -> ImageFetcher:
     hosts = read_permissions(settings)
     client = ssrf_safe_client(hosts, seconds=settings.fetch_seconds)
     return ImageFetcher(client, hosts, settings.max_image_bytes, settings.fetch_seconds)
@@ -178,9 +178,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with on_shutdown_signal(services.events.release):
             yield
     services.renderer.close()
-    services.intake.close()
+    services.validator.close()
     await services.events.close()
-    await services.pictures.client.aclose()
+    await services.image_fetcher.client.aclose()
 
 
 def _keep_for_good() -> None:
@@ -196,13 +196,13 @@ def _background_tasks(services: Services) -> list[PeriodicTask]:
         services.orphans,
         services.store,
         services.jobs,
-        services.pace,
+        services.throughput,
         services.catalogue,
         services.served,
         keep_seconds=settings.keep_seconds,
         silent_seconds=SILENT_HEARTBEATS * settings.heartbeat_seconds,
     )
-    history = ModelHistory(services.served, services.statistics, services.pace)
+    history = ModelHistory(services.served, services.statistics, services.throughput)
     return [
         *collector.tasks(leases, interval_seconds=settings.sweep_seconds),
         requeuer.task(leases, interval_seconds=settings.sweep_seconds),

@@ -46,7 +46,7 @@ class Services:
     blobs: BlobStore
     renderer: Renderer
     jobs: JobQueue
-    pace: ThroughputStats
+    throughput: ThroughputStats
     statistics: PersistentCounters
     events: EventStreams
     keys: ApiKeyStore
@@ -54,11 +54,11 @@ class Services:
     rates: TokenBucket
     admission: AdmissionController
     catalogue: CatalogueReader
-    intake: ImageValidator
+    validator: ImageValidator
     orphans: OrphanScanner
     served: ServedModels
     explanations: ExplanationService
-    pictures: ImageFetcher
+    image_fetcher: ImageFetcher
     callbacks: WebhookSubscriptions
     uploads: Uploads
     images: ImageSourceResolver
@@ -73,7 +73,7 @@ class Services:
     def commands(self) -> CommandReader:
         """What reads the fields of a request."""
         signs_callbacks = bool(self.settings.webhook_secret.get_secret_value())
-        return CommandReader(self.catalogue, self.pictures.hosts, signs_callbacks)
+        return CommandReader(self.catalogue, self.image_fetcher.hosts, signs_callbacks)
 
     @cached_property
     def remover(self) -> ExplanationRemover:
@@ -83,4 +83,4 @@ class Services:
     @cached_property
     def predictor(self) -> Predictor:
         """What asks a worker for predictions."""
-        return Predictor(self.calls, self.catalogue, self.blobs, self.intake)
+        return Predictor(self.calls, self.catalogue, self.blobs, self.validator)

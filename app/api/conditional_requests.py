@@ -1,4 +1,4 @@
-"""Whether a client's copy is still right (RFC 9110 section 13, RFC 9111), without making the thing again."""
+"""Conditional requests and cache control (RFC 9110 section 13, RFC 9111)."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from app.contract.schemas import ExplanationRecord, Status
 
 
 def etag(*parts: Any) -> str:
-    """Return a strong entity tag of what determines the bytes of an answer; another version of us may make others."""
+    """Return a strong entity tag of what determines the bytes of a response, the version of rise-serve included."""
     text = json.dumps([_version(), *parts], sort_keys=True)
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
@@ -23,26 +23,26 @@ def _version() -> str:
 
 
 def etag_matches(tag: str, if_none_match: str | None) -> bool:
-    """Return whether a client that sent `If-None-Match` has the answer already."""
+    """Return whether `If-None-Match` contains an entity tag."""
     if if_none_match is None:
         return False
     return is_wildcard(if_none_match) or tag in re.findall(r'"[^"]*"', if_none_match)
 
 
 def is_wildcard(if_none_match: str | None) -> bool:
-    """Return whether a client claims to have any version there is: it need not have seen that there is one."""
+    """Return whether `If-None-Match` is `*`, which matches any existing representation."""
     return if_none_match is not None and if_none_match.strip() == "*"
 
 
 def immutable_until_expiry(record: ExplanationRecord) -> str:
-    """Return the `Cache-Control` of what stays as it is while an explanation lives."""
+    """Return the `Cache-Control` of what does not change until the explanation expires."""
     seconds = max(0, int((record.expires_at - datetime.now(UTC)).total_seconds()))
     return f"private, max-age={seconds}, immutable"
 
 
 def map_cache_control(record: ExplanationRecord) -> str:
-    """Return the `Cache-Control` of a map: final where it is, else to be asked for again every time.
+    """Return the `Cache-Control` of a map: immutable if the explanation succeeded, else to be revalidated.
 
-    A failed or cancelled explanation can be asked for again under the same id, so its map is not final either.
+    A failed or cancelled explanation can be requested again under the same id, so its map is not final.
     """
     return immutable_until_expiry(record) if record.status is Status.SUCCEEDED else "private, no-cache"

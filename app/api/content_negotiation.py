@@ -1,4 +1,4 @@
-"""Which format of a map a client wants: by the ending of the address, or by `Accept` (RFC 9110 section 12.5.1)."""
+"""Content negotiation of maps: by the ending of the path, or by `Accept` (RFC 9110 section 12.5.1)."""
 
 import re
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from python_multipart.multipart import parse_options_header
 from app.contract.errors import RiseError
 from app.rendering.formats import formats
 
-_USUAL = "npy"  # for a client to whom everything is equally welcome
+_DEFAULT = "npy"  # for a client without a preference
 _NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
 
 
 class MediaRange(NamedTuple):
-    """What a client accepts, or, without wildcards, what a format is.
+    """A media range of `Accept`, or, without wildcards, the media type of a format.
 
     Attributes:
         name: `image/png`, `image/*` or `*/*`, in lower case.
-        parameters: name and value of each, but for `q`.
-        quality: how welcome it is, 0..1; 0 is not at all.
+        parameters: name and value of each, except `q`.
+        quality: 0..1; 0 is not acceptable.
     """
 
     name: str
@@ -29,18 +29,18 @@ class MediaRange(NamedTuple):
     quality: float
 
     def includes(self, offer: "MediaRange") -> bool:
-        """Return whether an offer is of this range."""
+        """Return whether a media type is in this range."""
         kind = offer.name.partition("/")[0]
         return self.name in {offer.name, f"{kind}/*", "*/*"} and self.parameters <= offer.parameters
 
     @property
     def precision(self) -> tuple[int, int]:
-        """Larger for a range that takes precedence over another which includes the same offer."""
+        """Larger for a more specific range, which takes precedence."""
         return -self.name.count("*"), len(self.parameters)
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """Split `0.overlay.png` into what is shown and a known ending, None where there is none."""
+    """Split `0.overlay.png` into a target and a known ending, None where there is none."""
     for ending in sorted(formats(), key=len, reverse=True):
         if name.endswith(f".{ending}"):
             return name.removesuffix(f".{ending}"), ending
@@ -48,43 +48,43 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 
 def best_match(accept: str | None) -> str:
-    """Return the ending of the format that a client likes best; of several, that of the range it named first.
+    """Return the ending of the format with the highest quality; of several, that of the first range.
 
     Raises:
         RiseError: `not-acceptable`.
     """
-    ranges = [_asked(part) for part in parse_http_list(accept or "*/*") if part]
-    wishes = {ending: _wish(offer, ranges) for ending, offer in _offers().items()}
-    ending = max(wishes, key=wishes.__getitem__)
-    if wishes[ending][0] == 0:
+    ranges = [_parse_range(part) for part in parse_http_list(accept or "*/*") if part]
+    qualities = {ending: _quality(offer, ranges) for ending, offer in _producible().items()}
+    ending = max(qualities, key=qualities.__getitem__)
+    if qualities[ending][0] == 0:
         raise RiseError("not-acceptable", f"a map comes as {', '.join(media_types())}")
     return ending
 
 
-def _wish(offer: MediaRange, ranges: Sequence[MediaRange]) -> tuple[float, int]:
-    """Return how welcome an offer is, 0 for not at all, and how early it was named, larger for earlier."""
-    named = [
+def _quality(offer: MediaRange, ranges: Sequence[MediaRange]) -> tuple[float, int]:
+    """Return the quality of a media type, 0 if not acceptable, and minus the position of its range."""
+    matching = [
         (range_.precision, range_.quality, -place) for place, range_ in enumerate(ranges) if range_.includes(offer)
     ]
-    _, quality, earliness = max(named, default=((0, 0), 0.0, 0))
-    return quality, earliness
+    _, quality, position = max(matching, default=((0, 0), 0.0, 0))
+    return quality, position
 
 
 @cache  # because folders do not change while a process lives
-def _offers() -> dict[str, MediaRange]:
-    """Return what each format is by its ending; where a client makes no difference, the first is what it gets."""
-    offers = {ending: _read(module.MEDIA_TYPE) for ending, module in formats().items()}
-    return dict(sorted(offers.items(), key=lambda offer: (len(offer[1].parameters), offer[0] != _USUAL)))
+def _producible() -> dict[str, MediaRange]:
+    """Return the media type of each format by its ending, the default first."""
+    offers = {ending: _parse_media_type(module.MEDIA_TYPE) for ending, module in formats().items()}
+    return dict(sorted(offers.items(), key=lambda offer: (len(offer[1].parameters), offer[0] != _DEFAULT)))
 
 
-def _asked(text: str) -> MediaRange:
-    """Return a range; parameters that no format has, such as a charset, make no difference between formats."""
-    read = _read(text)
-    known = {name for offer in _offers().values() for name, _ in offer.parameters}
+def _parse_range(text: str) -> MediaRange:
+    """Return a range without parameters that no format has, such as a charset."""
+    read = _parse_media_type(text)
+    known = {name for offer in _producible().values() for name, _ in offer.parameters}
     return read._replace(parameters=frozenset(pair for pair in read.parameters if pair[0] in known))
 
 
-def _read(text: str) -> MediaRange:
+def _parse_media_type(text: str) -> MediaRange:
     name, options = parse_options_header(text)
     parameters = {name.decode("latin-1"): value.decode("latin-1") for name, value in options.items()}
     quality = parameters.pop("q", "1")

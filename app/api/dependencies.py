@@ -1,4 +1,4 @@
-"""What a route may ask for: the services of this process, made once by the composition root."""
+"""Dependencies of routes: the services of this process and the authenticated caller."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -15,7 +15,7 @@ from app.contract.schemas import ExplanationRecord
 from app.services import Services
 
 
-async def _services(request: Request) -> Services:  # awaits nothing, but a plain function would cost a thread's turn
+async def _services(request: Request) -> Services:  # async, because FastAPI runs plain functions in the thread pool
     services: Services = request.app.state.services
     return services
 
@@ -32,7 +32,7 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
 def authenticate_and_count(request: Request, services: Services, secret: str | None) -> Principal:
-    """Return who sent a secret, after counting the request.
+    """Return the principal of a secret, after counting the request.
 
     Raises:
         RiseError: `unauthorized` or `too-many-requests`.
@@ -43,7 +43,7 @@ def authenticate_and_count(request: Request, services: Services, secret: str | N
 
 
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Principal]]:
-    """Return a dependency: the caller of a request, who must have a scope.
+    """Return a dependency: the caller of a request, whose key must have a scope.
 
     Raises:
         RiseError: `unauthorized`, `forbidden`, or `too-many-requests`.
@@ -66,10 +66,10 @@ async def basic_auth_principal(
     services: ServicesDep,
     credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))],
 ) -> Principal:
-    """Return who asks by HTTP Basic, as tools do: the password is an API key, the user name may be anything.
+    """Return the caller by HTTP Basic: the password is an API key, the user name may be anything.
 
     Raises:
-        RiseError: `unauthorized`, `forbidden` (they must be allowed to explain) or `too-many-requests`.
+        RiseError: `unauthorized`, `forbidden` (the scope is `explain`) or `too-many-requests`.
     """
     if services.settings.keys != "on":
         return ANONYMOUS

@@ -1,4 +1,4 @@
-"""A request that a client may send again because it does not know whether it arrived: same key, same answer."""
+"""The `Idempotency-Key` header: a request that is sent again with the same key is processed once."""
 
 import hashlib
 import json
@@ -26,13 +26,13 @@ _READ_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Claim:
-    """A key of a tenant for one request, and where that is remembered.
+    """An idempotency key of a tenant for one request.
 
     Attributes:
-        keys: where.
-        tenant: whose key it is.
+        keys: store of the keys.
+        tenant: of the caller.
         key: the key.
-        payload: hash of what the request says.
+        payload: hash of the request.
     """
 
     keys: IdempotencyKeys
@@ -42,18 +42,18 @@ class Claim:
 
     @property
     def resource_id(self) -> str:
-        """Id for what the request makes, where that has no id of its own: the same, however often it is sent."""
+        """Id of the resource that the request creates, the same each time the request is sent."""
         return hashlib.sha256(f"{self.tenant}\n{self.key}\n{self.payload}".encode()).hexdigest()[:32]
 
 
 def payload_of(body: ParsedBody) -> str:
-    """Return the hash of what a request says: its fields, and its image or where that is to be found."""
+    """Return the hash of a request: its fields, and its image, URL or upload id."""
     image = hashlib.sha256(body.image).hexdigest() if isinstance(body.image, bytes) else repr(body.image)
     return _hash(image, body.fields)
 
 
 def payload_of_batch(fields: JsonObject, archive: IO[bytes] | None) -> str:
-    """Return the hash of what a request for a batch says: its fields, and its archive, which is read."""
+    """Return the hash of a request for a batch: its fields, and its archive, which is read."""
     if archive is None:
         return _hash("batch", fields)
     digest = hashlib.sha256()
@@ -75,19 +75,19 @@ async def submit_once(
     submit: Callable[[], Awaitable[Result]],
     id_of: Callable[[Result], str],
 ) -> Result:
-    """Submit a request, or return what came of it when it was sent before.
+    """Submit a request, or return its result if it was sent before.
 
-    What came of it may have failed or been cancelled: it is returned as it is, and not run again. Refusals are not
-    remembered, and neither is what has been deleted: both are tried again.
+    A result that failed or was cancelled is returned as it is, and not computed again. Refused requests and deleted
+    results are not stored: they are submitted again.
 
     Args:
         claim: the key.
-        find: returns what is there under an id.
-        submit: does what the request asks for.
-        id_of: returns the id of what came of it.
+        find: returns the result of an id.
+        submit: processes the request.
+        id_of: returns the id of a result.
 
     Raises:
-        RiseError: `idempotency-key-reused` if the key came with another request before; and what `submit` raises.
+        RiseError: `idempotency-key-reused` if the key was used for another request; and what `submit` raises.
     """
     known = await run_in_threadpool(claim.keys.claim, claim.tenant, claim.key, claim.payload)
     if known is None:
@@ -96,9 +96,9 @@ async def submit_once(
     if found is not None:
         return found
     try:
-        made = await submit()
+        result = await submit()
     except BaseException:
         await run_in_threadpool(claim.keys.release, claim.tenant, claim.key)
         raise
-    await run_in_threadpool(claim.keys.settle, claim.tenant, claim.key, claim.payload, id_of(made))
-    return made
+    await run_in_threadpool(claim.keys.settle, claim.tenant, claim.key, claim.payload, id_of(result))
+    return result

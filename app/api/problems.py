@@ -1,6 +1,6 @@
-"""RFC 9457 bodies for everything that can go wrong; the codes stand in `app/contract/errors.py`.
+"""Problem documents (RFC 9457) for every error; the codes are in `app/contract/errors.py`.
 
-Never a traceback, never the uploaded bytes.
+They contain neither tracebacks nor uploaded bytes.
 """
 
 import errno
@@ -42,7 +42,7 @@ _CODE_OF_STATUS = {
 _TYPE = "urn:rise-serve:problem:"
 
 Refuse = Callable[[Request, RiseError], Response]
-"""Makes the answer to a request that is wrong."""
+"""Builds the response to an invalid request."""
 
 
 class ProblemField(BaseModel):
@@ -65,27 +65,27 @@ class Problem(BaseModel):
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every error of an application a problem."""
-    app.add_exception_handler(RiseError, _of_rise_error)
-    app.add_exception_handler(RequestValidationError, _of_validation_error)
-    app.add_exception_handler(HTTPException, _of_http_error)
-    app.add_exception_handler(RedisError, _of_lost_queue)
-    app.add_exception_handler(OSError, _of_full_disk)
-    app.add_exception_handler(ClientDisconnect, _of_cut_connection)
-    app.add_exception_handler(Exception, _of_anything)
+    """Answer every error of an application with a problem document."""
+    app.add_exception_handler(RiseError, _handle_rise_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(RedisError, _handle_redis_error)
+    app.add_exception_handler(OSError, _handle_os_error)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
+    app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
 class BodyLimitMiddleware:
-    """Bounds the bodies of requests.
+    """Limits the size of request bodies.
 
-    Starlette's limit counts what arrives. A client that declares too much is answered here, by a problem and before any
-    of it is read, because Starlette answers it in plain text.
+    Starlette's limit counts received bytes. A `Content-Length` over the limit is refused here, with a problem document
+    and before the body is read, because Starlette refuses it in plain text.
 
     Args:
-        app: what is bounded.
+        app: the application inside.
         max_body_size: in bytes.
-        elsewhere: other bounds, by path.
-        refuse: makes the answer.
+        elsewhere: other limits, by path.
+        refuse: builds the response to a body that is too large.
     """
 
     def __init__(self, app: ASGIApp, max_body_size: int, elsewhere: Mapping[str, int], refuse: Refuse) -> None:
@@ -110,26 +110,26 @@ class BodyLimitMiddleware:
 
 
 def to_problem(error: RiseError, path: str) -> Problem:
-    """Return what a client is told of an error.
+    """Return the problem document of an error.
 
     Args:
-        error: what went wrong.
-        path: what was asked for.
+        error: the error.
+        path: of the request.
     """
     status = CODES[error.code].status
     return Problem(
         type=_TYPE + error.code,
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=_writable(error.detail),
+        detail=_encodable(error.detail),
         instance=path,
         code=error.code,
-        errors=[ProblemField(field=_writable(field.field), detail=_writable(field.detail)) for field in error.errors],
+        errors=[ProblemField(field=_encodable(field.field), detail=_encodable(field.detail)) for field in error.errors],
     )
 
 
 def problem_response(request: Request, error: RiseError) -> JSONResponse:
-    """Return the response for an error."""
+    """Return the response to a request that failed."""
     body = to_problem(error, request.url.path)
     headers = {"WWW-Authenticate": 'Bearer realm="rise-serve"'} if error.code == "unauthorized" else {}
     if error.retry_after_seconds is not None:
@@ -137,19 +137,19 @@ def problem_response(request: Request, error: RiseError) -> JSONResponse:
     return JSONResponse(body.model_dump(), body.status, headers, MEDIA_TYPE)
 
 
-def _writable(text: str) -> str:
-    """Return text that UTF-8 can hold: a client's own words may have half a surrogate pair in them."""
+def _encodable(text: str) -> str:
+    """Return text that UTF-8 can encode: a client's input may contain lone surrogates."""
     return text.encode(errors="replace").decode()
 
 
-async def _of_rise_error(request: Request, error: Exception) -> JSONResponse:
+async def _handle_rise_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RiseError)
-    if isinstance(error, BlobNotFoundError):  # because a record refers to it that may be there for good
+    if isinstance(error, BlobNotFoundError):  # because a record refers to it, which may stay
         logger.error("%s %s: there is no %s in the storage", request.method, request.url.path, error.name)
     return problem_response(request, error)
 
 
-async def _of_validation_error(request: Request, error: Exception) -> JSONResponse:
+async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     if any(found["type"] == "json_invalid" for found in error.errors()):
         return problem_response(request, RiseError("malformed-request", "the body is not JSON"))
@@ -158,12 +158,12 @@ async def _of_validation_error(request: Request, error: Exception) -> JSONRespon
     return problem_response(request, RiseError("invalid-parameters", detail, errors=fields))
 
 
-def _pointer(place: tuple[int | str, ...]) -> str:
-    """Return a field as clients know it: not by whether it came in the body, the query or a header."""
-    return "/" + "/".join(map(str, place[1:] or place))
+def _pointer(location: tuple[int | str, ...]) -> str:
+    """Return the JSON pointer of a field, without whether it was in the body, the query or a header."""
+    return "/" + "/".join(map(str, location[1:] or location))
 
 
-async def _of_http_error(request: Request, error: Exception) -> JSONResponse:
+async def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _CODE_OF_STATUS.get(error.status_code, "malformed-request" if error.status_code < 500 else "internal")
     detail = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
@@ -175,34 +175,34 @@ async def _of_http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Return the methods that an address has; the error itself names those of its first route alone."""
+    """Return the methods of a path; the error itself names those of its first route alone."""
     app: FastAPI = request.app
     routes = [route for route in iter_route_contexts(app.routes) if route.matches(request.scope)[0] != Match.NONE]
     return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
-async def _of_lost_queue(request: Request, error: Exception) -> JSONResponse:
+async def _handle_redis_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RedisError)
     logger.error("%s %s: %s", request.method, request.url.path, error)
     return problem_response(request, RiseError("unavailable", f"{describe_error(error)}; see GET /readyz"))
 
 
-async def _of_full_disk(request: Request, error: Exception) -> JSONResponse:
-    """Return what is said where an upload finds no room in the folder for temporary files; else it is our fault."""
+async def _handle_os_error(request: Request, error: Exception) -> JSONResponse:
+    """Return a storage error where the folder of temporary files is full, else an internal error."""
     assert isinstance(error, OSError)
     if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-        return await _of_anything(request, error)
+        return await _handle_unexpected_error(request, error)
     logger.error("%s %s: %s", request.method, request.url.path, error)
     return problem_response(request, StorageError("there is no room for uploads"))
 
 
-async def _of_cut_connection(request: Request, _: Exception) -> JSONResponse:
-    """Return what nobody will read: a client that goes away in the middle of its body is no failure of ours."""
+async def _handle_disconnect(request: Request, _: Exception) -> JSONResponse:
+    """Return a client error: the client disconnected before the end of its body."""
     return problem_response(request, RiseError("malformed-request", "the body ended before its end"))
 
 
-async def _of_anything(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, LocalProtocolError):  # because a client broke its own request while it was being answered
+async def _handle_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, LocalProtocolError):  # because the client sent invalid HTTP during the response
         logger.info("%s %s: %s", request.method, request.url.path, error)
     else:
         logger.error("%s %s", request.method, request.url.path, exc_info=error)

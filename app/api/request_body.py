@@ -1,4 +1,4 @@
-"""Request bodies to plain fields: a form with a file, or JSON. Both mean the same request."""
+"""Request bodies: a form with a file, or JSON. Both are parsed to the same fields."""
 
 import json
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -15,26 +15,26 @@ from app.contract.errors import RiseError, invalid_field
 from app.contract.schemas import JsonObject
 from app.images.source import ById, ByUrl, ImageSource
 
-_PLAIN_TEXT = {"model", "method", "callback", "image_url", "image_id"}  # never read as JSON: a model may be called "1"
-_PYTHON_WORDS = {"True": True, "False": False, "None": None}  # what Python's own HTTP clients write into forms
+_TEXT_FIELDS = {"model", "method", "callback", "image_url", "image_id"}  # never read as JSON: a model may be called "1"
+_PYTHON_LITERALS = {"True": True, "False": False, "None": None}  # what Python's own HTTP clients write into forms
 _IMAGE_FIELDS = ("image", "image_url", "image_id")
 _MAX_FORM_FIELDS = 40
 _MAX_FORM_FIELD_BYTES = 1_000_000
 _MAX_JSON_BYTES = 30_000_000
-_MUCH = 1_000_000  # bytes of JSON that are not read on the event loop
-_STEP = 65_536
+_THREAD_BYTES = 1_000_000  # longer JSON is parsed in a thread
+_COUNT_BYTES = 65_536
 MOST_VALUES = 100_000  # of a JSON body
 
 
 class ParsedBody(NamedTuple):
-    """Where the image comes from, and all other fields."""
+    """The source of the image, and all other fields."""
 
     image: ImageSource
     fields: JsonObject
 
 
 async def read_body(request: Request) -> ParsedBody:
-    """Read a form or JSON.
+    """Return the parsed form or JSON body of a request.
 
     Raises:
         RiseError: `unsupported-media-type`, `malformed-request` or `invalid-parameters`.
@@ -45,7 +45,7 @@ async def read_body(request: Request) -> ParsedBody:
         return ParsedBody(_form_image(dict(parts)), form_fields(parts, files=_IMAGE_FIELDS))
     if media_type == "application/json":
         content = await request.body()
-        return await run_in_threadpool(_from_json, content) if len(content) > _MUCH else _from_json(content)
+        return await run_in_threadpool(_from_json, content) if len(content) > _THREAD_BYTES else _from_json(content)
     raise unsupported(media_type)
 
 
@@ -75,7 +75,7 @@ def form_fields(parts: Collection[tuple[str, object]], *, files: Collection[str]
     """Return the fields of a form that are not files; structured ones are JSON text.
 
     Raises:
-        RiseError: `invalid-parameters` for one that comes twice, or a file that is not expected.
+        RiseError: `invalid-parameters` for one that is given twice, or a file that is not expected.
     """
     names = [name for name, _ in parts]
     repeated = next((name for name in names if names.count(name) > 1), None)
@@ -85,24 +85,24 @@ def form_fields(parts: Collection[tuple[str, object]], *, files: Collection[str]
 
 
 def _form_image(form: Mapping[str, str | bytes]) -> ImageSource:
-    given = [name for name in _IMAGE_FIELDS if name in form]
-    content = form[given[0]] if len(given) == 1 else None
-    if given == ["image"] and isinstance(content, bytes):
+    sent = [name for name in _IMAGE_FIELDS if name in form]
+    content = form[sent[0]] if len(sent) == 1 else None
+    if sent == ["image"] and isinstance(content, bytes):
         return content
-    if given != ["image"] and isinstance(content, str):
-        return ByUrl(content, "/image_url") if given == ["image_url"] else ById(content, "/image_id")
+    if sent != ["image"] and isinstance(content, str):
+        return ByUrl(content, "/image_url") if sent == ["image_url"] else ById(content, "/image_id")
     raise invalid_field("/image", "send one file, or else image_url or image_id")
 
 
 def _value(name: str, value: object) -> Any:
     if not isinstance(value, str):
         raise invalid_field(f"/{name}", "this is not a file")
-    if name in _PLAIN_TEXT:
+    if name in _TEXT_FIELDS:
         return value
     try:
         return _parsed(value)
     except (ValueError, RecursionError):
-        return _PYTHON_WORDS.get(value, value)
+        return _PYTHON_LITERALS.get(value, value)
 
 
 def _from_json(content: bytes) -> ParsedBody:
@@ -111,7 +111,7 @@ def _from_json(content: bytes) -> ParsedBody:
 
 
 async def read_json(request: Request) -> JsonObject:
-    """Return the fields of a JSON body whose bound is that of files, and far too much for JSON.
+    """Return the fields of a JSON body, on a path whose body limit is that of files.
 
     Raises:
         RiseError: `request-too-large` or `malformed-request`.
@@ -141,15 +141,15 @@ def parse_json_object(content: bytes, *, most_values: int = MOST_VALUES) -> Json
 
 
 def limit_json_values(content: bytes, most: int) -> None:
-    """Refuse JSON of more values than anybody needs, before it is parsed, which keeps the interpreter to itself.
+    """Refuse JSON of too many values before it is parsed, because the parser holds the interpreter lock.
 
     Raises:
         RiseError: `request-too-large`.
     """
     seen = 0
-    for place in range(0, len(content), _STEP):
-        # A comma between each two; and lists in lists, of which a hundred thousand may be a hundred deep each.
-        seen += sum(content.count(mark, place, place + _STEP) for mark in (b",", b"[", b"{"))
+    for place in range(0, len(content), _COUNT_BYTES):
+        # A comma between each two; and nested lists, of which a hundred thousand may be a hundred deep each.
+        seen += sum(content.count(mark, place, place + _COUNT_BYTES) for mark in (b",", b"[", b"{"))
         if seen > most:
             raise RiseError(
                 "request-too-large", f"a JSON body holds at most {most:,} values here; send pictures as files"
@@ -157,18 +157,18 @@ def limit_json_values(content: bytes, most: int) -> None:
 
 
 class BoundedJsonRoute(APIRoute):
-    """A route whose JSON body FastAPI parses, on the event loop, once its values and bytes are counted.
+    """A route that limits the bytes and values of its JSON body before FastAPI parses it on the event loop.
 
     Attributes:
-        most_values: as many as a question has; each that is wrong becomes an error of its own.
-        most_bytes: the same.
+        most_values: of the body; each invalid one becomes an error of its own.
+        most_bytes: of the body.
     """
 
     most_values = 1_000
     most_bytes = 100_000
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers requests."""
+        """Return the handler of requests."""
         handle = super().get_route_handler()
 
         async def counted(request: Request) -> Response:
@@ -184,11 +184,11 @@ class BoundedJsonRoute(APIRoute):
 
 
 def _parsed(text: str) -> Any:
-    """Return the value of JSON text, all of whose texts can be written again.
+    """Return the value of JSON text, whose strings can all be encoded as UTF-8.
 
     Raises:
-        ValueError: also for NaN, and for half of a surrogate pair, which no UTF-8 can hold.
-        RecursionError: where it nests too deep.
+        ValueError: also for NaN and lone surrogates.
+        RecursionError: where it is nested too deeply.
     """
     value = _DECODER.decode(text)
     if "\\u" in text:

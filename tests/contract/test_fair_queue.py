@@ -11,7 +11,7 @@ from rq import SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from app.api.routes.evaluation import turn_of
+from app.api.routes.evaluation import scheduling_tags_of_metrics
 from app.auth.principal import Principal
 from app.contract.queue.fair_queue import SchedulingTags
 from app.contract.queue.jobs import EXPLAIN, PREDICT, JobQueue
@@ -115,7 +115,7 @@ def test_a_short_call_goes_before_everything_that_waits(redis: Redis) -> None:
 
 
 def measure(redis: Redis, name: str, tenant: str) -> None:
-    turn = turn_of(Principal(tenant, frozenset()), MetricsRequest(steps=1000))
+    turn = scheduling_tags_of_metrics(Principal(tenant, frozenset()), MetricsRequest(steps=1000))
     JobQueue(redis, timeout_seconds=60).ask("q", PREDICT, name, seconds=30, turn=turn)
 
 

@@ -1,7 +1,7 @@
-"""Every request gets an id, a log line and a count: the outermost layer of the front end.
+"""Request ids, access log and request metrics: the outermost middleware of the front end.
 
-A client's own `X-Request-ID` is kept where it is harmless; it comes back in the response, stands in every log line of
-the front end, and travels with the explanation into those of the worker.
+A client's own `X-Request-ID` is used where it is safe to log; it is returned in the response, written in every log line
+of the front end, and stored with the explanation for those of the worker.
 """
 
 import asyncio
@@ -32,90 +32,90 @@ SECONDS = Histogram(
     ["method", "route"],
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
-_LEAVING = RiseError("unavailable", "this front end is leaving; send the request again", retry_after_seconds=1)
-_UNKNOWN = RiseError(
+_SHUTTING_DOWN = RiseError("unavailable", "this front end is leaving; send the request again", retry_after_seconds=1)
+_OUTCOME_UNKNOWN = RiseError(
     "internal",
     "this front end is leaving, and may have carried the request out; look before you send it again, and send it with "
     "an Idempotency-Key where that is possible",
 )
-_HARMLESS = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _METHODS = frozenset(HTTPMethod)
-_KINDS = 1000  # methods, routes and statuses are few
-_QUIET = {"/livez", "/readyz", "/metrics"}  # asked for every few seconds by machines
+_MAX_METRIC_CHILDREN = 1000  # methods, routes and statuses are few
+_UNLOGGED = {"/livez", "/readyz", "/metrics"}  # requested every few seconds by probes
 
 
 class AccessLogMiddleware:
-    """Names, logs and counts requests.
+    """Identifies, logs and counts requests.
 
     Args:
-        app: what answers them.
-        making_anew: paths to which a POST without an Idempotency-Key makes one more resource each time.
+        app: the application inside.
+        not_idempotent: paths where each POST without an Idempotency-Key creates another resource.
     """
 
-    def __init__(self, app: ASGIApp, making_anew: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, not_idempotent: Collection[str] = ()) -> None:
         self._app = app
-        self._making_anew = making_anew
+        self._not_idempotent = not_idempotent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on under its name."""
+        """Pass the request on with an id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started, headers = time.perf_counter(), Headers(scope=scope)
-        names = {"request_id": _request_id(headers.get("x-request-id"))}
+        context = {"request_id": _request_id(headers.get("x-request-id"))}
         trace = trace_id(headers) or trace_id(inject_trace_headers())
         if trace is not None:
-            names["trace_id"] = trace
+            context["trace_id"] = trace
 
         answered = received = False
 
-        async def receive_noted() -> Message:
+        async def receive_and_track() -> Message:
             nonlocal received
             message = await receive()
             received = received or (message["type"] == "http.request" and not message.get("more_body", False))
             return message
 
-        async def answer(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal answered
             answered = True
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = names["request_id"]
-                _note(scope, message["status"], time.perf_counter() - started)
+                MutableHeaders(scope=message)["X-Request-ID"] = context["request_id"]
+                _record(scope, message["status"], time.perf_counter() - started)
             await send(message)
 
-        with log_context(**names):
+        with log_context(**context):
             try:
-                await self._app(scope, receive_noted, answer)
-            except asyncio.CancelledError:  # because this process ends, and the server waits no longer
+                await self._app(scope, receive_and_track, send_with_id)
+            except asyncio.CancelledError:  # because the server cancels requests when its shutdown times out
                 if answered:
                     raise
-                why = _UNKNOWN if received and self._makes_anew(scope, headers) else _LEAVING
-                await problem_response(Request(scope), why)(scope, receive, answer)
+                why = _OUTCOME_UNKNOWN if received and self._is_not_idempotent(scope, headers) else _SHUTTING_DOWN
+                await problem_response(Request(scope), why)(scope, receive, send_with_id)
             except Exception:
                 if not answered:
-                    _note(scope, 500, time.perf_counter() - started)  # because the answer is made outside of here
+                    _record(scope, 500, time.perf_counter() - started)  # because the response is built outside of here
                 raise
 
-    def _makes_anew(self, scope: Scope, headers: Headers) -> bool:
-        """Return whether a request that is carried out twice makes two resources."""
-        return scope["method"] == "POST" and scope["path"] in self._making_anew and "idempotency-key" not in headers
+    def _is_not_idempotent(self, scope: Scope, headers: Headers) -> bool:
+        """Return whether a request that is processed twice creates two resources."""
+        return scope["method"] == "POST" and scope["path"] in self._not_idempotent and "idempotency-key" not in headers
 
 
-def _request_id(given: str | None) -> str:
-    return given if given is not None and _HARMLESS.fullmatch(given) else uuid.uuid4().hex
+def _request_id(sent: str | None) -> str:
+    return sent if sent is not None and _SAFE_ID.fullmatch(sent) else uuid.uuid4().hex
 
 
-@lru_cache(_KINDS)
-def _of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """Return what counts the requests of a kind; to find it costs more than to count."""
+@lru_cache(_MAX_METRIC_CHILDREN)
+def _metric_children(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Return the metrics of a kind of request; `labels` costs more than `inc`."""
     return REQUESTS.labels(method, route, str(status)), SECONDS.labels(method, route)
 
 
-def _note(scope: Scope, status: int, seconds: float) -> None:
-    route = getattr(scope.get("route"), "path", "none")  # the pattern: few, where addresses are many
-    method = scope["method"] if scope["method"] in _METHODS else "other"  # because a client may invent any number
-    requests, times = _of(method, route, status)
+def _record(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "none")  # the pattern, because there are too many paths
+    method = scope["method"] if scope["method"] in _METHODS else "other"  # because clients may send any method
+    requests, times = _metric_children(method, route, status)
     requests.inc()
     times.observe(seconds)
-    if scope["path"] not in _QUIET:
+    if scope["path"] not in _UNLOGGED:
         logger.info("%s %s %d in %.0f ms", scope["method"], scope["path"], status, seconds * 1000)

@@ -1,4 +1,4 @@
-"""A body that stops coming is waited for no longer than a while: whoever sends half a request would hold it for ever.
+"""Time-out of request bodies that stall (slowloris protection).
 
 The server itself waits without end. What counts is the time between two pieces, so that a slow line may send a large
 archive for as long as it takes. A client that is answered before its whole body has come is answered all the same.
@@ -29,9 +29,9 @@ class BodyTimeoutMiddleware:
             return
         is_whole = False
 
-        async def receive_soon() -> Message:
+        async def receive_in_time() -> Message:
             nonlocal is_whole
-            if is_whole:  # whoever asks on waits for the client to leave, which may take as long as it likes
+            if is_whole:  # what follows is the disconnect, which has no time-out
                 return await receive()
             try:
                 async with asyncio.timeout(self._seconds):
@@ -42,4 +42,4 @@ class BodyTimeoutMiddleware:
             is_whole = not message.get("more_body", False)
             return message
 
-        await self._app(scope, receive_soon, send)
+        await self._app(scope, receive_in_time, send)

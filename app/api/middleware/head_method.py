@@ -12,7 +12,7 @@ _STREAM = "/events"  # its body may begin late and has no end: a HEAD there stay
 
 
 class HeadMethodMiddleware:
-    """Asks what is inside for GET where a client asks for HEAD; what is outside still sees HEAD."""
+    """Passes HEAD on as GET and drops the body; middlewares outside still see HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -22,12 +22,12 @@ class HeadMethodMiddleware:
         if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith(_STREAM):
             await self._app(scope, receive, send)
             return
-        asked = {**scope, "method": "GET"}
+        get_scope = {**scope, "method": "GET"}
         with CancelScope() as rest:
 
             async def send_head(message: Message) -> None:
-                if "route" in asked:
-                    scope["route"] = asked["route"]  # because requests are counted by it
+                if "route" in get_scope:
+                    scope["route"] = get_scope["route"]  # because requests are counted by it
                 if message["type"] != "http.response.body":
                     await send(message)
                     return
@@ -35,4 +35,4 @@ class HeadMethodMiddleware:
                 if message.get("more_body", False):
                     rest.cancel()
 
-            await self._app(asked, receive, send_head)
+            await self._app(get_scope, receive, send_head)

@@ -1,4 +1,4 @@
-"""Requests per minute of a key: refused over the limit, and told in `RateLimit` fields below it.
+"""Requests per minute of a key: refused over the limit, reported in `RateLimit` fields below it.
 
 The fields are those of draft-ietf-httpapi-ratelimit-headers (version 10): `q` requests per `w` seconds, `r` of them
 left, `t` seconds until there is one more.
@@ -32,13 +32,13 @@ def count_request(rates: TokenBucket, caller: Principal, state: dict[str, RateLi
 
 
 class RateLimitHeadersMiddleware:
-    """Says in every answer to a limited key what is left of its requests."""
+    """Adds `RateLimit` fields to every response to a key with a limit."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and add the fields to the head of the answer."""
+        """Pass the request on, and add the fields to the response."""
         state = scope.setdefault("state", {})
 
         async def send_with_fields(message: Message) -> None:

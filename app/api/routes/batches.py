@@ -37,8 +37,8 @@ _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
 
 
-class Asked(NamedTuple):
-    """What a request for a batch says: its fields, and its archive where the images come in one."""
+class BatchSubmission(NamedTuple):
+    """The fields of a request for a batch, and its archive, if the images are in one."""
 
     fields: JsonObject
     archive: IO[bytes] | None = None
@@ -66,15 +66,15 @@ async def create(
     media_type = media_type_of(request)
     if media_type == "multipart/form-data":
         async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
-            asked = Asked(form_fields(form.multi_items(), files={"archive"}), _archive(form))
-            seen = await _create_once(services, caller, asked, idempotency_key)
+            submission = BatchSubmission(form_fields(form.multi_items(), files={"archive"}), _archive(form))
+            batch_view = await _create_once(services, caller, submission, idempotency_key)
     elif media_type == "application/json":
-        seen = await _create_once(services, caller, Asked(await read_json(request)), idempotency_key)
+        batch_view = await _create_once(services, caller, BatchSubmission(await read_json(request)), idempotency_key)
     else:
         raise unsupported(media_type)
-    response.headers["Location"] = seen.links["self"]
+    response.headers["Location"] = batch_view.links["self"]
     response.headers["Retry-After"] = "1"
-    return seen
+    return batch_view
 
 
 def _archive(form: FormData) -> IO[bytes] | None:
@@ -84,33 +84,35 @@ def _archive(form: FormData) -> IO[bytes] | None:
     return None if archive is None else archive.file
 
 
-async def _create_once(services: Services, caller: Principal, asked: Asked, key: str | None) -> BatchView:
-    """Make a batch, or return the one that the same request with the same key has made."""
+async def _create_once(
+    services: Services, caller: Principal, submission: BatchSubmission, key: str | None
+) -> BatchView:
+    """Create a batch, or return the one that the same request with the same key has created."""
     if key is None:
-        return await run_in_threadpool(_create, services, caller, asked, uuid.uuid4().hex)
-    payload = await run_in_threadpool(payload_of_batch, asked.fields, asked.archive)
+        return await run_in_threadpool(_create, services, caller, submission, uuid.uuid4().hex)
+    payload = await run_in_threadpool(payload_of_batch, submission.fields, submission.archive)
     claim = Claim(services.idempotency, caller.tenant, key, payload)
     return await submit_once(
         claim,
-        find=lambda batch_id: run_in_threadpool(_seen, services, batch_id),
-        submit=lambda: run_in_threadpool(_create, services, caller, asked, claim.resource_id),
+        find=lambda batch_id: run_in_threadpool(_existing_view, services, batch_id),
+        submit=lambda: run_in_threadpool(_create, services, caller, submission, claim.resource_id),
         id_of=lambda made: made.id,
     )
 
 
-def _seen(services: Services, batch_id: str) -> BatchView | None:
+def _existing_view(services: Services, batch_id: str) -> BatchView | None:
     batch = services.batches.read(batch_id)
     return None if batch is None else view_of_batch(batch, services.batches)
 
 
-def _create(services: Services, caller: Principal, asked: Asked, batch_id: str) -> BatchView:
-    fields, archive = dict(asked.fields), asked.archive
+def _create(services: Services, caller: Principal, submission: BatchSubmission, batch_id: str) -> BatchView:
+    fields, archive = dict(submission.fields), submission.archive
     given = fields.pop("images", None)
     if (given is None) == (archive is None):
         raise invalid_field("/images", "send an archive, or else a list of images")
     command = services.commands.read(fields, caller)
-    if (seen := _seen(services, batch_id)) is not None:
-        return seen
+    if (batch_view := _existing_view(services, batch_id)) is not None:
+        return batch_view
     batch = BatchRecord(
         id=batch_id,
         tenant=caller.tenant,

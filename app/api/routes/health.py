@@ -44,21 +44,21 @@ def readyz(services: ServicesDep, response: Response, exclude: Excluded = None) 
     checks: dict[Part, Callable[[], None]] = {
         "redis": services.store.ping,
         "storage": services.blobs.ping,
-        "workers": lambda: _some_model(services),
+        "workers": lambda: _require_ready_model(services),
     }
-    complaints = {name: _complaint(check) for name, check in checks.items()}
-    detail = [f"{name}: {words}" for name, words in complaints.items() if words]
-    ready = not any(words for name, words in complaints.items() if name != exclude)
+    problems = {name: _problem_of(check) for name, check in checks.items()}
+    detail = [f"{name}: {problem}" for name, problem in problems.items() if problem]
+    ready = not any(problem for name, problem in problems.items() if name != exclude)
     if not ready:
         response.status_code = 503
         response.headers["Retry-After"] = _AGAIN_SECONDS
-    states: dict[str, Check] = {name: "failing" if words else "ok" for name, words in complaints.items()}
+    states: dict[str, Check] = {name: "failing" if problem else "ok" for name, problem in problems.items()}
     return Readiness(
         ready=ready, redis=states["redis"], storage=states["storage"], workers=states["workers"], detail=detail
     )
 
 
-def _complaint(check: Callable[[], None]) -> str:
+def _problem_of(check: Callable[[], None]) -> str:
     try:
         check()
     except RedisError as cause:
@@ -68,7 +68,7 @@ def _complaint(check: Callable[[], None]) -> str:
     return ""
 
 
-def _some_model(services: Services) -> None:
+def _require_ready_model(services: Services) -> None:
     catalogue = services.catalogue.now()
     if not catalogue.announcements:
         raise LookupError("no worker is running")

@@ -94,7 +94,7 @@ async def _keep(
 ) -> ImageView:
     content = await services.images.content(caller.tenant, source)
     try:
-        image = await services.intake.validate(content)
+        image = await services.validator.validate(content)
         return view_of(await run_in_threadpool(services.uploads.keep, caller.tenant, image))
     except StorageError:  # because that is not the field's fault
         raise

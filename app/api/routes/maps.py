@@ -1,4 +1,4 @@
-"""Fetch what an explanation shows: its maps in any format, and its image."""
+"""Maps of an explanation in any format, and its image."""
 
 import re
 from collections.abc import Callable
@@ -147,7 +147,7 @@ async def map_of_class(
 
 
 class MapRequest(NamedTuple):
-    """What is to be shown, and how."""
+    """A map to render: of what, in which format and style."""
 
     record: ExplanationRecord
     subject: MapTarget
@@ -156,54 +156,56 @@ class MapRequest(NamedTuple):
 
 
 async def _answer(services: Services, find: Callable[[], MapRequest], if_none_match: str | None) -> Response:
-    """Draw what is found; find it again where the checkpoints of a running explanation were merged meanwhile."""
-    asked = await run_in_threadpool(find)
+    """Render a map; look it up again where the checkpoints of a running explanation were merged meanwhile."""
+    map_request = await run_in_threadpool(find)
     for _ in range(_MOST_MERGES):
         try:
-            return await _drawn(services, asked, if_none_match)
+            return await _render_response(services, map_request, if_none_match)
         except BlobNotFoundError:
             newer = await run_in_threadpool(find)
-            if newer.record.state == asked.record.state:
+            if newer.record.state == map_request.record.state:
                 raise
-            asked = newer
-    return await _drawn(services, asked, if_none_match)
+            map_request = newer
+    return await _render_response(services, map_request, if_none_match)
 
 
-async def _drawn(services: Services, asked: MapRequest, if_none_match: str | None) -> Response:
-    require_meaningful_map(asked.record, asked.subject.target)
-    headers = {"ETag": _map_etag(asked), "Cache-Control": map_cache_control(asked.record), "Vary": "Accept"}
+async def _render_response(services: Services, map_request: MapRequest, if_none_match: str | None) -> Response:
+    require_meaningful_map(map_request.record, map_request.subject.target)
+    headers = {"ETag": _map_etag(map_request), "Cache-Control": map_cache_control(map_request.record), "Vary": "Accept"}
     fresh = etag_matches(headers["ETag"], if_none_match)
-    if fresh and not is_wildcard(
-        if_none_match
-    ):  # because who has the tag has had the map; `*` is right if there is one
+    if fresh and not is_wildcard(if_none_match):  # because `*` matches only a map that exists
         return Response(status_code=304, headers=headers)
-    record, subject, ending, style = asked
+    record, subject, ending, style = map_request
     module = formats()[ending]
     sides = [side for side in (style.max_side, getattr(module, "MAX_SIDE", None)) if side is not None]
 
-    def encoded(sheet: RenderedMap) -> Response:
-        content: bytes = module.encode(sheet, style)
-        return Response(content, media_type=module.MEDIA_TYPE.partition(";")[0], headers=headers | _said(sheet))
+    def encoded(rendered: RenderedMap) -> Response:
+        content: bytes = module.encode(rendered, style)
+        return Response(
+            content, media_type=module.MEDIA_TYPE.partition(";")[0], headers=headers | _saliency_headers(rendered)
+        )
 
     render = services.renderer.render_async
     answer = await render(record, subject, encoded, max_side=min(sides, default=None), fill=style.fill)
     return Response(status_code=304, headers=headers) if fresh else answer
 
 
-def _map_etag(asked: MapRequest) -> str:
-    """Return the tag of a map's bytes: whose, how far it was, of what, and how it is shown."""
-    record, subject, ending, style = asked
+def _map_etag(map_request: MapRequest) -> str:
+    """Return the entity tag of a map: explanation, number of blocks, target, format and style."""
+    record, subject, ending, style = map_request
     blocks = 0 if record.state is None else record.state.blocks
     target = subject.target.model_dump(mode="json")
-    born = record.created_at.isoformat()
-    return etag(record.id, born, record.status, blocks, subject.row, target, ending, style.model_dump(mode="json"))
+    created_at = record.created_at.isoformat()
+    return etag(
+        record.id, created_at, record.status, blocks, subject.row, target, ending, style.model_dump(mode="json")
+    )
 
 
-def _said(sheet: RenderedMap) -> dict[str, str]:
-    values, target = sheet.drawn.values, sheet.target
-    said = {"Saliency-Low": repr(float(values.min())), "Saliency-High": repr(float(values.max()))}
+def _saliency_headers(rendered: RenderedMap) -> dict[str, str]:
+    values, target = rendered.drawn.values, rendered.target
+    headers = {"Saliency-Low": repr(float(values.min())), "Saliency-High": repr(float(values.max()))}
     if target.reliability is not None:
-        said["Saliency-Reliability"] = f"{target.reliability:.4f}"
+        headers["Saliency-Reliability"] = f"{target.reliability:.4f}"
     if target.peak is not None:
-        said["Saliency-Peak"] = ",".join(f"{side:.1f}" for side in target.peak)
-    return said
+        headers["Saliency-Peak"] = ",".join(f"{side:.1f}" for side in target.peak)
+    return headers

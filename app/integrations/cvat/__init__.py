@@ -120,7 +120,7 @@ def _known(services: Services, name: str) -> NuclioFunction:
 
 async def _predict(request: Request, invocation: Invocation, called: NuclioFunction, asked: InvocationRequest) -> bytes:
     """Return what a model sees, without a map."""
-    image = await invocation.services.intake.validate(asked.image)
+    image = await invocation.services.validator.validate(asked.image)
     most = _MOST_SEEN if called.label_type == "rectangle" else 1
     asking = partial(invocation.services.predictor.predict, invocation.principal, called.model.id, asked.image, most)
     found = await cancel_on_disconnect(request, invocation.retry(asking))
@@ -136,7 +136,7 @@ async def _explain_inside(
     Raises:
         RiseError: `image-too-large` where CVAT would get too many numbers; `no-target`; or what is wrong.
     """
-    image = (await invocation.services.intake.validate(asked.image)).info
+    image = (await invocation.services.validator.validate(asked.image)).info
     if image.width * image.height > MOST_PIXELS:
         detail = f"an interactor's mask has a number for each pixel of the image, at most {MOST_PIXELS:,}"
         raise RiseError("image-too-large", detail)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.api.base64_text import decoded
+from app.api.base64_text import decode_base64
 from app.api.request_body import parse_json_object
 from app.contract.errors import FieldError, RiseError, invalid_field
 from app.contract.schemas import Box, ImageInfo
@@ -69,6 +69,6 @@ def _file(text: object) -> bytes:
     if not isinstance(text, str) or not text:
         raise invalid_field("/image", "send an image in base64")
     try:
-        return decoded(text)
+        return decode_base64(text)
     except ValueError as cause:
         raise invalid_field("/image", "this is not base64") from cause

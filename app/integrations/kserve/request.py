@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.api.base64_text import decoded
+from app.api.base64_text import decode_base64
 from app.api.request_body import parse_json_object
 from app.contract.errors import RiseError, invalid_field
 from app.contract.schemas import JsonObject
@@ -66,7 +66,7 @@ def _image(instance: Any, field: str) -> bytes:
     if not isinstance(inner, dict) or inner.keys() != {"b64"} or not isinstance(inner["b64"], str):
         raise invalid_field(field, _FORMS)
     try:
-        return decoded(inner["b64"])
+        return decode_base64(inner["b64"])
     except ValueError as cause:
         raise invalid_field(field, "this is not base64") from cause
 

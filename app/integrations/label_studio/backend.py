@@ -98,7 +98,7 @@ class MlBackend:
         Raises:
             RiseError: what `TaskImages.fetch` raises.
         """
-        images = TaskImages(self.studio, self.services.pictures)
+        images = TaskImages(self.studio, self.services.image_fetcher)
         async with self._fetching:
             return await images.fetch(errand.address, errand.task, field=errand.field)
 

@@ -102,7 +102,7 @@ async def answer_interactively(backend: MlBackend, errand: TaskJob, drawn: Recta
     if errand.layout.brushes is None:
         raise invalid_field("/label_config", "it needs BrushLabels to show an explanation with")
     asked = InteractiveRequest(backend, errand, await backend.image(errand), deadline_of(backend))
-    image = (await backend.services.intake.validate(asked.content)).info
+    image = (await backend.services.validator.validate(asked.content)).info
     box = box_of(drawn, image)
     card = await run_in_threadpool(_card, backend, errand)
     name = _class_meant(backend, errand, drawn, card)

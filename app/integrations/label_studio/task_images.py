@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import httpx2
 
-from app.api.base64_text import decoded
+from app.api.base64_text import decode_base64
 from app.contract.errors import FieldError, RiseError
 from app.egress.allowlist import UrlNotAllowed, name_of
 from app.images.fetcher import ImageFetcher
@@ -72,7 +72,7 @@ def locate(address: object, task: int, studio: httpx2.URL) -> LabelStudioFile | 
 
 def _file(text: str) -> bytes:
     try:
-        return decoded(text)
+        return decode_base64(text)
     except ValueError as cause:
         raise UrlNotAllowed("the image in the task's data is not base64") from cause
 

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from app.api import base64_text
-from app.api.base64_text import decoded
+from app.api.base64_text import decode_base64
 from app.api.request_body import MOST_VALUES, parse_json_object
 from app.cli.uvicorn_protocol import FairH11Protocol
 from app.contract.errors import RiseError
@@ -73,19 +73,19 @@ def test_as_many_values_as_are_allowed_are_read() -> None:
 @given(st.binary(max_size=60))
 def test_base64_in_pieces_is_base64(content: bytes) -> None:
     text = base64.b64encode(content).decode()
-    before, base64_text._PIECE = base64_text._PIECE, 8
+    before, base64_text._CHUNK = base64_text._CHUNK, 8
     try:
-        assert decoded(text) == content
+        assert decode_base64(text) == content
     finally:
-        base64_text._PIECE = before
+        base64_text._CHUNK = before
 
 
 @pytest.mark.parametrize("text", ["%", "AAA", "AA==AAAA", "AAA=AAAA", "AAAA\n", "AAAA ", "A===", "ä"])
 def test_what_is_not_base64_is_refused_in_pieces_too(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for piece in (4, 8, base64_text._PIECE):
-        monkeypatch.setattr(base64_text, "_PIECE", piece)
+    for piece in (4, 8, base64_text._CHUNK):
+        monkeypatch.setattr(base64_text, "_CHUNK", piece)
         with pytest.raises(ValueError, match=re.compile(".")):
-            decoded(text)
+            decode_base64(text)
 
 
 @pytest.mark.parametrize("begin", [b"", b"Transfer-Encoding: chunked\r\n\r\n0\r\n"], ids=["headers", "trailers"])
