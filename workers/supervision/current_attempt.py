@@ -117,7 +117,7 @@ def model_call(model_id: str) -> Iterator[None]:
         raise RiseError("model-failed", f"model {model_id!r} tried to end the process") from cause
 
 
-def show_life() -> None:
+def signal_progress() -> None:
     """Tell the watchdog, where there is one, that the model that is called makes progress."""
     attempt = _PRESENT.get()
     if attempt is not None:

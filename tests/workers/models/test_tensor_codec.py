@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from workers.remote.http.client import HttpResponse
 from workers.remote.http.options import Datatype
-from workers.remote.http.response import HttpResponse
 from workers.remote.kserve.tensor_codec import decode, encode, in_datatype
 
 VALUES = np.array([[[0, 1], [2, 3]]], dtype=np.float32)
 
 
 def test_a_binary_request_is_what_the_protocol_says_byte_by_byte() -> None:
-    message = encode("x", VALUES, "FP32", binary=True, number="1")
+    message = encode("x", VALUES, "FP32", binary=True, request_id="1")
     text = (
         b'{"id":"1","inputs":[{"name":"x","shape":[1,2,2],"datatype":"FP32",'
         b'"parameters":{"binary_data_size":16}}],"parameters":{"binary_data_output":true}}'
@@ -27,7 +27,7 @@ def test_a_binary_request_is_what_the_protocol_says_byte_by_byte() -> None:
 
 
 def test_a_request_in_json_holds_numbers_row_by_row() -> None:
-    body = json.loads(encode("x", VALUES, "FP32", binary=False, number="42").content)
+    body = json.loads(encode("x", VALUES, "FP32", binary=False, request_id="42").content)
     tensor = {"name": "x", "shape": [1, 2, 2], "datatype": "FP32", "data": [0.0, 1.0, 2.0, 3.0]}
     assert body == {"id": "42", "inputs": [tensor]}
 
@@ -35,7 +35,7 @@ def test_a_request_in_json_holds_numbers_row_by_row() -> None:
 @pytest.mark.parametrize("datatype", get_args(Datatype))
 def test_every_type_comes_back_as_it_went(datatype: Datatype) -> None:
     values = np.array([[0, 1, 2, 100]], dtype=np.float32)
-    sent = encode("x", values, datatype, binary=True, number="1")
+    sent = encode("x", values, datatype, binary=True, request_id="1")
     length = int(sent.headers["inference-header-content-length"])
     output = json.loads(sent.content[:length])["inputs"]
     text = json.dumps({"outputs": output}).encode()

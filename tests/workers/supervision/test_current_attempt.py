@@ -58,5 +58,5 @@ def test_a_model_whose_server_answers_is_alive_even_while_it_asks_to_wait(superv
         supervised.watchdog._sign_at = -1
         began = time.monotonic()
         with pytest.raises(BlackBoxError, match="answered 429"):
-            connection.together(lambda _, abandoned: connection.ask(HttpRequest(server.url), abandoned), [0])
+            connection.map_concurrent(lambda _, cancelled: connection.send(HttpRequest(server.url), cancelled), [0])
     assert supervised.watchdog._sign_at >= began

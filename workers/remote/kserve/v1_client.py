@@ -1,6 +1,6 @@
-"""A model behind KServe's protocol v1, which is TensorFlow Serving's: `{"instances"}` in, `{"predictions"}` out.
+"""Inference by KServe's protocol v1, which is TensorFlow Serving's: `{"instances"}` in, `{"predictions"}` out.
 
-The server says nothing about a model, and everything travels as numbers in JSON.
+There is no metadata, and all values are sent as numbers in JSON.
 """
 
 from collections.abc import Sequence
@@ -15,71 +15,69 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import Tensor
 
-from workers.remote.http.client import HttpRequest, ModelServerClient
-from workers.remote.http.errors import server_context
-from workers.remote.http.response import validated
-from workers.remote.kserve.input_spec import InputSpec
+from workers.remote.http.client import HttpRequest, ModelServerClient, server_context, validated
+from workers.remote.kserve.metadata import InputSpec
 from workers.remote.kserve.tensor_codec import check_numbers, in_datatype
 from workers.remote.kserve.v2_client import BatchSlice, batch_slices
 
 _ONE_OUTPUT = "predictions"
 
 
-class _Answer(BaseModel):
-    """A row for each picture: its scores, or an object with outputs by name."""
+class _ResponseBody(BaseModel):
+    """A row for each image: its scores, or an object with outputs by name."""
 
     predictions: list[Any]
 
 
 @dataclass(frozen=True)
 class KServeV1Client:
-    """Asks one model of a server.
+    """Client of one model of a server.
 
     Attributes:
-        connection: to the server.
+        http: to the server.
         address: of the model, `http://host:port/v1/models/NAME`.
         input: what it takes.
     """
 
-    connection: ModelServerClient
+    http: ModelServerClient
     address: str
     input: InputSpec
 
     @property
     def url(self) -> str:
-        """Where pictures are sent to."""
+        """Where images are sent to."""
         return f"{self.address}:predict"
 
-    def ask(self, images: Tensor) -> list[BatchSlice]:
-        """Return the outputs of normalised pictures `[B, C, H, W]`, a part for each request.
+    def infer(self, images: Tensor) -> list[BatchSlice]:
+        """Return the outputs for normalised images `[B, C, H, W]`, a slice for each request.
 
         Raises:
             BlackBoxError: naming the server and what was wrong.
         """
-        return self.connection.together(self._ask_for, batch_slices(images, self.input))
+        return self.http.map_concurrent(self._infer_slice, batch_slices(images, self.input))
 
-    def _ask_for(self, pictures: NDArray[np.float32], abandoned: Event) -> BatchSlice:
-        values = in_datatype(self.input.arranged(pictures), self.input.datatype)
+    def _infer_slice(self, images: NDArray[np.float32], cancelled: Event) -> BatchSlice:
+        values = in_datatype(self.input.to_layout(images), self.input.datatype)
         instances = np.ascontiguousarray(values if "N" in self.input.layout else values[None])
         body = orjson.dumps({"instances": instances}, option=orjson.OPT_SERIALIZE_NUMPY)
-        answer = self.connection.ask(HttpRequest(self.url, body, {"content-type": "application/json"}), abandoned)
+        response = self.http.send(HttpRequest(self.url, body, {"content-type": "application/json"}), cancelled)
         with server_context(self.url):
-            outputs = _outputs(validated(_Answer, answer.content).predictions, len(instances))
-        return BatchSlice(len(pictures), len(instances), (pictures.shape[2], pictures.shape[3]), outputs, None)
+            outputs = _outputs(validated(_ResponseBody, response.content).predictions, len(instances))
+        return BatchSlice(len(images), len(instances), (images.shape[2], images.shape[3]), outputs, None)
 
 
 def _outputs(rows: Sequence[Any], count: int) -> dict[str, Tensor]:
-    """Return the rows of an answer as outputs by name, `[B, ...]`."""
+    """Return the rows of a response as outputs by name, `[B, ...]`."""
     if len(rows) != count:
         raise ValueError(f"gave {len(rows)} predictions for {count} pictures")
     if not isinstance(rows[0], dict):
-        return {_ONE_OUTPUT: _stacked(_ONE_OUTPUT, rows)}
+        return {_ONE_OUTPUT: _stack(_ONE_OUTPUT, rows)}
     if any(not isinstance(row, dict) or row.keys() != rows[0].keys() for row in rows):
         raise ValueError("gave predictions with other names from one picture to the next")
-    return {name: _stacked(name, [row[name] for row in rows]) for name in rows[0]}
+    return {name: _stack(name, [row[name] for row in rows]) for name in rows[0]}
 
 
-def _stacked(name: str, rows: Sequence[Any]) -> Tensor:
+def _stack(name: str, rows: Sequence[Any]) -> Tensor:
     if any(not isinstance(row, list) for row in rows):
         raise ValueError(
             f"gave {name!r} as {rows[0]!r:.40} for a picture, a label perhaps; the scores of all classes are needed"
