@@ -37,9 +37,8 @@ from workers.execution.run import JobContext
 from workers.execution.shards import ShardQueue
 from workers.registry.heartbeat import HeartbeatPublisher, announcement
 from workers.registry.model_registry import ModelRegistry
-from workers.supervision.crash_reports import folder_for_stacks
-from workers.supervision.retry_policy import Attempts
-from workers.supervision.watchdog import Watchdog
+from workers.supervision.retry_policy import RetryPolicy
+from workers.supervision.watchdog import Watchdog, crash_folder
 from workers.supervision.worker import LOST_AFTER_HEARTBEATS, InProcessWorker
 from workers.tasks import explain, measure, predict
 
@@ -116,7 +115,7 @@ def _worker(settings: Settings, redis: Redis, context: JobContext) -> InProcessW
     tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, ASSIST: assist, PREDICT: predict, MEASURE: measure}
     allowed = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, settings.queue, allowed)
-    stacks = folder_for_stacks(settings.data)
+    crashes = crash_folder(settings.data)
     return InProcessWorker(
         [queue],
         name=context.team.worker,
@@ -126,20 +125,22 @@ def _worker(settings: Settings, redis: Redis, context: JobContext) -> InProcessW
         heartbeat_seconds=settings.heartbeat_seconds,
         worker_ttl=_SILENCE_SECONDS,
         stopping=context.stopping,
-        watchdog=_watchdog(settings, context.team.worker, stacks),
-        attempts=Attempts(redis, context.store, queue, stacks=stacks),
-        ended=partial(_enqueue_if_waiting, context.store, context.team.jobs, ThroughputStats(redis), settings.queue),
+        watchdog=_watchdog(settings, context.team.worker, crashes),
+        retries=RetryPolicy(redis, context.store, queue, crashes=crashes),
+        on_job_end=partial(
+            _enqueue_if_waiting, context.store, context.team.jobs, ThroughputStats(redis), settings.queue
+        ),
         log_job_description=False,
     )
 
 
-def _watchdog(settings: Settings, worker: str, stacks: Path) -> Watchdog:
+def _watchdog(settings: Settings, worker: str, crashes: Path) -> Watchdog:
     blocked = max(LOST_AFTER_HEARTBEATS * settings.heartbeat_seconds, _LEAST_BLOCKED_SECONDS)
     watchdog = Watchdog(
         worker,
         stall_seconds=settings.stall_seconds,
         blocked_seconds=min(blocked, settings.stall_seconds),
-        folder=stacks,
+        folder=crashes,
     )
     watchdog.start()
     return watchdog

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ from app.rendering.renderer import target_at
 from app.webhooks.outbox import Outbox
 from workers.execution.shards import Shard, ShardQueue
 from workers.execution.shards import ShardResult as DeliveredShard
-from workers.supervision.attempt_log import AttemptLog
-from workers.supervision.crash_reports import CrashContext, collect_crash_reports, open_stack, write_crash_context
+from workers.supervision.retry_policy import AttemptLog
+from workers.supervision.watchdog import CrashContext, collect_crash_reports, write_crash_context
 
 NOW = datetime.now(UTC)
 IMAGE = ImageInfo(width=8, height=8, sha256="0", media_type="image/png")
@@ -229,7 +230,7 @@ def test_everything_in_redis_is_read_as_before_with_fields_added(redis: Redis) -
     shards.deliver(RECORD.id, DeliveredShard(Shard(0, 1), "blob", [[1.0]], "w"))
     IdempotencyKeys(redis).settle("t", "key", "payload", RECORD.id)
     redis.hset(Job.key_for("job"), "id", "job")
-    losses.note("job", "1", FAILURE)
+    losses.record_failure("job", "1", FAILURE)
 
     def read() -> list[Any]:
         return [
@@ -245,7 +246,7 @@ def test_everything_in_redis_is_read_as_before_with_fields_added(redis: Redis) -
             ApiKeyStore(redis).all(),
             shards.collect(RECORD.id, "w", limit=1),
             IdempotencyKeys(redis).claim("t", "key", "payload"),
-            losses.notes("job"),
+            losses.failures("job"),
         ]
 
     before = read()
@@ -260,11 +261,11 @@ def test_everything_in_redis_is_read_as_before_with_fields_added(redis: Redis) -
 
 def test_what_a_worker_left_behind_is_read_with_fields_added(tmp_path: Path) -> None:
     doing = CrashContext(worker="w", job="j", attempt="2", model="m", seconds=10.0, since=0.0)
-    with open_stack(tmp_path, "w") as file:
+    with FileIO(tmp_path / "w.stack", "w") as file:
         write_crash_context(file, doing)
     (path,) = tmp_path.iterdir()
     path.write_text(json.dumps(extended(json.loads(path.read_text()))) + "\nTimeout!\n")
-    assert [left.doing for left in collect_crash_reports(tmp_path)] == [doing]
+    assert [left.context for left in collect_crash_reports(tmp_path)] == [doing]
 
 
 @pytest.mark.parametrize(

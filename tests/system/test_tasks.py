@@ -32,7 +32,7 @@ from workers.execution.peers import PeerWorkers
 from workers.execution.run import ExplanationRun, JobContext, load_and_plan
 from workers.execution.shards import ShardQueue
 from workers.registry.model_registry import ModelRegistry
-from workers.supervision.retry_policy import Attempts
+from workers.supervision.retry_policy import RetryPolicy
 from workers.supervision.watchdog import Watchdog
 from workers.supervision.worker import InProcessWorker
 from workers.tasks import explain, measure, predict
@@ -81,7 +81,7 @@ def work(context: JobContext, redis: Redis, tmp_path: Path) -> Callable[..., Non
     tasks: dict[str, Any] = {EXPLAIN: explain, ASSIST: assist, PREDICT: predict, MEASURE: measure}
     jobs = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, "q", jobs)
-    attempts = Attempts(redis, context.store, queue, stacks=tmp_path)
+    retries = RetryPolicy(redis, context.store, queue, crashes=tmp_path)
     worker = InProcessWorker(
         [queue],
         name="w",
@@ -91,13 +91,13 @@ def work(context: JobContext, redis: Redis, tmp_path: Path) -> Callable[..., Non
         heartbeat_seconds=1,
         stopping=context.stopping,
         watchdog=Watchdog("w", stall_seconds=60, blocked_seconds=60, folder=tmp_path),
-        attempts=attempts,
-        ended=lambda _: None,
+        retries=retries,
+        on_job_end=lambda _: None,
     )
 
     def work(jobs: int | None = None) -> None:
         worker.work(burst=True, max_jobs=jobs)
-        attempts.rescue(worker)
+        retries.requeue_abandoned(worker)
 
     return work
 

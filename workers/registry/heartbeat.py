@@ -96,7 +96,7 @@ class HeartbeatPublisher:
                     # Because nobody could send a heartbeat while the server was away, and nobody was lost for that.
                     rescue_at = beat_at + LOST_AFTER_HEARTBEATS * self._seconds
                 if beat_at >= rescue_at:
-                    self._worker.attempts.rescue(self._worker)
+                    self._worker.retries.requeue_abandoned(self._worker)
             except Exception:  # because a server that restarts must not end the pulse
                 logger.warning("announcing failed", exc_info=True)
 

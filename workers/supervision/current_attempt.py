@@ -1,7 +1,7 @@
-"""The attempt at a job that runs in this process now, and the calls of models under its supervision.
+"""The attempt at a job that runs in this process, and model calls under its supervision.
 
-Like the names in log lines it belongs to the job and not to any one function, so it is found here and not handed down:
-where nothing is supervised (the command line, tests) a call of a model is only given the model's name when it fails.
+Like the context of log lines, the attempt belongs to the job and not to one function, so it is a context variable and
+no argument. Without supervision (the command line, tests) a model call only adds the model's name to its failure.
 """
 
 import logging
@@ -22,19 +22,19 @@ from torch import Tensor
 from app.contract.errors import RiseError
 from app.contract.schemas import Failure
 from workers.blackbox import BlackBoxError
-from workers.supervision.failures import BrokenDeviceError, breaks_device
-from workers.supervision.retry_policy import Attempts, attempt_of
+from workers.supervision.failures import BrokenDeviceError, is_sticky_device_error
+from workers.supervision.retry_policy import RetryPolicy, attempt_of
 from workers.supervision.watchdog import Watchdog, WatchedJob
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LONGEST_SECONDS = 3600.0  # of a job that RQ gives no limit
+_DEFAULT_SECONDS = 3600.0  # of a job to which RQ gives no time limit
 
 
 class ShutdownRequested(Exception):  # noqa: N818 - nothing is wrong
-    """The worker is stopping; the explanation goes on from its last checkpoint, elsewhere."""
+    """The worker is stopping; the explanation continues from its last checkpoint, elsewhere."""
 
 
 @dataclass
@@ -43,20 +43,20 @@ class Attempt:
 
     Attributes:
         job: what is attempted.
-        watchdog: looks for signs of life.
-        attempts: notes how it ends.
-        stopping: set when the worker is asked to stop.
-        device_broke: whether the process must end with it.
+        watchdog: is kicked by progress.
+        retries: records failures.
+        stopping: set when the worker is to stop.
+        device_broke: whether the process must end after it.
     """
 
     job: Job
     watchdog: Watchdog
-    attempts: Attempts
+    retries: RetryPolicy
     stopping: threading.Event
     device_broke: bool = False
 
 
-_PRESENT: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+_CURRENT: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
 
 
 @contextmanager
@@ -66,37 +66,36 @@ def supervised_attempt(
     worker: BaseWorker,
     *,
     watchdog: Watchdog,
-    attempts: Attempts,
+    retries: RetryPolicy,
     stopping: threading.Event,
 ) -> Iterator[Attempt]:
     """Supervise an attempt at a job."""
 
-    def report(model: str | None, seconds: float) -> None:
-        attempts.stalled(job, execution, worker, model, seconds)
+    def on_stall(model: str | None, seconds: float) -> None:
+        retries.on_stall(job, execution, worker, model, seconds)
 
-    attempt = Attempt(job, watchdog, attempts, stopping)
-    token = _PRESENT.set(attempt)
+    attempt = Attempt(job, watchdog, retries, stopping)
+    token = _CURRENT.set(attempt)
     try:
-        with watchdog.watching(WatchedJob(job.id, attempt_of(job), float(job.timeout or _LONGEST_SECONDS), report)):
+        with watchdog.watch_job(WatchedJob(job.id, attempt_of(job), float(job.timeout or _DEFAULT_SECONDS), on_stall)):
             yield attempt
     finally:
-        _PRESENT.reset(token)
+        _CURRENT.reset(token)
 
 
 @contextmanager
 def model_call(model_id: str) -> Iterator[None]:
-    """Call a model inside: it must show signs of life, and whatever it raises is a failure that names it.
+    """Watch a model call inside, and turn whatever it raises into a failure that names the model.
 
-    A model is somebody else's code. What is raised by this project's own code inside, and the end of the process, go
-    through as they are.
+    A model is foreign code. Exceptions of this project's own code inside, and the end of the process, are not changed.
 
     Raises:
         RiseError: `timed-out`, `model-failed` or `out-of-memory`.
         BrokenDeviceError: where the device broke under the model.
     """
-    attempt = _PRESENT.get()
+    attempt = _CURRENT.get()
     try:
-        with attempt.watchdog.asking(model_id) if attempt else nullcontext():
+        with attempt.watchdog.watch_model(model_id) if attempt else nullcontext():
             yield
     except (RiseError, ShutdownRequested):
         raise
@@ -108,47 +107,47 @@ def model_call(model_id: str) -> Iterator[None]:
         raise RiseError("out-of-memory", f"model {model_id!r} does not fit into the device's memory") from cause
     except Exception as cause:
         logger.exception("model %s failed", model_id)
-        if breaks_device(cause):
+        if is_sticky_device_error(cause):
             raise _broken_device(model_id, cause) from cause
         raise RiseError("model-failed", f"model {model_id!r} raised {type(cause).__name__}: {cause}") from cause
     except SystemExit as cause:
-        if attempt is not None and attempt.stopping.is_set():  # RQ's, because the worker was asked to stop twice
+        if attempt is not None and attempt.stopping.is_set():  # RQ raises it at the second request to stop
             raise
         raise RiseError("model-failed", f"model {model_id!r} tried to end the process") from cause
 
 
 def signal_progress() -> None:
-    """Tell the watchdog, where there is one, that the model that is called makes progress."""
-    attempt = _PRESENT.get()
+    """Kick the watchdog, where there is one."""
+    attempt = _CURRENT.get()
     if attempt is not None:
-        attempt.watchdog.sign()
+        attempt.watchdog.kick()
 
 
 def with_progress_signal(score: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
-    """Return a function of a batch whose every call is a sign of life, and the moment for a worker to stop.
+    """Return a function of a batch of which each call signals progress, and ends where the worker is to stop.
 
-    A block may take longer than a worker that was asked to leave is given.
+    Per batch, because a block may take longer than a stopping worker is given.
 
     Raises:
-        Stopped: by the function, once the worker is asked to stop.
+        ShutdownRequested: by the function, once the worker is to stop.
     """
 
     def scored(masked: Tensor) -> T:
-        attempt = _PRESENT.get()
+        attempt = _CURRENT.get()
         if attempt is not None:
             if attempt.stopping.is_set():
                 raise ShutdownRequested
-            attempt.watchdog.sign()
+            attempt.watchdog.kick()
         return score(masked)
 
     return scored
 
 
 def _broken_device(model_id: str, cause: Exception) -> BrokenDeviceError:
-    """Return the error for a device that broke under a model, and note it."""
+    """Return the error for a device that broke under a model, and record it."""
     detail = f"the device broke under model {model_id!r}: {type(cause).__name__}: {cause}"
-    attempt = _PRESENT.get()
+    attempt = _CURRENT.get()
     if attempt is not None:
         attempt.device_broke = True
-        attempt.attempts.device_broke(attempt.job, model_id, Failure(code="model-failed", detail=detail))
+        attempt.retries.on_broken_device(attempt.job, model_id, Failure(code="model-failed", detail=detail))
     return BrokenDeviceError("model-failed", detail)

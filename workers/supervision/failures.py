@@ -1,10 +1,10 @@
-"""Classifies exceptions that end a job: what is told of them, and whether another attempt may go better.
+"""Classifies exceptions that end a job: the failure that a client gets, and whether a retry may succeed.
 
 CUDA's documentation says of a few errors that they leave the process in an inconsistent state and that it must be ended
 and started again ("sticky" errors; CUDA Runtime API, `cudaError_t`; HIP took over numbers and words). Others, such as
 a kernel that was not built for the device, are the caller's own, and the next call goes well. torch raises
 `AcceleratorError` with the number as `error_code`; its older paths, and ONNX Runtime, raise something else with the
-same words. Running out of memory is neither: the batch is halved.
+same messages. Running out of memory is neither: the batch is halved.
 """
 
 import re
@@ -19,10 +19,10 @@ from app.contract.redis.client import describe_error
 from app.contract.redis.retry import is_transient
 from app.contract.schemas import Failure
 
-_ENDING_CODES = {
+_STICKY_CODES = {
     *(46, 100, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999),
 }
-_ENDING_WORDS = (
+_STICKY_MESSAGES = (
     "device-side assert",
     "illegal memory access",
     "unspecified launch failure",
@@ -37,23 +37,23 @@ _ENDING_WORDS = (
     "device(s) is/are busy or unavailable",
     "unknown error",
 )
-_OF_A_DEVICE = re.compile(r"\b(CUDA|HIP|cuDNN|cuBLAS)\b.*?\b(error|failure|exception)\b", re.IGNORECASE)
-_LONGEST_WORDS = 300  # characters
+_DEVICE_ERROR = re.compile(r"\b(CUDA|HIP|cuDNN|cuBLAS)\b.*?\b(error|failure|exception)\b", re.IGNORECASE)
+_MAX_MESSAGE = 300  # characters
 
-_LOST = Failure(
+_BLOB_LOST = Failure(
     code="storage-unavailable",
     detail="its image, or a part of its effects, is not in the storage any more; send the request again",
 )
 
 
 class BrokenDeviceError(RiseError):
-    """The device broke under a model: this process is of no more use, and another one may do better."""
+    """The device broke under a model: this process cannot use it any more; another process may."""
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return what is told of an exception; one that nobody has foreseen is `internal`."""
+    """Return the failure that a client gets for an exception; an unexpected one is `internal`."""
     if isinstance(error, BlobNotFoundError):
-        return _LOST
+        return _BLOB_LOST
     if isinstance(error, RiseError):
         return Failure(code=error.code, detail=error.detail)
     if isinstance(error, JobTimeoutException):
@@ -61,19 +61,19 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, RedisError) and is_transient(error):
         return Failure(code="unavailable", detail=describe_error(error))
     return Failure(
-        code="internal", detail=f"the worker failed with {_words(error)}; its log says where, beside the same id"
+        code="internal", detail=f"the worker failed with {_message(error)}; its log says where, beside the same id"
     )
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Return whether another attempt may go better: elsewhere, or when the server is back."""
+    """Return whether another attempt may succeed: elsewhere, or when the server is back."""
     return isinstance(error, BrokenDeviceError) or (isinstance(error, RedisError) and is_transient(error))
 
 
-def _words(error: BaseException) -> str:
-    """Return the name of an exception, and its text where no address, path or secret can stand in it.
+def _message(error: BaseException) -> str:
+    """Return the name of an exception, and its text where it cannot contain an address, path or secret.
 
-    The text of an exception of Python itself says what was wrong with a value. Those of libraries may say anything.
+    The text of a built-in exception says what was wrong with a value; those of libraries may say anything.
     """
     if isinstance(error, ValidationError):
         text = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
@@ -81,25 +81,25 @@ def _words(error: BaseException) -> str:
         text = error.strerror or ""
     else:
         text = str(error) if type(error).__module__ == "builtins" else ""
-    text = " ".join(text.split())[:_LONGEST_WORDS]
+    text = " ".join(text.split())[:_MAX_MESSAGE]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def breaks_device(error: BaseException) -> bool:
-    """Return whether an error, or what caused it, means that this process cannot use its device any more."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if _ends_the_process(seen):
+def is_sticky_device_error(error: BaseException) -> bool:
+    """Return whether an error, or one in its chain of causes, makes the device unusable for this process."""
+    current: BaseException | None = error
+    while current is not None:
+        if _is_sticky(current):
             return True
-        seen = seen.__cause__ or seen.__context__
+        current = current.__cause__ or current.__context__
     return False
 
 
-def _ends_the_process(error: BaseException) -> bool:
+def _is_sticky(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return False
     code = getattr(error, "error_code", None)
     if isinstance(error, torch.AcceleratorError) and isinstance(code, int):
-        return code in _ENDING_CODES
-    words = str(error)
-    return _OF_A_DEVICE.search(words) is not None and any(ending in words for ending in _ENDING_WORDS)
+        return code in _STICKY_CODES
+    text = str(error)
+    return _DEVICE_ERROR.search(text) is not None and any(message in text for message in _STICKY_MESSAGES)

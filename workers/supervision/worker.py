@@ -1,9 +1,9 @@
-"""The RQ worker that keeps models warm: jobs run in this process, one after the other.
+"""The RQ worker that runs jobs in its own process, one after the other, so that models stay loaded.
 
-RQ's `SimpleWorker` leaves three holes, mended here: its heartbeats stop while a job runs (so a lost worker is noticed
-only after the job's whole time limit), a stop command is ignored, and SIGTERM waits for the job's end however far away.
-Here heartbeats go on from a thread, and a stop sets an event that is looked at before every batch. Every
-attempt at a job is supervised (`current_attempt.py`); one under which the device broke is this worker's last.
+It changes RQ's `SimpleWorker` in three places: that one sends no heartbeats while a job runs (so a lost worker is
+detected only after the job's whole time limit), ignores stop commands, and on SIGTERM waits for the end of the job.
+Here a thread sends heartbeats, and a stop sets an event that is checked before every batch. Every attempt at a job is
+supervised (`current_attempt.py`); after one under which the device broke the worker ends.
 """
 
 import math
@@ -20,7 +20,7 @@ from rq.job import Job
 
 from app.contract.queue.rq_compat import stop_after_job
 from workers.supervision.current_attempt import Attempt, supervised_attempt
-from workers.supervision.retry_policy import Attempts
+from workers.supervision.retry_policy import RetryPolicy
 from workers.supervision.watchdog import Watchdog
 
 LOST_AFTER_HEARTBEATS = 4
@@ -30,14 +30,14 @@ class InProcessWorker(SimpleWorker):
     """A worker whose heartbeats and stopping work while a job runs.
 
     Args:
-        heartbeat_seconds: time between two heartbeats; the worker counts as lost after four without a sign.
-        stopping: set when the worker is asked to stop.
-        ended: called with a job's id after RQ has done with it.
+        heartbeat_seconds: time between two heartbeats; the worker counts as lost after four intervals without one.
+        stopping: set when the worker is to stop.
+        on_job_end: called with a job's id after RQ has cleaned it up.
         watchdog: ends the process when a job makes no progress.
-        attempts: knows how they ended.
+        retries: records failed attempts, and requeues those of lost workers.
 
     Attributes:
-        attempts: the same.
+        retries: the same.
         working: whether a job runs.
         device_broke: whether this process can do no more jobs.
     """
@@ -49,35 +49,37 @@ class InProcessWorker(SimpleWorker):
         *arguments: Any,
         heartbeat_seconds: float,
         stopping: threading.Event,
-        ended: Callable[[str], None],
+        on_job_end: Callable[[str], None],
         watchdog: Watchdog,
-        attempts: Attempts,
+        retries: RetryPolicy,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._heartbeat_seconds = heartbeat_seconds
         self._stopping = stopping
-        self._ended = ended
+        self._on_job_end = on_job_end
         self._watchdog = watchdog
-        self.attempts = attempts
-        self.push_exc_handler(attempts.on_exception)  # type: ignore[no-untyped-call] # RQ finds abandoned jobs too
+        self.retries = retries
+        self.push_exc_handler(retries.on_exception)  # type: ignore[no-untyped-call] # for abandoned jobs too
         self.working = self.device_broke = False
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature
-        """Return the seconds after which a job without heartbeats is taken away from this worker."""
+        """Return the seconds without heartbeats after which a job counts as abandoned."""
         return math.ceil(LOST_AFTER_HEARTBEATS * self._heartbeat_seconds)
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run a job under supervision, with heartbeats beside it."""
         ended = threading.Event()
-        heart = threading.Thread(target=self._beat, args=(job, execution, ended), name="heart", daemon=True)
-        heart.start()
+        heartbeats = threading.Thread(
+            target=self._send_heartbeats, args=(job, execution, ended), name="heartbeat", daemon=True
+        )
+        heartbeats.start()
         self.working = True
         try:
-            with self._attempting(job, execution) as attempt:
+            with self._supervised(job, execution) as attempt:
                 succeeded = super().perform_job(job, queue, execution)
             if attempt.device_broke:
-                self.attempts.rescue(self)
+                self.retries.requeue_abandoned(self)
                 self.device_broke = True
                 stop_after_job(self)
                 self._stopping.set()
@@ -85,25 +87,25 @@ class InProcessWorker(SimpleWorker):
         finally:
             self.working = False
             ended.set()
-            heart.join()
-            self._ended(job.id)
+            heartbeats.join()
+            self._on_job_end(job.id)
 
-    def _attempting(self, job: Job, execution: Execution) -> AbstractContextManager[Attempt]:
+    def _supervised(self, job: Job, execution: Execution) -> AbstractContextManager[Attempt]:
         return supervised_attempt(
-            job, execution, self, watchdog=self._watchdog, attempts=self.attempts, stopping=self._stopping
+            job, execution, self, watchdog=self._watchdog, retries=self.retries, stopping=self._stopping
         )
 
-    def _beat(self, job: Job, execution: Execution, ended: threading.Event) -> None:
+    def _send_heartbeats(self, job: Job, execution: Execution, ended: threading.Event) -> None:
         while not ended.wait(self._heartbeat_seconds):
             try:
                 self.maintain_heartbeats(job, execution)
-            except Exception:  # because a server that restarts must not end the heart
+            except Exception:  # because heartbeats must go on after the server restarts
                 self.log.warning("heartbeat of job %s failed", job.id, exc_info=True)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Stop after the current batch: the job is handed back with its checkpoint."""
+        """Stop after the current batch: the job is requeued with its checkpoint."""
         self._stopping.set()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Do nothing: explanations are cancelled in the store, which the loop looks at with every report."""
+        """Do nothing: explanations are cancelled in the store, which the loop reads with every progress report."""

@@ -19,7 +19,7 @@ STORES = (
     "app/batches/store.py",
     "app/contract/counters.py",
     "workers/execution/shards.py",
-    "workers/supervision/attempt_log.py",
+    "workers/supervision/retry_policy.py",
 )
 
 

@@ -9,7 +9,7 @@ from app.contract.queue.fair_queue import SchedulingTags
 from app.contract.queue.jobs import RETRIES, JobQueue
 from app.contract.queue.rq_compat import open_queue
 from app.contract.schemas import Failure
-from workers.supervision.attempt_log import AttemptLog
+from workers.supervision.retry_policy import AttemptLog
 
 HUNG = Failure(code="timed-out", detail="it hung")
 
@@ -20,7 +20,7 @@ def lose(redis: Redis, queue: Queue, *, blocks: int) -> bool:
     redis.hset("rq:job:abc", "status", "started")
     redis.zadd(queue.started_job_registry.key, {"abc:execution": 1})
     redis.hset("rise:explanation:abc", "state", json.dumps({"checkpoints": [{"count": 1}] * blocks}))
-    AttemptLog(redis, queue.started_job_registry).forgive()
+    AttemptLog(redis, queue.started_job_registry).reset_attempts_on_progress()
     queue.started_job_registry.cleanup()
     return redis.lrange(queue.key, 0, -1) == [b"abc"]
 
@@ -47,7 +47,7 @@ def test_what_is_known_to_have_hung_counts_however_far_it_came(redis: Redis) -> 
     JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
     queue = open_queue(redis, "q")
     for left in range(RETRIES + 1):
-        AttemptLog(redis, queue.started_job_registry).note("abc", str(left), HUNG)
+        AttemptLog(redis, queue.started_job_registry).record_failure("abc", str(left), HUNG)
     assert [lose(redis, queue, blocks=blocks) for blocks in range(1, RETRIES + 2)] == [True] * RETRIES + [False]
 
 
@@ -55,5 +55,5 @@ def test_what_was_lost_with_its_job_is_nobody_s_attempt(redis: Redis) -> None:
     queue = open_queue(redis, "q")
     redis.zadd(queue.started_job_registry.key, {"abc:execution": 1})
     redis.hset("rise:explanation:abc", "state", json.dumps({"checkpoints": [{"count": 1}]}))
-    AttemptLog(redis, queue.started_job_registry).forgive()
+    AttemptLog(redis, queue.started_job_registry).reset_attempts_on_progress()
     assert not redis.exists("rq:job:abc")

@@ -3,22 +3,16 @@
 import os
 import time
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 
-from workers.supervision.crash_reports import (
-    CrashContext,
-    close_stack,
-    collect_crash_reports,
-    folder_for_stacks,
-    open_stack,
-    write_crash_context,
-)
+from workers.supervision.watchdog import CrashContext, collect_crash_reports, crash_folder, write_crash_context
 
 DOING = CrashContext(worker="w", job="j", attempt="2", model="m", seconds=10.0, since=0.0)
 
 
 def leave(folder: Path, doing: CrashContext, stack: str) -> None:
-    file = open_stack(folder, doing.worker)
+    file = FileIO(folder / f"{doing.worker}.stack", "w")
     write_crash_context(file, doing)
     file.write(stack.encode())
     file.close()
@@ -28,7 +22,7 @@ def test_a_stack_is_taken_once_with_what_the_worker_did(tmp_path: Path) -> None:
     doing = replace(DOING, since=time.time() - DOING.seconds)
     leave(tmp_path, doing, "Timeout!\nThread 0x1\n")
     (left,) = collect_crash_reports(tmp_path)
-    assert (left.doing, left.stack, left.frozen) == (doing, "Timeout!\nThread 0x1\n", False)
+    assert (left.context, left.stack, left.frozen) == (doing, "Timeout!\nThread 0x1\n", False)
     assert list(collect_crash_reports(tmp_path)) == []
 
 
@@ -39,12 +33,12 @@ def test_a_worker_that_works_has_left_nothing_and_keeps_its_file(tmp_path: Path)
 
 
 def test_only_the_last_thing_that_a_worker_did_counts(tmp_path: Path) -> None:
-    file = open_stack(tmp_path, "w")
+    file = FileIO(tmp_path / "w.stack", "w")
     write_crash_context(file, replace(DOING, model="a model with a long name"))
     write_crash_context(file, DOING)
     file.write(b"Timeout!\n")
-    assert [left.doing for left in collect_crash_reports(tmp_path)] == [DOING]
-    close_stack(file)
+    assert [left.context for left in collect_crash_reports(tmp_path)] == [DOING]
+    file.close()
 
 
 def test_a_process_that_stood_still_did_not_hang_in_its_model(tmp_path: Path) -> None:
@@ -63,5 +57,5 @@ def test_what_killed_workers_left_is_removed_after_a_day(tmp_path: Path) -> None
 
 def test_stacks_go_elsewhere_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file in the place of the folder")
-    assert tmp_path not in folder_for_stacks(tmp_path / "data").parents
-    assert folder_for_stacks(tmp_path) == tmp_path / "stacks"
+    assert tmp_path not in crash_folder(tmp_path / "data").parents
+    assert crash_folder(tmp_path) == tmp_path / "stacks"

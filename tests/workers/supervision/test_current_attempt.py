@@ -24,9 +24,9 @@ def supervised(tmp_path: Path) -> Iterator[Attempt]:
     """An attempt at a job in this process."""
     watchdog = Watchdog("w", stall_seconds=60, blocked_seconds=60, folder=tmp_path)
     present = Attempt(cast(Any, None), watchdog, cast(Any, None), threading.Event())
-    token = current_attempt._PRESENT.set(present)
+    token = current_attempt._CURRENT.set(present)
     yield present
-    current_attempt._PRESENT.reset(token)
+    current_attempt._CURRENT.reset(token)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_a_worker_that_is_told_to_end_at_once_does_not_blame_the_model(supervise
 def test_a_model_whose_server_answers_is_alive_even_while_it_asks_to_wait(supervised: Attempt) -> None:
     connection = ModelServerClient(ConnectionOptions(retries=0))
     with loopback(lambda _: Reply(b"", 429)) as server, model_call("m"):
-        supervised.watchdog._sign_at = -1
+        supervised.watchdog._kicked_at = -1
         began = time.monotonic()
         with pytest.raises(BlackBoxError, match="answered 429"):
             connection.map_concurrent(lambda _, cancelled: connection.send(HttpRequest(server.url), cancelled), [0])
-    assert supervised.watchdog._sign_at >= began
+    assert supervised.watchdog._kicked_at >= began

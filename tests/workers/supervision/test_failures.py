@@ -7,7 +7,7 @@ from redis.exceptions import ConnectionError
 from rq.timeouts import JobTimeoutException
 
 from app.contract.errors import RiseError
-from workers.supervision.failures import breaks_device, failure_of, is_retryable
+from workers.supervision.failures import failure_of, is_retryable, is_sticky_device_error
 
 _MORE = "\nSearch for `cudaErrorAssert' in the documentation for more information."
 
@@ -32,13 +32,13 @@ def numbered(code: int) -> torch.AcceleratorError:
     ],
 )
 def test_an_error_that_every_later_call_gets_too_breaks_the_device(error: Exception) -> None:
-    assert breaks_device(error)
+    assert is_sticky_device_error(error)
 
 
 def test_what_such_an_error_was_turned_into_breaks_the_device_too() -> None:
     outer = ValueError("the model failed")
     outer.__cause__ = numbered(710)
-    assert breaks_device(outer)
+    assert is_sticky_device_error(outer)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_such_an_error_was_turned_into_breaks_the_device_too() -> None:
     ],
 )
 def test_an_error_after_which_the_next_call_goes_well_does_not(error: Exception) -> None:
-    assert not breaks_device(error)
+    assert not is_sticky_device_error(error)
 
 
 class _Strict(BaseModel):

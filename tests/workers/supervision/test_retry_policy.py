@@ -18,7 +18,7 @@ from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.schemas import Failure, Status
 from tests.contract.test_store import a_record, a_store
 from workers.execution.run import requeue_at_front
-from workers.supervision.retry_policy import Attempts, attempt_of
+from workers.supervision.retry_policy import RetryPolicy, attempt_of
 
 BROKEN = Failure(code="model-failed", detail="the device broke under model 'm'")
 
@@ -33,16 +33,16 @@ def store(redis: Redis) -> ExplanationStore:
 
 
 @pytest.fixture
-def run(redis: Redis, store: ExplanationStore, tmp_path: Path) -> Callable[[Callable[[Attempts, Job], Any]], None]:
+def run(redis: Redis, store: ExplanationStore, tmp_path: Path) -> Callable[[Callable[[RetryPolicy, Job], Any]], None]:
     """What runs a function with the explanation's job until nothing is queued any more, then looks for lost jobs."""
 
-    def run(function: Callable[[Attempts, Job], Any]) -> None:
-        jobs = job_class({EXPLAIN: lambda _: function(attempts, current_job())})
+    def run(function: Callable[[RetryPolicy, Job], Any]) -> None:
+        jobs = job_class({EXPLAIN: lambda _: function(retries, current_job())})
         queue = open_queue(redis, "q", jobs)
-        attempts = Attempts(redis, store, queue, stacks=tmp_path)
+        retries = RetryPolicy(redis, store, queue, crashes=tmp_path)
         worker = SimpleWorker([queue], connection=redis, job_class=jobs, serializer=JSONSerializer)
         worker.work(burst=True)
-        attempts.rescue(worker)
+        retries.requeue_abandoned(worker)
 
     return run
 
@@ -61,8 +61,8 @@ def failure_of(store: ExplanationStore) -> Failure:
     return record.error
 
 
-def breaking(attempts: Attempts, job: Job) -> None:
-    attempts.device_broke(job, "m", BROKEN)
+def breaking(retries: RetryPolicy, job: Job) -> None:
+    retries.on_broken_device(job, "m", BROKEN)
     raise RuntimeError("the device is gone")
 
 
@@ -77,9 +77,9 @@ def test_what_was_noted_is_the_reason_after_three_attempts(run: Any, store: Expl
 def test_an_attempt_of_which_nothing_was_noted_does_not_hide_why_another_ended(
     run: Any, store: ExplanationStore
 ) -> None:
-    def breaking_first(attempts: Attempts, job: Job) -> None:
+    def breaking_first(retries: RetryPolicy, job: Job) -> None:
         if attempt_of(job) == "2":
-            attempts.device_broke(job, "m", BROKEN)
+            retries.on_broken_device(job, "m", BROKEN)
         raise RuntimeError("the server is gone")
 
     run(breaking_first)
@@ -87,7 +87,7 @@ def test_an_attempt_of_which_nothing_was_noted_does_not_hide_why_another_ended(
 
 
 def test_where_nothing_was_noted_the_workers_were_lost(run: Any, store: ExplanationStore) -> None:
-    def raising(_: Attempts, __: Job) -> None:
+    def raising(_: RetryPolicy, __: Job) -> None:
         raise RuntimeError("the server is gone")
 
     run(raising)
@@ -97,7 +97,7 @@ def test_where_nothing_was_noted_the_workers_were_lost(run: Any, store: Explanat
 def test_a_job_that_is_handed_back_has_lost_no_attempt(run: Any) -> None:
     seen: list[str] = []
 
-    def handing_back(_: Attempts, job: Job) -> object:
+    def handing_back(_: RetryPolicy, job: Job) -> object:
         seen.append(attempt_of(job))
         return requeue_at_front() if len(seen) < 8 else None
 
@@ -123,5 +123,5 @@ def test_a_note_on_a_job_that_is_gone_leaves_nothing_that_looks_like_a_job(
     job = queue.fetch_job("one")
     assert job is not None
     job.delete()
-    Attempts(redis, store, queue, stacks=tmp_path).device_broke(job, "m", BROKEN)
+    RetryPolicy(redis, store, queue, crashes=tmp_path).on_broken_device(job, "m", BROKEN)
     assert not redis.exists(job.key)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from app.contract.exit_codes import STALLED
-from workers.supervision.crash_reports import collect_crash_reports
+from workers.supervision.watchdog import collect_crash_reports
 
 BEGINNING = """
 import ctypes, sys, time
@@ -21,7 +21,7 @@ def report(model, seconds):
 watchdog = Watchdog("w", stall_seconds=1.0, blocked_seconds=1.0, folder=Path(sys.argv[1]))
 watchdog.start()
 job = WatchedJob("j", "2", float(sys.argv[2]), report)
-with watchdog.watching(job):
+with watchdog.watch_job(job):
     print("begun", flush=True)
 """
 
@@ -40,7 +40,7 @@ def test_a_job_that_asks_no_model_may_be_silent_for_longer(tmp_path: Path) -> No
 
 
 def test_a_model_that_is_asked_may_not(tmp_path: Path) -> None:
-    process = start(tmp_path, "with watchdog.asking('m'): time.sleep(60)")
+    process = start(tmp_path, "with watchdog.watch_model('m'): time.sleep(60)")
     said, stack = process.communicate(timeout=30)
     assert process.returncode == STALLED
     assert said.startswith("begun\nreported m 1.")
@@ -48,26 +48,26 @@ def test_a_model_that_is_asked_may_not(tmp_path: Path) -> None:
 
 
 def test_signs_of_life_put_it_off(tmp_path: Path) -> None:
-    process = start(tmp_path, "with watchdog.asking('m'):\n  for _ in range(5): time.sleep(0.5); watchdog.sign()")
+    process = start(tmp_path, "with watchdog.watch_model('m'):\n  for _ in range(5): time.sleep(0.5); watchdog.kick()")
     said, _ = process.communicate(timeout=30)
     assert (process.returncode, said) == (0, "begun\nended\n")
 
 
 def test_a_model_that_keeps_the_interpreter_leaves_its_stack_and_a_line_that_says_what_it_did(tmp_path: Path) -> None:
-    process = start(tmp_path, "with watchdog.asking('m'): ctypes.PyDLL(None).sleep(60)")
+    process = start(tmp_path, "with watchdog.watch_model('m'): ctypes.PyDLL(None).sleep(60)")
     said, _ = process.communicate(timeout=30)
     assert (process.returncode, said) == (1, "begun\n")
     (left,) = collect_crash_reports(tmp_path)
-    assert (left.doing.job, left.doing.attempt, left.doing.model, left.frozen) == ("j", "2", "m", False)
+    assert (left.context.job, left.context.attempt, left.context.model, left.frozen) == ("j", "2", "m", False)
     assert "Timeout" in left.stack
 
 
 def test_a_look_that_fails_is_not_the_last(tmp_path: Path) -> None:
     code = """
-late, watchdog._late = watchdog._late, lambda now: 1 / 0
+late, watchdog._find_stall = watchdog._find_stall, lambda now: 1 / 0
 time.sleep(0.5)
-watchdog._late = late
-with watchdog.asking('m'): time.sleep(60)
+watchdog._find_stall = late
+with watchdog.watch_model('m'): time.sleep(60)
 """
     process = start(tmp_path, code)
     said, log = process.communicate(timeout=30)
@@ -84,7 +84,7 @@ def test_a_job_that_does_not_hear_that_its_time_is_up_is_ended(tmp_path: Path) -
 
 
 def test_a_process_that_was_stopped_is_not_taken_for_one_whose_model_hangs(tmp_path: Path) -> None:
-    process = start(tmp_path, "with watchdog.asking('m'):\n  while True: time.sleep(0.1); watchdog.sign()")
+    process = start(tmp_path, "with watchdog.watch_model('m'):\n  while True: time.sleep(0.1); watchdog.kick()")
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     os.kill(process.pid, signal.SIGSTOP)
