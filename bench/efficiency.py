@@ -65,7 +65,7 @@ class Needed:
 
 def contrast_maps(study: ExplanationPlan) -> Iterator[tuple[int, dict[str, Map]]]:
     """Yield the contrast map of the first target after every block, with the masks used."""
-    moments, pen, row = RunningMoments(), pen_of(study), study.aim.target_rows[0]
+    moments, pen, row = RunningMoments(), pen_of(study), study.resolved.target_rows[0]
     for block in study.run():
         moments.add(pen.block(block.effects[row, 0], block.index))
         assert moments.mean is not None
@@ -74,7 +74,7 @@ def contrast_maps(study: ExplanationPlan) -> Iterator[tuple[int, dict[str, Map]]
 
 def independent_maps(study: ExplanationPlan, most: int) -> Iterator[tuple[int, dict[str, Map]]]:
     """Yield the maps of the other estimators after every batch."""
-    keep, zeros = study.parameters.keep, np.zeros(study.scene.image.shape[1:])
+    keep, zeros = study.parameters.keep, np.zeros(study.problem.image.shape[1:])
     y, m, ym, mm = 0.0, zeros, zeros, zeros
     for batch in range(-(-most // BATCH)):
         with torch.inference_mode():
@@ -91,11 +91,11 @@ def independent_maps(study: ExplanationPlan, most: int) -> Iterator[tuple[int, d
 
 def independent_masks(study: ExplanationPlan, batch: int) -> tuple[Tensor, Tensor]:
     """Return scores `[B]` and masks `[B, H, W]` of a batch whose cells and shifts are all independent."""
-    scene = study.scene
+    scene = study.problem
     states, uniform = sample_independently(study.design, 10_000_000 + batch, BATCH)
     hidden = render(one_hot_states(torch.from_numpy(states), 1), *weights_of_each(scene, uniform))
     masked = blend(scene.image, scene.fills - scene.image, hidden, out=scene.image.new_empty(BATCH, *scene.image.shape))
-    return scene.score(masked)[:, study.aim.target_rows[0]].float(), 1 - hidden[0]
+    return scene.score(masked)[:, study.resolved.target_rows[0]].float(), 1 - hidden[0]
 
 
 def needs(study: ExplanationPlan, truth: Map, most: int) -> dict[str, int]:

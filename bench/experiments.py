@@ -108,7 +108,7 @@ def keeps_of(subject: Subject, black_box: object, picture: object, bank: Bank, t
     found = [product(bank, masks)]
     for keep in KEEPS:
         study = study_of(subject, black_box, picture, masks=masks, seed=1, keep=keep, **FIXED[subject.method])  # type: ignore[arg-type]
-        row = study.aim.target_rows[0]
+        row = study.resolved.target_rows[0]
         blocks = [torch.from_numpy(block.effects[row, 0]).flatten() for block in study.run()]
         found.append(np.stack([bank.draw(each, bank.canvas.shift(index)) for index, each in enumerate(blocks)]))
     return [[noise_share(maps), correlation(maps, truth)] for maps in found]

@@ -62,7 +62,7 @@ def _row(case: Case, device: torch.device) -> Row:
             save_file(case.model.state_dict(), folder / _FILE)
         model = load_model(case.entry, folder=folder, device=device)
         study = study_of(model, case.method, autotune_batch_size(model), case.asked, **case.parameters)
-    height, width = study.scene.canvas.height, study.scene.canvas.width
+    height, width = study.problem.canvas.height, study.problem.canvas.width
     return ratio_row(f"{case.name}, {width} x {height}", study, model, 1.05, case.rounds)
 
 

@@ -40,7 +40,7 @@ def masks_of(study: ExplanationPlan) -> int:
 
 def batch_of(study: ExplanationPlan) -> int:
     """Return how many pictures the model gets at once: no more than a block has."""
-    return min(study.scene.batch, study.block_size)
+    return min(study.problem.batch, study.block_size)
 
 
 def explain(study: ExplanationPlan) -> None:
@@ -50,8 +50,8 @@ def explain(study: ExplanationPlan) -> None:
 
 def forward(study: ExplanationPlan, black_box: BlackBox) -> None:
     """Ask the model about as many pictures as the study masks, at the same batch size, and nothing else."""
-    batch = study.scene.image.expand(batch_of(study), -1, -1, -1).contiguous()
-    if study.scene.image.is_contiguous(memory_format=torch.contiguous_format) and batch.dim() == 4:
+    batch = study.problem.image.expand(batch_of(study), -1, -1, -1).contiguous()
+    if study.problem.image.is_contiguous(memory_format=torch.contiguous_format) and batch.dim() == 4:
         batch = batch.to(memory_format=torch.channels_last)
     left = masks_of(study)
     with torch.inference_mode():

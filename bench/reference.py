@@ -60,7 +60,7 @@ def study_of(subject: Subject, black_box: BlackBox, picture: Image.Image, **para
     """Return the explanation of a picture's first target, to be run to its last mask."""
     plugin = method(subject.method)
     study = build_plan(black_box, picture, plugin, plugin.Parameters(until=1, **parameters), "top:1", batch=BATCH)
-    return replace(study, scene=replace(study.scene, score=channels_last(study.scene.score)))
+    return replace(study, problem=replace(study.problem, score=channels_last(study.problem.score)))
 
 
 def channels_last(score: Score) -> Score:
@@ -70,7 +70,7 @@ def channels_last(score: Score) -> Score:
 
 def pen_of(study: ExplanationPlan) -> BlockRenderer:
     """Return what draws maps at the size of the canvas."""
-    canvas = study.scene.canvas
+    canvas = study.problem.canvas
     return BlockRenderer(canvas, Viewport(canvas.height, canvas.width, canvas.view))
 
 
@@ -79,7 +79,7 @@ def converged_map(study: ExplanationPlan, name: str) -> Map:
     path = STORE / f"{name}-{study.blocks * study.block_size}.npy"
     if not path.exists():
         STORE.mkdir(parents=True, exist_ok=True)
-        row = study.aim.target_rows[0]
+        row = study.resolved.target_rows[0]
         np.save(path, np.stack([block.effects[row, 0] for block in study.run()]))
     pen, effects = pen_of(study), np.load(path)
     drawn = [pen.block(of_block, index).astype(np.float64) for index, of_block in enumerate(effects)]

@@ -54,7 +54,7 @@ class Bank:
     @property
     def canvas(self) -> Canvas:
         """The geometry of masks."""
-        return self.study.scene.canvas
+        return self.study.problem.canvas
 
     def trials(self, sample: Sampler, masks: int) -> list[Trial]:
         """Return as many whole blocks as there are masks for, one at least."""
@@ -72,7 +72,7 @@ class Bank:
 
     def ask(self, states: States, shift: Shift) -> Trial:
         """Show the model one block."""
-        scene, row, scores = self.study.scene, self.study.aim.target_rows[0], []
+        scene, row, scores = self.study.problem, self.study.resolved.target_rows[0], []
         room = scene.image.new_empty((scene.batch, *scene.image.shape))
         rows, columns = (torch.from_numpy(axis.rows(at)) for axis, at in zip(self.axes(states), shift, strict=True))
         hidden = one_hot_states(torch.from_numpy(states), 1)
@@ -96,7 +96,7 @@ class Bank:
 
 def folded(study: ExplanationPlan, block: int) -> tuple[States, Shift]:
     """Sample as the product does: a Hadamard design and its negative."""
-    return study.design.sample(block), study.scene.canvas.shift(block)
+    return study.design.sample(block), study.problem.canvas.shift(block)
 
 
 def unfolded(study: ExplanationPlan, block: int) -> tuple[States, Shift]:
@@ -117,7 +117,7 @@ def doubled(study: ExplanationPlan, block: int) -> tuple[States, Shift]:
     """Sample a Hadamard design of twice the order, of which half the columns stay unused."""
     height, width = study.design.grid
     states = MaskDesign((2 * height, width), 0.5, 1, study.design.seed).sample(block)
-    return states[:, :height], study.scene.canvas.shift(block)
+    return states[:, :height], study.problem.canvas.shift(block)
 
 
 def coarse(study: ExplanationPlan, _: int) -> tuple[States, Shift]:

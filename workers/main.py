@@ -31,10 +31,9 @@ from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore
 from app.contract.tracing import configure_tracing
 from workers.blackbox.device import choose_device
-from workers.execution.helper import assist
-from workers.execution.peers import PeerWorkers
+from workers.execution.helper import help_with
 from workers.execution.run import JobContext
-from workers.execution.shards import ShardQueue
+from workers.execution.shards import PeerWorkers, ShardQueue
 from workers.registry.heartbeat import HeartbeatPublisher, announcement
 from workers.registry.model_registry import ModelRegistry
 from workers.supervision.retry_policy import RetryPolicy
@@ -58,13 +57,13 @@ def run_worker(settings: Settings) -> None:
     redis = connect_with_retry(settings.redis_url, seconds=settings.outage_seconds, stopping=stopping)
     context = _context(settings, redis, models, stopping)
     worker = _worker(settings, redis, context)
-    pulse = HeartbeatPublisher(
+    publisher = HeartbeatPublisher(
         redis,
         worker,
         lambda: announcement(worker, settings.queue, device, models.cards()),
         heartbeat_seconds=settings.heartbeat_seconds,
     )
-    pulse.start()
+    publisher.start()
     signal.signal(signal.SIGHUP, lambda *_: Thread(target=models.reload, name="reload", daemon=True).start())
     models.load_local()
     Thread(target=models.keep_trying, args=[stopping], name="keep-trying", daemon=True).start()
@@ -73,7 +72,7 @@ def run_worker(settings: Settings) -> None:
         if worker.device_broke:
             _end_at_once()
     finally:
-        pulse.stop()
+        publisher.stop()
 
 
 def _end_at_once() -> None:
@@ -93,42 +92,42 @@ def _context(settings: Settings, redis: Redis, models: ModelRegistry, stopping: 
         models=models,
         statistics=PersistentCounters(redis),
         checkpoint_seconds=settings.checkpoint_seconds,
-        team=_team(settings, redis),
-        kin=BlockReuseIndex(redis),
+        peers=_peers(settings, redis),
+        reuse_index=BlockReuseIndex(redis),
         outage_seconds=settings.outage_seconds,
         stopping=stopping,
     )
 
 
-def _team(settings: Settings, redis: Redis) -> PeerWorkers:
+def _peers(settings: Settings, redis: Redis) -> PeerWorkers:
     return PeerWorkers(
         redis,
         JobQueue(redis, timeout_seconds=settings.job_timeout_seconds),
         ShardQueue(redis),
         queue=settings.queue,
         worker=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
-        worth_seconds=settings.share_seconds,
+        share_after_seconds=settings.share_seconds,
     )
 
 
 def _worker(settings: Settings, redis: Redis, context: JobContext) -> InProcessWorker:
-    tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, ASSIST: assist, PREDICT: predict, MEASURE: measure}
+    tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, ASSIST: help_with, PREDICT: predict, MEASURE: measure}
     allowed = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, settings.queue, allowed)
     crashes = crash_folder(settings.data)
     return InProcessWorker(
         [queue],
-        name=context.team.worker,
+        name=context.peers.worker,
         connection=redis,
         job_class=allowed,
         serializer=JSONSerializer,
         heartbeat_seconds=settings.heartbeat_seconds,
         worker_ttl=_SILENCE_SECONDS,
         stopping=context.stopping,
-        watchdog=_watchdog(settings, context.team.worker, crashes),
+        watchdog=_watchdog(settings, context.peers.worker, crashes),
         retries=RetryPolicy(redis, context.store, queue, crashes=crashes),
         on_job_end=partial(
-            _enqueue_if_waiting, context.store, context.team.jobs, ThroughputStats(redis), settings.queue
+            _enqueue_if_waiting, context.store, context.peers.jobs, ThroughputStats(redis), settings.queue
         ),
         log_job_description=False,
     )
@@ -147,7 +146,7 @@ def _watchdog(settings: Settings, worker: str, crashes: Path) -> Watchdog:
 
 
 def _enqueue_if_waiting(
-    store: ExplanationStore, jobs: JobQueue, pace: ThroughputStats, queue: str, explanation_id: str
+    store: ExplanationStore, jobs: JobQueue, throughput: ThroughputStats, queue: str, explanation_id: str
 ) -> None:
     """Enqueue an explanation that was deleted or cancelled while it ran here, and asked for again meanwhile.
 
@@ -158,5 +157,5 @@ def _enqueue_if_waiting(
     with suppress(ValidationError):  # because a front end that can read it requeues it, as every orphan
         record = store.read(explanation_id)
         if record is not None:
-            tags = scheduling_tags_of(record, pace.seconds_per_mask())
+            tags = scheduling_tags_of(record, throughput.seconds_per_mask())
             jobs.enqueue_explanation(queue, explanation_id, again=False, turn=tags)

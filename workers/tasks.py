@@ -112,14 +112,14 @@ def _answered(what: str, call: Callable[[], Any]) -> JsonObject:
 
 
 def _measured(context: JobContext, explanation_id: str, request: JsonObject) -> JsonObject:
-    asked = MetricsRequest.model_validate(request)
+    metrics_request = MetricsRequest.model_validate(request)
     record = context.store.read(explanation_id)
     if record is None or record.state is None:
         raise RiseError("not-found", f"there is no map of explanation {explanation_id!r}")
     image = decode(context.blobs.get(image_blob(record.id)))
-    model, study = load_and_plan(context, record, image)
+    model, plan = load_and_plan(context, record, image)
     arrays = context.blobs.get_arrays([checkpoint.blob for checkpoint in record.state.checkpoints])
-    row, frame = record.state.target_rows[asked.target], viewport_of_image(image.width, image.height)
-    drawn = draw(record.state, arrays, row, frame)
+    row, viewport = record.state.target_rows[metrics_request.target], viewport_of_image(image.width, image.height)
+    saliency_map = draw(record.state, arrays, row, viewport)
     with model_call(model.id):
-        return measure_map(model.black_box, image, study, drawn, asked)
+        return measure_map(model.black_box, image, plan, saliency_map, metrics_request)

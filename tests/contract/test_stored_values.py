@@ -227,7 +227,7 @@ def test_everything_in_redis_is_read_as_before_with_fields_added(redis: Redis) -
     uploads.keep(Upload(id="u", tenant="t", image=IMAGE, size=1, created_at=NOW, expires_at=NOW))
     tasks.schedule(DelayedTask(id="p", content=ERRAND.model_dump(mode="json")), seconds=0)
     secret = ApiKeyStore(redis).add(KEY)
-    shards.deliver(RECORD.id, DeliveredShard(Shard(0, 1), "blob", [[1.0]], "w"))
+    shards.submit(RECORD.id, DeliveredShard(Shard(0, 1), "blob", [[1.0]], "w"))
     IdempotencyKeys(redis).settle("t", "key", "payload", RECORD.id)
     redis.hset(Job.key_for("job"), "id", "job")
     losses.record_failure("job", "1", FAILURE)
@@ -244,7 +244,7 @@ def test_everything_in_redis_is_read_as_before_with_fields_added(redis: Redis) -
             uploads.read("u"),
             ApiKeyStore(redis).find(secret),
             ApiKeyStore(redis).all(),
-            shards.collect(RECORD.id, "w", limit=1),
+            shards.results(RECORD.id, "w", limit=1),
             IdempotencyKeys(redis).claim("t", "key", "payload"),
             losses.failures("job"),
         ]

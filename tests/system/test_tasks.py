@@ -27,10 +27,9 @@ from app.contract.storage.object_store import BlobStore, image_blob
 from tests.conftest import SAMPLES
 from tests.contract.test_store import a_record
 from workers.blackbox import CPU
-from workers.execution.helper import assist
-from workers.execution.peers import PeerWorkers
+from workers.execution.helper import help_with
 from workers.execution.run import ExplanationRun, JobContext, load_and_plan
-from workers.execution.shards import ShardQueue
+from workers.execution.shards import PeerWorkers, ShardQueue
 from workers.registry.model_registry import ModelRegistry
 from workers.supervision.retry_policy import RetryPolicy
 from workers.supervision.watchdog import Watchdog
@@ -55,15 +54,15 @@ def context(redis: Redis, models: ModelRegistry, tmp_path: Path) -> JobContext:
     blobs = BlobStore((tmp_path / "blobs").as_uri())
     blobs.put(image_blob("one"), (SAMPLES / "star.jpg").read_bytes())
     jobs = JobQueue(redis, timeout_seconds=60)
-    team = PeerWorkers(redis, jobs, ShardQueue(redis), queue="q", worker="w", worth_seconds=100)
+    team = PeerWorkers(redis, jobs, ShardQueue(redis), queue="q", worker="w", share_after_seconds=100)
     return JobContext(
         store=ExplanationStore(redis, keep_seconds=600),
         blobs=blobs,
         models=models,
         statistics=PersistentCounters(redis),
         checkpoint_seconds=1,
-        team=team,
-        kin=BlockReuseIndex(redis),
+        peers=team,
+        reuse_index=BlockReuseIndex(redis),
     )
 
 
@@ -72,13 +71,13 @@ def enqueue(context: JobContext, **changes: Any) -> None:
     asked = {"method": "rise", "targets": None, "parameters": {"masks": 64}} | changes
     request = CanonicalRequest(model=ModelRef(id="shapes", digest=digest), **asked)
     context.store.create(a_record().model_copy(update={"request": request}))
-    context.team.jobs.enqueue_explanation("q", "one", again=False, turn=SchedulingTags("public"))
+    context.peers.jobs.enqueue_explanation("q", "one", again=False, turn=SchedulingTags("public"))
 
 
 @pytest.fixture
 def work(context: JobContext, redis: Redis, tmp_path: Path) -> Callable[..., None]:
     """What lets a worker as it runs in production do all jobs that wait, then look after those that were lost."""
-    tasks: dict[str, Any] = {EXPLAIN: explain, ASSIST: assist, PREDICT: predict, MEASURE: measure}
+    tasks: dict[str, Any] = {EXPLAIN: explain, ASSIST: help_with, PREDICT: predict, MEASURE: measure}
     jobs = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, "q", jobs)
     retries = RetryPolicy(redis, context.store, queue, crashes=tmp_path)
@@ -209,7 +208,7 @@ def test_an_outage_that_outlasts_all_attempts_is_told_as_one(
 
 def call(context: JobContext, work: Callable[..., None], function: str, *arguments: Any) -> Any:
     """Return what whoever waits for a call is told."""
-    job = context.team.jobs.ask("q", function, *arguments, seconds=30)
+    job = context.peers.jobs.ask("q", function, *arguments, seconds=30)
     work()
     result = job.latest_result()
     assert result is not None
@@ -235,9 +234,9 @@ def test_an_assistant_that_fails_leaves_the_explanation_to_its_leader(
     context: JobContext, work: Callable[..., None], redis: Redis
 ) -> None:
     enqueue(context, method="from-the-future")
-    context.team.shards.open("one", "x", first=0, limit=8, aim="aim")
+    context.peers.shards.open("one", "x", first=0, limit=8, plan_digest="aim")
     redis.delete("rq:queue:q")
-    context.team.jobs.call_in("q", "one", 1)
+    context.peers.jobs.call_in("q", "one", 1)
     work()
     assert context.store.status_of("one") is Status.QUEUED
 
@@ -256,5 +255,5 @@ def test_an_execution_that_is_made_has_asked_nobody_for_anything(context: JobCon
     assert record is not None
     model, study = load_and_plan(context, record, image)
     nothing: Any = NoSuchThing()
-    away = replace(context, store=nothing, blobs=nothing, models=nothing, kin=nothing, team=nothing)
+    away = replace(context, store=nothing, blobs=nothing, models=nothing, reuse_index=nothing, peers=nothing)
     ExplanationRun(away, record, "x", model, study, began=0)

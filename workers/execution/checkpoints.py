@@ -109,7 +109,7 @@ class CheckpointWriter:
         except StorageError:
             logger.warning("merged checkpoints of explanation %s go when it expires", self._explanation_id)
 
-    def checkpoint_if_possible(self) -> State | None:
+    def try_checkpoint(self) -> State | None:
         """Write a checkpoint as `checkpoint` does; None where the storage is away, and then nothing is lost.
 
         What was gathered is kept for the next one, which is due after a pause that grows.

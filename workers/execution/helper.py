@@ -1,4 +1,4 @@
-"""What a worker does that has nothing else to do: it computes shards of an explanation that another one leads."""
+"""The job of an idle worker that helps: it computes shards of an explanation that another worker coordinates."""
 
 import logging
 import uuid
@@ -16,55 +16,56 @@ from workers.supervision.failures import failure_of
 
 logger = logging.getLogger(__name__)
 
-_PAUSE_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
-def assist(context: JobContext, explanation_id: str) -> None:
-    """Compute shards of an explanation until there are none, or something else waits, or the worker is to stop.
+def help_with(context: JobContext, explanation_id: str) -> None:
+    """Compute shards of an explanation until there are none, other work is queued, or the worker is to stop.
 
-    Whatever goes wrong is the leader's business, who computes what does not come, and finds out why it cannot be had.
+    Failures are only logged: the coordinator computes what is missing, and meets the cause itself.
     """
     try:
-        calculator = _calculator(context, explanation_id)
-        while calculator is not None and not context.stopping.is_set() and not context.team.is_wanted_elsewhere():
-            shard = context.team.shards.claim(explanation_id, calculator.blocks_within(SHARD_SECONDS))
-            if shard is None or shard.first >= calculator.blocks:
+        computer = _computer_for(context, explanation_id)
+        while computer is not None and not context.stopping.is_set() and not context.peers.has_pending_work():
+            shard = context.peers.shards.claim(explanation_id, computer.blocks_within(SHARD_SECONDS))
+            if shard is None or shard.first >= computer.blocks:
                 return
             if shard.size:
-                _deliver(context, explanation_id, calculator, shard)
+                _compute(context, explanation_id, computer, shard)
             else:
-                context.stopping.wait(_PAUSE_SECONDS)
+                context.stopping.wait(_POLL_SECONDS)
     except ShutdownRequested:
         return
     except Exception as error:
         failure = failure_of(error)
-        words = "explanation %s goes on without assistance: %s"
+        words = "explanation %s continues without this helper: %s"
         logger.warning(words, explanation_id, failure.detail, exc_info=failure.code == "internal")
 
 
-def _calculator(context: JobContext, explanation_id: str) -> BlockComputer | None:
-    """Return what computes blocks of an explanation; None where nobody asks for any, or for others."""
-    aim, record = context.team.shards.aim(explanation_id), context.store.read(explanation_id)
-    if aim is None or record is None:
+def _computer_for(context: JobContext, explanation_id: str) -> BlockComputer | None:
+    """Return what computes blocks of an explanation; None where no shards are offered, or for other targets."""
+    digest, record = context.peers.shards.plan_digest(explanation_id), context.store.read(explanation_id)
+    if digest is None or record is None:
         return None
     image = decode(context.blobs.get(image_blob(explanation_id)))
-    model, study = load_and_plan(context, record, image)
-    calculator = BlockComputer(study, model.id, when_halved=lambda: context.statistics.count_memory_retry(model.id))
-    if calculator.aim != aim:
+    model, plan = load_and_plan(context, record, image)
+    computer = BlockComputer(plan, model.id, when_halved=lambda: context.statistics.count_memory_retry(model.id))
+    if computer.plan_digest != digest:
         logger.warning("explanation %s has other targets here", explanation_id)
         return None
-    return calculator
+    return computer
 
 
-def _deliver(context: JobContext, explanation_id: str, calculator: BlockComputer, shard: Shard) -> None:
+def _compute(context: JobContext, explanation_id: str, computer: BlockComputer, shard: Shard) -> None:
+    """Compute a shard, or its first blocks where the worker is to stop, and submit the result."""
     blocks = []
     with suppress(ShutdownRequested):
         for number in shard.blocks:
-            blocks.append(calculator.block(number))
+            blocks.append(computer.block(number))
     if not blocks:
         return
     name = effects_blob(explanation_id, uuid.uuid4().hex, shard.first, len(blocks))
     context.blobs.put_array(name, np.stack([block.effects for block in blocks]).astype(np.float32))
-    matched = [calculator.matched_of_targets(block) for block in blocks]
-    done = Shard(shard.first, len(blocks))
-    context.team.shards.deliver(explanation_id, ShardResult(done, name, matched, context.team.worker))
+    matched = [computer.matched_of_targets(block) for block in blocks]
+    result = ShardResult(Shard(shard.first, len(blocks)), name, matched, context.peers.worker)
+    context.peers.shards.submit(explanation_id, result)

@@ -47,9 +47,9 @@ def explain_locally(
     Raises:
         RiseError: for whatever is wrong with the request, the image or the model.
     """
-    question, name, parameters = _read(fields, model)
+    params, name, parameters = _read(fields, model)
     image = decode(content)
-    study = build_plan(model.black_box, image, method(name), parameters, question.targets, batch=model.batch)
+    plan = build_plan(model.black_box, image, method(name), parameters, params.targets, batch=model.batch)
     blobs = BlobStore(folder.absolute().as_uri())
     blobs.put(image_blob(_ID), content)
     now = datetime.now(UTC)
@@ -58,7 +58,7 @@ def explain_locally(
         request=CanonicalRequest(
             model=ModelRef(id=model.id, digest=model.digest),
             method=name,
-            targets=question.targets,
+            targets=params.targets,
             parameters=parameters.model_dump(mode="json"),
         ),
         image=ImageInfo(
@@ -72,23 +72,23 @@ def explain_locally(
         started_at=now,
         expires_at=now,
     )
-    return record.model_copy(update=_run(model, study, blobs, report))
+    return record.model_copy(update=_run(model, plan, blobs, report))
 
 
 def _read(fields: JsonObject, model: LoadedModel) -> tuple[ExplanationParams, str, MaskingParameters]:
     own = {name: value for name, value in fields.items() if name in ExplanationParams.model_fields}
-    given = {name: value for name, value in fields.items() if name not in ExplanationParams.model_fields}
+    from_effects = {name: value for name, value in fields.items() if name not in ExplanationParams.model_fields}
     try:
-        question = ExplanationParams.model_validate(own)
-        name = _method_name(question, model)
-        return question, name, method(name).Parameters.model_validate(given)
+        params = ExplanationParams.model_validate(own)
+        name = _method_name(params, model)
+        return params, name, method(name).Parameters.model_validate(from_effects)
     except ValidationError as cause:
         words = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in cause.errors())
         raise RiseError("invalid-parameters", words) from cause
 
 
-def _method_name(question: ExplanationParams, model: LoadedModel) -> str:
-    name = question.method or default_method(model.task)
+def _method_name(params: ExplanationParams, model: LoadedModel) -> str:
+    name = params.method or default_method(model.task)
     if name not in method_names():
         raise unknown_choice("/method", name, method_names())
     if model.task not in method(name).TASKS:
@@ -96,31 +96,29 @@ def _method_name(question: ExplanationParams, model: LoadedModel) -> str:
     return name
 
 
-def _run(
-    model: LoadedModel, study: ExplanationPlan, blobs: BlobStore, report: Callable[[Progress], None]
-) -> JsonObject:
+def _run(model: LoadedModel, plan: ExplanationPlan, blobs: BlobStore, report: Callable[[Progress], None]) -> JsonObject:
     """Return the fields of the record that say what came out."""
-    convergence, started = Convergence(study), time.monotonic()
-    recorder = CheckpointWriter(blobs, _ID, "local", study.state(), checkpoint_seconds=1.0)
-    for block in study.run():
+    convergence, started = Convergence(plan), time.monotonic()
+    writer = CheckpointWriter(blobs, _ID, "local", plan.state(), checkpoint_seconds=1.0)
+    for block in plan.run():
         convergence.add(block)
-        recorder.add(block)
-        masks = convergence.blocks * study.block_size
-        latest = progress(study, convergence, masks_per_second=masks / max(time.monotonic() - started, 1e-6))
+        writer.add(block)
+        masks = convergence.blocks * plan.block_size
+        latest = progress(plan, convergence, masks_per_second=masks / max(time.monotonic() - started, 1e-6))
         report(latest)
-        if recorder.due:
-            recorder.checkpoint()
-            recorder.stored()
+        if writer.due:
+            writer.checkpoint()
+            writer.stored()
         if convergence.reached():
             break
-    targets = finished_targets(study, convergence)
+    targets = finished_targets(plan, convergence)
     require_any_target(targets)
-    state = with_scale(recorder.last_checkpoint(), study, convergence)
-    recorder.stored(is_last=True)
+    state = with_scale(writer.last_checkpoint(), plan, convergence)
+    writer.stored(is_last=True)
     return {
         "finished_at": datetime.now(UTC),
         "progress": latest,
         "targets": targets,
         "state": state,
-        "provenance": provenance(model.black_box, study, convergence),
+        "provenance": provenance(model.black_box, plan, convergence),
     }

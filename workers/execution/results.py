@@ -14,25 +14,25 @@ _FLAT = "hiding parts of the image did not change this score at all: the map is 
 WEAK = 0.2  # share of masked images with a match below which a map is mostly noise
 
 
-def finished_targets(study: ExplanationPlan, convergence: Convergence) -> list[TargetResult]:
+def finished_targets(plan: ExplanationPlan, convergence: Convergence) -> list[TargetResult]:
     """Return the targets with what the blocks so far say about them."""
-    unknown: list[float | None] = [None] * len(study.aim.targets)
+    unknown: list[float | None] = [None] * len(plan.resolved.targets)
     reliability = convergence.reliability() or unknown
-    matched = convergence.matched() if study.aim.match > 0 else unknown
+    matched = convergence.matched() if plan.resolved.match > 0 else unknown
     return [
-        _finished(study, convergence, target, reliable, share)
-        for target, reliable, share in zip(study.aim.targets, reliability, matched, strict=True)
+        _finished(plan, convergence, target, reliable, share)
+        for target, reliable, share in zip(plan.resolved.targets, reliability, matched, strict=True)
     ]
 
 
 def _finished(
-    study: ExplanationPlan,
+    plan: ExplanationPlan,
     convergence: Convergence,
     target: TargetResult,
     reliability: float | None,
     matched: float | None,
 ) -> TargetResult:
-    effects = convergence.effects(target.index) if study.parameters.estimator == "contrast" else []
+    effects = convergence.effects(target.index) if plan.parameters.estimator == "contrast" else []
     error = None
     if matched == 0:
         error = Failure(
@@ -45,8 +45,8 @@ def _finished(
             "reliability": None if error else reliability,
             "peak": None if error else convergence.peak(target.index),
             "matched": matched,
-            "warnings": [*study.warnings, *_warnings(matched), *([_FLAT] if convergence.flat()[target.index] else [])],
-            "findings": describe_finding(effects, study.method.fills(study.parameters), target.name),
+            "warnings": [*plan.warnings, *_warnings(matched), *([_FLAT] if convergence.flat()[target.index] else [])],
+            "findings": describe_finding(effects, plan.method.fills(plan.parameters), target.name),
             "error": error,
         }
     )
@@ -69,9 +69,9 @@ def require_any_target(targets: list[TargetResult]) -> None:
         raise RiseError("no-target", reasons[0])
 
 
-def progress(study: ExplanationPlan, convergence: Convergence, *, masks_per_second: float) -> Progress:
+def progress(plan: ExplanationPlan, convergence: Convergence, *, masks_per_second: float) -> Progress:
     """Return how far an explanation is."""
-    masks, total = (blocks * study.block_size for blocks in (convergence.blocks, study.blocks))
+    masks, total = (blocks * plan.block_size for blocks in (convergence.blocks, plan.blocks))
     reliability = convergence.reliability()
     return Progress(
         masks=masks,
@@ -82,23 +82,21 @@ def progress(study: ExplanationPlan, convergence: Convergence, *, masks_per_seco
     )
 
 
-def provenance(
-    black_box: BlackBox, study: ExplanationPlan, convergence: Convergence, *, workers: int = 1
-) -> Provenance:
+def provenance(black_box: BlackBox, plan: ExplanationPlan, convergence: Convergence, *, workers: int = 1) -> Provenance:
     """Return what it takes to get the same map again."""
     return Provenance(
         version=version("rise-serve"),
         device=describe_device(black_box.device),
         precision=str(black_box.dtype).removeprefix("torch."),
-        seed=study.parameters.seed,
-        masks_used=convergence.blocks * study.block_size,
+        seed=plan.parameters.seed,
+        masks_used=convergence.blocks * plan.block_size,
         blocks=convergence.blocks,
         workers=workers,
-        stopped="reliable" if convergence.blocks < study.blocks else "all-masks",
+        stopped="reliable" if convergence.blocks < plan.blocks else "all-masks",
     )
 
 
-def with_scale(state: State, study: ExplanationPlan, convergence: Convergence) -> State:
+def with_scale(state: State, plan: ExplanationPlan, convergence: Convergence) -> State:
     """Return the state with the factor that the published estimator of the method wants."""
-    masks = convergence.blocks * study.block_size
-    return state.model_copy(update={"scale": study.method.published_scale(study.parameters, masks)})
+    masks = convergence.blocks * plan.block_size
+    return state.model_copy(update={"scale": plan.method.published_scale(plan.parameters, masks)})

@@ -3,27 +3,27 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import TypeVar
 
 from PIL import Image
 from rq import Retry
 
 from app.contract.counters import PersistentCounters
+from app.contract.errors import BlobNotFoundError, StorageError
 from app.contract.explanations.reuse_index import BlockReuseIndex
 from app.contract.explanations.store import ExplanationStore
 from app.contract.images import decode
 from app.contract.schemas import ExplanationRecord, Progress, State, TargetResult
 from app.contract.storage.object_store import BlobStore, image_blob
-from workers.execution.block_reuse import reusable_blocks
 from workers.execution.checkpoints import CheckpointWriter
 from workers.execution.coordinator import ShardCoordinator
-from workers.execution.peers import PeerWorkers
 from workers.execution.results import finished_targets, progress, provenance, require_any_target, with_scale
-from workers.execution.storage_retry import retry_while_storage_down
+from workers.execution.shards import PeerWorkers
 from workers.explainer.block_computer import BlockComputer
 from workers.explainer.convergence import Convergence
 from workers.explainer.plan import ExplanationPlan, build_plan
@@ -37,22 +37,25 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _REPORT_SECONDS = 0.1  # between two reports at first
-_REPORT_SHARE = 0.01  # of the time that it has run, later
-_LONGEST_REPORT_SECONDS = 1.0  # because a cancelled explanation ends at its next report
-_NEWS = 1.01  # times as many blocks: in an hour targets are described 600 times instead of 3,600
+_REPORT_SHARE = 0.01  # of the time since the start, later
+_MAX_REPORT_SECONDS = 1.0  # because a cancelled explanation ends at its next report
+_DESCRIBE_FACTOR = 1.01  # more blocks: in an hour targets are described 600 times instead of 3,600
+_FIRST_PAUSE_SECONDS = 0.1  # between attempts at a storage that is down
+_MAX_PAUSE_SECONDS = 5.0
+_SAME_PIXELS = 1.0  # because models on other devices differ in the last digits
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """What a job may use; made once by the worker's composition root."""
+    """What a job may use; built once by the worker's composition root."""
 
     store: ExplanationStore
     blobs: BlobStore
     models: ModelRegistry
     statistics: PersistentCounters
     checkpoint_seconds: float
-    team: PeerWorkers
-    kin: BlockReuseIndex
+    peers: PeerWorkers
+    reuse_index: BlockReuseIndex
     outage_seconds: float = 600.0
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -62,7 +65,7 @@ class OwnershipLost(Exception):  # noqa: N818 - nothing is wrong
 
 
 def requeue_at_front() -> Retry:
-    """Return what makes RQ give a job to another worker, before what waits."""
+    """Return what makes RQ requeue a job before the others."""
     return Retry(max=1_000_000, enqueue_at_front=True)
 
 
@@ -88,34 +91,57 @@ def load_and_plan(
 
 
 def execute(context: JobContext, record: ExplanationRecord, execution: str) -> Retry | None:
-    """Run one execution of an explanation; return what hands its job back where it has not come to the end.
+    """Run one execution of an explanation; return what requeues its job where it has not come to the end.
 
     Raises:
-        Superseded: if the explanation is cancelled or belongs to another execution by now.
-        Stopped: if the worker is stopping, and nothing has been evaluated yet.
+        OwnershipLost: if the explanation is cancelled or belongs to another execution by now.
+        ShutdownRequested: if the worker is to stop, and nothing has been evaluated yet.
         RiseError: what makes the explanation impossible.
-        FileNotFoundError: if the image, or a part of the effects, is not in the storage any more.
+        BlobNotFoundError: if the image, or a part of the effects, is not in the storage any more.
     """
     began = time.monotonic()
-    model, study = load_and_plan(context, record, _load_image(context, record, execution))
-    return ExplanationRun(context, record, execution, model, study, began=began).to_the_end()
+    model, plan = load_and_plan(context, record, _load_image(context, record, execution))
+    return ExplanationRun(context, record, execution, model, plan, began=began).run()
 
 
 def _load_image(context: JobContext, record: ExplanationRecord, execution: str) -> Image.Image:
-    """Return the image of an explanation, upright, RGB; wait for a storage that is away."""
+    """Return the image of an explanation, upright, RGB; wait while the storage is down."""
     pause = partial(_pause, context, record, execution)
-    content = retry_while_storage_down(
+    content = _retry_while_storage_down(
         lambda: context.blobs.get(image_blob(record.id)), seconds=context.outage_seconds, pause=pause
     )
     return decode(content)
 
 
 def _pause(context: JobContext, record: ExplanationRecord, execution: str, seconds: float) -> None:
-    """Wait, as long as the explanation belongs to an execution and the worker is not stopping."""
+    """Wait, as long as the explanation belongs to an execution and the worker is not to stop."""
     if context.stopping.wait(seconds):
         raise ShutdownRequested
     if not context.store.is_running(record.id, execution):
         raise OwnershipLost
+
+
+def _retry_while_storage_down(operation: Callable[[], T], *, seconds: float, pause: Callable[[float], None]) -> T:
+    """Return the result of an operation, retried with growing pauses while the object store is down or full.
+
+    Args:
+        operation: what needs the object store.
+        seconds: for how long it is retried.
+        pause: waits for so many seconds, or raises to end the retries.
+
+    Raises:
+        StorageError: the last one, when the time is up.
+    """
+    deadline, next_pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return operation()
+        except StorageError as error:
+            if time.monotonic() + next_pause > deadline:
+                raise
+            logger.warning("waiting for the storage: %s", error.detail)
+        pause(next_pause)
+        next_pause = min(2 * next_pause, _MAX_PAUSE_SECONDS)
 
 
 class ExplanationRun:
@@ -126,7 +152,7 @@ class ExplanationRun:
         record: the explanation.
         execution: name of this execution.
         model: that is explained.
-        study: the plan.
+        plan: of the explanation.
         began: when the execution began, in seconds of the monotonic clock.
     """
 
@@ -136,7 +162,7 @@ class ExplanationRun:
         record: ExplanationRecord,
         execution: str,
         model: LoadedModel,
-        study: ExplanationPlan,
+        plan: ExplanationPlan,
         *,
         began: float,
     ) -> None:
@@ -145,150 +171,171 @@ class ExplanationRun:
         self._record = record
         self._execution = execution
         self._model = model
-        self._study = study
+        self._plan = plan
         self._resumed_blocks = 0
-        # Not a method of this object, which would keep it and all its tensors until Python looks for circles.
+        # Not a method of this object, because a reference cycle would keep its tensors until the next collection.
         halved = partial(context.statistics.count_memory_retry, model.id)
-        self._calculator = BlockComputer(study, model.id, when_halved=halved)
+        self._computer = BlockComputer(plan, model.id, when_halved=halved)
         resumable = record.state is not None and record.state.kind == "effects"
-        self._recorder = CheckpointWriter(
+        self._writer = CheckpointWriter(
             context.blobs,
             record.id,
             execution,
-            record.state if resumable and record.state else study.state(),
+            record.state if resumable and record.state else plan.state(),
             checkpoint_seconds=context.checkpoint_seconds,
         )
-        self._convergence = Convergence(study)
+        self._convergence = Convergence(plan)
         self._started = time.monotonic()
-        self._reported = -float("inf")
+        self._reported_at = -float("inf")
         self._described_blocks = 0
 
-    def to_the_end(self) -> Retry | None:
-        """Take blocks until the map is reliable or there are no more."""
+    def run(self) -> Retry | None:
+        """Add blocks until the map is reliable or there are no more; return what requeues the job at a shutdown."""
         self._resume()
-        leader = self._leader()
-        blocks = leader.blocks()
+        coordinator = self._coordinator()
+        blocks = coordinator.blocks()
         try:
-            while not self._has_enough():
-                self._take(next(blocks))
+            while not self._is_complete():
+                self._add(next(blocks))
         except ShutdownRequested:
             return self._hand_back()
-        self._publish(leader.assistants)
-        leader.close()
+        self._publish(coordinator.helpers)
+        coordinator.close()
         return None
 
-    def _leader(self) -> ShardCoordinator:
+    def _coordinator(self) -> ShardCoordinator:
         return ShardCoordinator(
-            self._calculator,
-            self._context.team,
+            self._computer,
+            self._context.peers,
             self._context.blobs,
             self._record,
             self._execution,
             first=self._convergence.blocks,
-            expected=lambda: self._convergence.expected(self._study.blocks),
+            expected=lambda: self._convergence.estimated_blocks_needed(self._plan.blocks),
         )
 
     def _resume(self) -> None:
-        """Take in the blocks that are there: of an earlier execution, or of an explanation of the same kin."""
+        """Add the stored blocks of an earlier execution, or those of another explanation with the same masks."""
         matched = [target.matched or 0.0 for target in self._record.targets]
-        for index, effects in enumerate(self._outlast(lambda: list(self._recorder.earlier_effects()))):
-            self._convergence.add(self._calculator.given(index, effects, matched))
-        if not self._convergence.blocks and self._recorder.state.kind == "effects":
-            self._inherit()
+        for index, effects in enumerate(self._retry(lambda: list(self._writer.earlier_effects()))):
+            self._convergence.add(self._computer.from_effects(index, effects, matched))
+        if not self._convergence.blocks and self._writer.state.kind == "effects":
+            self._reuse_blocks()
         self._resumed_blocks = self._convergence.blocks
 
-    def _inherit(self) -> None:
-        context, targets = self._context, self._study.aim.targets
-        left = reusable_blocks(context.kin, context.store, context.blobs, self._record, self._calculator, targets)
-        for blocks in left:
+    def _reuse_blocks(self) -> None:
+        for blocks in self._reusable_blocks():
             for block in blocks:
-                if self._has_enough():
+                if self._is_complete():
                     break
                 self._convergence.add(block)
-                self._recorder.add(block)
-            self._outlast(self._recorder.checkpoint)
+                self._writer.add(block)
+            self._retry(self._writer.checkpoint)
 
-    def _has_enough(self) -> bool:
-        return self._convergence.reached() or self._convergence.blocks >= self._study.blocks
+    def _reusable_blocks(self) -> Iterator[list[Block]]:
+        """Yield the first blocks, a checkpoint at a time, of a finished explanation that had the same ones.
 
-    def _take(self, block: Block | None) -> None:
+        The match rate is known per target and not per block: each block gets the mean of all.
+        """
+        other_id = self._context.reuse_index.find(self._record)
+        other = self._context.store.read(other_id) if other_id not in {None, self._record.id} else None
+        if other is None or other.state is None or other.state.kind != "effects":
+            return
+        if not _are_same(other.targets, self._plan.resolved.targets):
+            return
+        matched, numbers = [target.matched or 0.0 for target in other.targets], count()
+        try:
+            for array in self._context.blobs.get_arrays([checkpoint.blob for checkpoint in other.state.checkpoints]):
+                yield [self._computer.from_effects(next(numbers), effects, matched) for effects in array]
+        except (BlobNotFoundError, StorageError) as error:  # because the other may be deleted at any time
+            logger.info("explanation %s continues with the blocks read from %s: %s", self._record.id, other.id, error)
+
+    def _is_complete(self) -> bool:
+        return self._convergence.reached() or self._convergence.blocks >= self._plan.blocks
+
+    def _add(self, block: Block | None) -> None:
         if block is not None:
             self._convergence.add(block)
-            self._recorder.add(block)
+            self._writer.add(block)
         now = time.monotonic()
-        if self._is_checkpoint_due() or now - self._reported >= _report_seconds(now - self._started):
-            self._report()
-            self._reported = now
+        is_checkpoint_due = self._convergence.blocks > 0 and self._writer.due
+        if is_checkpoint_due or now - self._reported_at >= _report_seconds(now - self._started):
+            self._report(self._try_checkpoint() if is_checkpoint_due else None)
+            self._reported_at = now
 
-    def _report(self) -> None:
-        self._advance(self._checkpoint_if_possible() if self._is_checkpoint_due() else None)
-
-    def _advance(self, state: State | None = None) -> None:
-        """Report progress, and a checkpoint where there is one; targets too, where much more is known of them."""
+    def _report(self, state: State | None = None) -> None:
+        """Store progress, and the state where there is a checkpoint; targets too, where many blocks are new."""
         blocks = self._convergence.blocks
-        is_news = blocks >= _NEWS * self._described_blocks
-        targets = self._targets() if state and is_news else None
-        going_on = self._context.store.advance(
+        is_new = blocks >= _DESCRIBE_FACTOR * self._described_blocks
+        targets = self._targets() if state and is_new else None
+        owned = self._context.store.advance(
             self._record.id, self._execution, progress=self._progress(), targets=targets, state=state
         )
-        if not going_on:
+        if not owned:
             raise OwnershipLost
         if targets is not None:
             self._described_blocks = blocks
         if state is not None:
-            self._recorder.stored()
+            self._writer.stored()
 
     def _hand_back(self) -> Retry:
         with suppress(OwnershipLost):
-            self._advance(self._checkpoint_if_possible())
+            self._report(self._try_checkpoint())
         return requeue_at_front()
 
-    def _publish(self, assistants: set[str]) -> None:
-        study, convergence = self._study, self._convergence
-        state, targets = self._outlast(self._last_checkpoint), self._targets()
+    def _publish(self, helpers: set[str]) -> None:
+        plan, convergence = self._plan, self._convergence
+        state, targets = self._retry(self._last_checkpoint), self._targets()
         require_any_target(targets)
-        alone = self._resumed_blocks == 0 and not assistants  # else this worker knows only a part of the time
+        alone = self._resumed_blocks == 0 and not helpers  # else this worker knows only a part of the time
         published = self._context.store.succeed(
             self._record,
             self._execution,
             progress=self._progress(),
             targets=targets,
             state=state,
-            provenance=provenance(self._model.black_box, study, convergence, workers=1 + len(assistants)),
+            provenance=provenance(self._model.black_box, plan, convergence, workers=1 + len(helpers)),
             seconds=time.monotonic() - self._began if alone else None,
         )
         if not published:
             raise OwnershipLost
-        self._recorder.stored(is_last=True)
-
-    def _is_checkpoint_due(self) -> bool:
-        return self._convergence.blocks > 0 and self._recorder.due
+        self._writer.stored(is_last=True)
 
     def _last_checkpoint(self) -> State:
-        return with_scale(self._recorder.last_checkpoint(), self._study, self._convergence)
+        return with_scale(self._writer.last_checkpoint(), self._plan, self._convergence)
 
-    def _checkpoint_if_possible(self) -> State | None:
-        state = self._recorder.checkpoint_if_possible() if self._convergence.blocks else None
-        return with_scale(state, self._study, self._convergence) if state else None
+    def _try_checkpoint(self) -> State | None:
+        state = self._writer.try_checkpoint() if self._convergence.blocks else None
+        return with_scale(state, self._plan, self._convergence) if state else None
 
-    def _outlast(self, attempt: Callable[[], T]) -> T:
-        return retry_while_storage_down(attempt, seconds=self._context.outage_seconds, pause=self._pause)
+    def _retry(self, operation: Callable[[], T]) -> T:
+        return _retry_while_storage_down(operation, seconds=self._context.outage_seconds, pause=self._pause)
 
     def _pause(self, seconds: float) -> None:
-        """Wait for a storage that is away; say meanwhile how far it is, so that it does not expire either."""
+        """Wait while the storage is down; report progress meanwhile, so that the explanation does not expire."""
         _pause(self._context, self._record, self._execution, seconds)
-        if self._convergence.blocks > 0:  # else what was known of an earlier execution would be forgotten
-            self._advance()
+        if self._convergence.blocks > 0:  # else the progress of an earlier execution would be overwritten
+            self._report()
 
     def _progress(self) -> Progress:
         new_blocks = self._convergence.blocks - self._resumed_blocks
-        rate = new_blocks * self._study.block_size / max(time.monotonic() - self._started, 1e-6)
-        return progress(self._study, self._convergence, masks_per_second=rate)
+        rate = new_blocks * self._plan.block_size / max(time.monotonic() - self._started, 1e-6)
+        return progress(self._plan, self._convergence, masks_per_second=rate)
 
     def _targets(self) -> list[TargetResult]:
-        return finished_targets(self._study, self._convergence)
+        return finished_targets(self._plan, self._convergence)
+
+
+def _are_same(some: list[TargetResult], others: list[TargetResult]) -> bool:
+    return len(some) == len(others) and all(map(_is_same, some, others))
+
+
+def _is_same(one: TargetResult, other: TargetResult) -> bool:
+    if one.label != other.label or (one.box is None) != (other.box is None):
+        return False
+    return all(abs(a - b) < _SAME_PIXELS for a, b in zip(one.box or (), other.box or (), strict=True))
 
 
 def _report_seconds(elapsed: float) -> float:
-    """Return how long no progress need be reported: each report adds 1 KB to Redis' log."""
-    return min(max(_REPORT_SECONDS, _REPORT_SHARE * elapsed), _LONGEST_REPORT_SECONDS)
+    """Return the time between two progress reports, each of which adds 1 KB to Redis' log."""
+    return min(max(_REPORT_SECONDS, _REPORT_SHARE * elapsed), _MAX_REPORT_SECONDS)

@@ -1,4 +1,4 @@
-"""Computes blocks of a study by their numbers, in any order, and says how long that takes."""
+"""Computes blocks of a plan by their numbers, in any order, and measures how long that takes."""
 
 import json
 import time
@@ -17,40 +17,41 @@ class BlockComputer:
     """Computes one block at a time.
 
     Args:
-        study: what blocks are of.
-        model_id: blamed for what goes wrong.
+        plan: of the explanation.
+        model_id: named in failures.
         when_halved: called when a batch was halved because memory ran out.
 
     Attributes:
         seconds: that the last block took; 0 before the first.
     """
 
-    def __init__(self, study: ExplanationPlan, model_id: str, *, when_halved: Callable[[], None]) -> None:
-        self._study = study
+    def __init__(self, plan: ExplanationPlan, model_id: str, *, when_halved: Callable[[], None]) -> None:
+        self._plan = plan
         self._model_id = model_id
-        self._pipeline = study.pipeline(when_halved=when_halved)
+        self._pipeline = plan.pipeline(when_halved=when_halved)
         self.seconds = 0.0
 
     @property
-    def aim(self) -> str:
-        """What the rows of effects mean: the same for everybody whose blocks belong together.
+    def plan_digest(self) -> str:
+        """What the rows of effects mean: the same for all workers whose blocks can be combined.
 
         Boxes are rounded, because models on other devices differ in the last digits.
         """
         targets = [
-            [target.label, target.box and [round(side) for side in target.box]] for target in self._study.aim.targets
+            [target.label, target.box and [round(side) for side in target.box]]
+            for target in self._plan.resolved.targets
         ]
-        return json.dumps([self._study.parameters.model_dump(mode="json"), targets], sort_keys=True)
+        return json.dumps([self._plan.parameters.model_dump(mode="json"), targets], sort_keys=True)
 
     @property
     def blocks(self) -> int:
         """Blocks at most."""
-        return self._study.blocks
+        return self._plan.blocks
 
     @property
     def can_be_shared(self) -> bool:
-        """Whether blocks are worth sending: those of the published estimator are maps at full resolution."""
-        return self._study.parameters.estimator == "contrast"
+        """Whether blocks are small enough to send: those of the published estimator are maps at full resolution."""
+        return self._plan.parameters.estimator == "contrast"
 
     def block(self, number: int) -> Block:
         """Return a block.
@@ -72,9 +73,9 @@ class BlockComputer:
 
     def matched_of_targets(self, block: Block) -> list[float]:
         """Return per target the share of a block's masked images with a match."""
-        return [float(block.matched[row]) for row in self._study.aim.target_rows]
+        return [float(block.matched[row]) for row in self._plan.resolved.target_rows]
 
-    def given(self, number: int, effects: NDArray[np.float32], matched: list[float]) -> Block:
+    def from_effects(self, number: int, effects: NDArray[np.float32], matched: list[float]) -> Block:
         """Return a block that was computed elsewhere or earlier.
 
         Args:
@@ -83,5 +84,5 @@ class BlockComputer:
             matched: per target.
         """
         rows = np.zeros(len(effects), dtype=np.float32)
-        rows[self._study.aim.target_rows] = matched
-        return Block(number, self._study.block_size, effects, rows)
+        rows[self._plan.resolved.target_rows] = matched
+        return Block(number, self._plan.block_size, effects, rows)

@@ -19,34 +19,34 @@ _COARSE_SIDE = 64
 
 
 class Convergence:
-    """Takes in blocks one by one and says how reliable their mean is."""
+    """The mean of the blocks so far, and how reliable it is."""
 
-    def __init__(self, study: ExplanationPlan) -> None:
-        canvas = study.scene.canvas
-        self._published = study.parameters.estimator == "paper"
-        self._shrinks = study.shrinks
-        self._until = study.parameters.until
-        self._rows = study.aim.target_rows
-        self._sign = study.method.published_scale(study.parameters, 1)
+    def __init__(self, plan: ExplanationPlan) -> None:
+        canvas = plan.problem.canvas
+        self._published = plan.parameters.estimator == "paper"
+        self._shrinks = plan.shrinks
+        self._until = plan.parameters.until
+        self._rows = plan.resolved.target_rows
+        self._sign = plan.method.published_scale(plan.parameters, 1)
         self._grid = canvas.grid
         self._whole = Viewport(canvas.height, canvas.width, canvas.view)
         self._coarse = viewport_of_canvas(canvas, max_side=_COARSE_SIDE)
-        self._pen = BlockRenderer(canvas, self._coarse)
+        self._renderer = BlockRenderer(canvas, self._coarse)
         self._moments = RunningMoments()
         self._matched: NDArray[np.float64] | float = 0.0
 
     def add(self, block: Block) -> None:
-        """Take in one more block."""
+        """Add one more block."""
         effects = block.effects[self._rows]
-        drawn = (
-            resampled(effects, self._whole, self._coarse) if self._published else self._pen.block(effects, block.index)
-        )
-        self._moments.add(drawn)
+        if self._published:
+            self._moments.add(resampled(effects, self._whole, self._coarse))
+        else:
+            self._moments.add(self._renderer.block(effects, block.index))
         self._matched = self._matched + (block.matched[self._rows] - self._matched) / self._moments.count
 
     @property
     def blocks(self) -> int:
-        """Blocks taken in."""
+        """Blocks added."""
         return self._moments.count
 
     def reliability(self) -> list[float] | None:
@@ -70,8 +70,8 @@ class Convergence:
             return False
         return all(flat or value >= self._until for flat, value in zip(self.flat(), reliability, strict=True))
 
-    def expected(self, most: int) -> int:
-        """Return the number of blocks after which it is likely reached, `most` where nothing can be said yet.
+    def estimated_blocks_needed(self, most: int) -> int:
+        """Return the number of blocks after which it is likely to be reached, `most` where there is no estimate yet.
 
         With r the reliability after n blocks and u the one that is asked for, n (1 - r^2) / r^2 * u^2 / (1 - u^2):
         the standard error falls with the root of n, and what is left of the map's variation stays.
@@ -89,10 +89,10 @@ class Convergence:
 
     def peak(self, target: int) -> tuple[float, float]:
         """Return x, y where a target's map is largest, in pixels of the image; of several fills the strongest place."""
-        shown = self._mean()[target]
-        if len(shown) == 1:
-            shown = np.maximum(shown * np.sign(self._sign), 0) if (shown * self._sign > 0).any() else shown
-        strongest = max(strongest_effects(shown, None, self._coarse), key=lambda effect: abs(effect.change))
+        mean = self._mean()[target]
+        if len(mean) == 1 and (mean * self._sign > 0).any():
+            mean = np.maximum(mean * np.sign(self._sign), 0)
+        strongest = max(strongest_effects(mean, None, self._coarse), key=lambda effect: abs(effect.change))
         return strongest.x, strongest.y
 
     def _mean(self) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ class DetectedObject:
 
 
 def distinct_detections(
-    black_box: Detector, detections: Detections, lens: CoordinateTransform, *, threshold: float, limit: int
+    black_box: Detector, detections: Detections, transform: CoordinateTransform, *, threshold: float, limit: int
 ) -> list[DetectedObject]:
     """Return the distinct detections of one image above a confidence, the most confident first, at most `limit`."""
     boxes, classes, objectness = (
@@ -45,22 +45,23 @@ def distinct_detections(
     _check_finite(boxes, confidence)
     strongest = confidence.topk(min(_CANDIDATES, len(confidence))).indices
     kept = [
-        int(strongest[place])
-        for place in non_maximum_suppression(boxes[strongest], labels[strongest], confidence[strongest])
+        int(strongest[index])
+        for index in non_maximum_suppression(boxes[strongest], labels[strongest], confidence[strongest])
     ]
+    strong = [row for row in kept if confidence[row] >= threshold][:limit]
     return [
         DetectedObject(
-            _prediction(black_box, lens, int(labels[row]), float(confidence[row]), boxes[row]), boxes[row], classes[row]
+            Prediction(
+                label=int(labels[row]),
+                name=black_box.labels[int(labels[row])],
+                score=float(confidence[row]),
+                box=transform.to_image(boxes[row].tolist()),
+            ),
+            boxes[row],
+            classes[row],
         )
-        for row in kept
-        if confidence[row] >= threshold
-    ][:limit]
-
-
-def _prediction(
-    black_box: Detector, lens: CoordinateTransform, label: int, confidence: float, box: Tensor
-) -> Prediction:
-    return Prediction(label=label, name=black_box.labels[label], score=confidence, box=lens.to_image(box.tolist()))
+        for row in strong
+    ]
 
 
 def _check_finite(*values: Tensor) -> None:
@@ -71,20 +72,20 @@ def _check_finite(*values: Tensor) -> None:
 def resolve_detection_targets(
     black_box: Detector,
     detections: Detections,
-    asked: RequestedTargets,
-    lens: CoordinateTransform,
+    requested: RequestedTargets,
+    transform: CoordinateTransform,
     *,
     part: SimilarityTerm,
     threshold: float,
     max_targets: int,
 ) -> ResolvedTargets:
-    """Aim at detections of the unmasked image, by default at all, or at boxes that the client gives.
+    """Resolve targets to detections of the unmasked image, by default all, or to boxes that the client gives.
 
     Args:
         black_box: the detector.
         detections: everything that it proposes for the unmasked image, one image.
-        asked: `top:N`, labels and boxes, or None.
-        lens: between pixels of the image and of the model's input.
+        requested: `top:N`, labels and boxes, or None.
+        transform: between pixels of the image and of the model's input.
         part: which part of the similarity is explained.
         threshold: confidence from which a proposal is a detection.
         max_targets: detections that are explained at most unless asked for one by one.
@@ -92,43 +93,48 @@ def resolve_detection_targets(
     Raises:
         RiseError: `no-target` where the model finds nothing that was asked for.
     """
-    if asked is None or isinstance(asked, str):
-        limit = max_targets if asked is None else int(asked.removeprefix("top:"))
-        found = distinct_detections(black_box, detections, lens, threshold=threshold, limit=limit)
-        if not found:
-            raise _nothing(black_box, detections, lens, threshold)
+    if requested is None or isinstance(requested, str):
+        limit = max_targets if requested is None else int(requested.removeprefix("top:"))
+        objects = distinct_detections(black_box, detections, transform, threshold=threshold, limit=limit)
+        if not objects:
+            raise _no_target(black_box, detections, transform, threshold)
     else:
-        found = [_asked_for(black_box, detections, lens, target, place) for place, target in enumerate(asked)]
-    boxes, classes = torch.stack([one.box for one in found]), torch.stack([one.classes for one in found])
+        objects = [
+            _requested(black_box, detections, transform, target, index) for index, target in enumerate(requested)
+        ]
+    boxes, classes = (
+        torch.stack([detection.box for detection in objects]),
+        torch.stack([detection.classes for detection in objects]),
+    )
 
     def score(outputs: Detections) -> Tensor:
         proposed = (outputs.boxes_xyxy, outputs.classes, outputs.objectness)
         return similarity(boxes, classes, proposed, part=part)
 
     scores = score(detections)[0].tolist()
-    targets = [_result(index, one, scores[index], part) for index, one in enumerate(found)]
+    targets = [_result(index, detection, scores[index], part) for index, detection in enumerate(objects)]
     return ResolvedTargets(targets, [], list(range(len(targets))), score, match=_MATCH)
 
 
-def _result(index: int, one: DetectedObject, score: float, part: SimilarityTerm) -> TargetResult:
-    any_class = bool(one.classes.isnan().any())
+def _result(index: int, detection: DetectedObject, score: float, part: SimilarityTerm) -> TargetResult:
+    any_class = bool(detection.classes.isnan().any())
     return TargetResult(
         index=index,
-        label=None if any_class else one.prediction.label,
-        name=None if any_class else one.prediction.name,
-        score=one.prediction.score if part == "whole" and one.prediction.score >= 0 else score,
-        box=one.prediction.box,
+        label=None if any_class else detection.prediction.label,
+        name=None if any_class else detection.prediction.name,
+        score=detection.prediction.score if part == "whole" and detection.prediction.score >= 0 else score,
+        box=detection.prediction.box,
     )
 
 
-def _asked_for(
-    black_box: Detector, detections: Detections, lens: CoordinateTransform, target: TargetSpec, place: int
+def _requested(
+    black_box: Detector, detections: Detections, transform: CoordinateTransform, target: TargetSpec, index: int
 ) -> DetectedObject:
     """Return what a client asked for: a box with or without a class, or the strongest detection of a class."""
-    label = None if target.label is None else class_index(black_box.labels, target.label, place)
+    label = None if target.label is None else class_index(black_box.labels, target.label, index)
     if target.box is None:
-        found = distinct_detections(black_box, detections, lens, threshold=0.0, limit=_CANDIDATES)
-        named = [one for one in found if one.prediction.label == label]
+        objects = distinct_detections(black_box, detections, transform, threshold=0.0, limit=_CANDIDATES)
+        named = [detection for detection in objects if detection.prediction.label == label]
         if not named:
             detail = (
                 f"the model proposes no {black_box.labels[label or 0]!r} in this image; give a box to explain why not"
@@ -139,13 +145,15 @@ def _asked_for(
     classes = torch.full((len(black_box.labels),), float("nan") if label is None else 0.0, device=device)
     if label is not None:
         classes[label] = 1.0
-    box = torch.tensor(lens.to_input(target.box), device=device)
+    box = torch.tensor(transform.to_input(target.box), device=device)
     shown = Prediction(label=label or 0, name=black_box.labels[label or 0], score=-1.0, box=target.box)
     return DetectedObject(shown, box, classes)
 
 
-def _nothing(black_box: Detector, detections: Detections, lens: CoordinateTransform, threshold: float) -> RiseError:
-    strongest = distinct_detections(black_box, detections, lens, threshold=0.0, limit=1)
+def _no_target(
+    black_box: Detector, detections: Detections, transform: CoordinateTransform, threshold: float
+) -> RiseError:
+    strongest = distinct_detections(black_box, detections, transform, threshold=0.0, limit=1)
     hint = (
         f"its strongest proposal is {strongest[0].prediction.name!r} with {strongest[0].prediction.score:.2f}"
         if strongest

@@ -31,22 +31,24 @@ class Finding:
     error: float | None
 
 
-def strongest_effects(mean: NDArray[np.float64], error: NDArray[np.float64] | None, frame: Viewport) -> list[Finding]:
+def strongest_effects(
+    mean: NDArray[np.float64], error: NDArray[np.float64] | None, viewport: Viewport
+) -> list[Finding]:
     """Return the strongest place of each fill, the strongest first.
 
     Args:
         mean: `[K, H, W]` of one target, change of the score when a pixel becomes visible.
         error: its standard error.
-        frame: what the map shows.
+        viewport: what the map shows.
     """
-    x0, y0, x1, y1 = frame.view
+    x0, y0, x1, y1 = viewport.view
     effects = []
-    for fill, shown in enumerate(mean):
-        row, column = np.unravel_index(int(np.abs(shown).argmax()), shown.shape)
-        x = x0 + (float(column) + 0.5) * (x1 - x0) / frame.width
-        y = y0 + (float(row) + 0.5) * (y1 - y0) / frame.height
+    for fill, effects_map in enumerate(mean):
+        row, column = np.unravel_index(int(np.abs(effects_map).argmax()), effects_map.shape)
+        x = x0 + (float(column) + 0.5) * (x1 - x0) / viewport.width
+        y = y0 + (float(row) + 0.5) * (y1 - y0) / viewport.height
         deviation = None if error is None else float(error[fill, row, column])
-        effects.append(Finding(fill, x, y, -float(shown[row, column]), deviation))
+        effects.append(Finding(fill, x, y, -float(effects_map[row, column]), deviation))
     return sorted(effects, key=lambda effect: -abs(effect.change))
 
 

@@ -46,9 +46,9 @@ class ExplanationPlan:
     Attributes:
         method: the plug-in.
         parameters: its parameters.
-        scene: what the loop looks at.
+        problem: what the loop looks at.
         design: how states are sampled.
-        aim: targets and how they are scored.
+        resolved: targets and how they are scored.
         block_size: masks in a block.
         blocks: number of blocks at most.
         warnings: what the client should know about how it was set up.
@@ -56,9 +56,9 @@ class ExplanationPlan:
 
     method: MethodPlugin
     parameters: MaskingParameters
-    scene: MaskingProblem
+    problem: MaskingProblem
     design: MaskDesign
-    aim: ResolvedTargets
+    resolved: ResolvedTargets
     block_size: int
     blocks: int
     warnings: tuple[str, ...] = ()
@@ -74,13 +74,13 @@ class ExplanationPlan:
         Args:
             when_halved: called each time when a batch was halved because memory ran out.
         """
-        return BlockPipeline(self.scene, self._launch, self.blocks, when_halved=when_halved)
+        return BlockPipeline(self.problem, self._launch, self.blocks, when_halved=when_halved)
 
-    def _launch(self, scene: MaskingProblem, block: int, room: Tensor) -> BatchSteps[PendingBlock]:
+    def _launch(self, problem: MaskingProblem, block: int, buffer: Tensor) -> BatchSteps[PendingBlock]:
         if self.parameters.estimator == "contrast":
-            return regression_block(scene, self.design, block, room)
+            return regression_block(problem, self.design, block, buffer)
         weigh = self.method.published_weights(self.parameters)
-        return monte_carlo_block(scene, self.design, block, room, masks=self.block_size, weigh=weigh)
+        return monte_carlo_block(problem, self.design, block, buffer, masks=self.block_size, weigh=weigh)
 
     @property
     def shrinks(self) -> bool:
@@ -89,14 +89,14 @@ class ExplanationPlan:
 
     def state(self) -> State:
         """Return what is needed to draw the effects, before there are any."""
-        canvas = self.scene.canvas
+        canvas = self.problem.canvas
         return State(
             kind="effects" if self.parameters.estimator == "contrast" else "moments",
             shrink=self.shrinks,
             canvas=CanvasInfo(height=canvas.height, width=canvas.width, grid=canvas.grid, view=canvas.view),
             seed=canvas.seed,
-            rows=self.aim.rows,
-            target_rows=self.aim.target_rows,
+            rows=self.resolved.rows,
+            target_rows=self.resolved.target_rows,
             fills=self.method.fills(self.parameters),
         )
 
@@ -106,7 +106,7 @@ def build_plan(
     image: Image.Image,
     method: MethodPlugin,
     parameters: MaskingParameters,
-    asked: RequestedTargets,
+    requested: RequestedTargets,
     *,
     batch: int = 32,
 ) -> ExplanationPlan:
@@ -120,67 +120,67 @@ def build_plan(
         image: upright, RGB.
         method: a plug-in from `workers/methods`.
         parameters: of that method.
-        asked: the request's targets.
+        requested: the request's targets.
         batch: masked images per forward pass, fewer where they are large.
 
     Raises:
         RiseError: where the targets do not exist or the model fails on the unmasked image.
     """
-    study = _study(black_box, image, method, parameters, asked, batch)
+    plan = _plan_with(black_box, image, method, parameters, requested, batch)
     if not isinstance(method, RelaxesParameters):
-        return study
-    matched = pilot_match_rates(study.scene, study.design, _PILOT_MASKS)
-    other = method.relax_parameters(parameters, [float(matched[row]) for row in study.aim.target_rows])
+        return plan
+    matched = pilot_match_rates(plan.problem, plan.design, _PILOT_MASKS)
+    other = method.relax_parameters(parameters, [float(matched[row]) for row in plan.resolved.target_rows])
     if other is None:
-        return study
+        return plan
     warning = (
         f"{min(matched):.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to {other.keep:g}"
     )
-    return replace(_study(black_box, image, method, other, asked, batch), warnings=(warning,))
+    return replace(_plan_with(black_box, image, method, other, requested, batch), warnings=(warning,))
 
 
-def _study(
+def _plan_with(
     black_box: BlackBox,
     image: Image.Image,
     method: MethodPlugin,
     parameters: MaskingParameters,
-    asked: RequestedTargets,
+    requested: RequestedTargets,
     batch: int,
 ) -> ExplanationPlan:
     picture = pixels(image).to(black_box.device)
-    ask = _ask(black_box, parameters)
-    seen = to_input(picture[None], black_box.preprocessing)[0] if parameters.canvas == "model" else picture
-    shown = _finish(seen, black_box, parameters)
-    lens = input_transform(image.width, image.height, black_box.preprocessing)
+    forward = _forward_fn(black_box, parameters)
+    on_canvas = to_input(picture[None], black_box.preprocessing)[0] if parameters.canvas == "model" else picture
+    normalised = _to_model_values(on_canvas, black_box, parameters)
+    transform = input_transform(image.width, image.height, black_box.preprocessing)
     with torch.inference_mode():
-        aim = method.resolve_targets(black_box, ask(shown[None]), asked, lens, parameters)
+        resolved = method.resolve_targets(black_box, forward(normalised[None]), requested, transform, parameters)
     fills = [
-        paint(name, seen, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)
+        paint(name, on_canvas, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)
         for name in method.fills(parameters)
     ]
-    hidden = torch.stack([_finish(fill, black_box, parameters) for fill in fills])
-    canvas = _canvas(image, lens, parameters)
-    scene = MaskingProblem(
-        shown,
+    hidden = torch.stack([_to_model_values(fill, black_box, parameters) for fill in fills])
+    canvas = _canvas(image, transform, parameters)
+    problem = MaskingProblem(
+        normalised,
         hidden,
         canvas,
-        with_progress_signal(lambda masked: aim.score(ask(masked))),
+        with_progress_signal(lambda masked: resolved.score(forward(masked))),
         _batch(canvas, batch),
-        aim.match,
+        resolved.match,
     )
     design = MaskDesign(parameters.cells, parameters.keep, len(fills), parameters.seed)
     size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
-    return ExplanationPlan(method, parameters, scene, design, aim, size, math.ceil(parameters.masks / size))
+    return ExplanationPlan(method, parameters, problem, design, resolved, size, math.ceil(parameters.masks / size))
 
 
-def _canvas(image: Image.Image, lens: CoordinateTransform, parameters: MaskingParameters) -> Canvas:
+def _canvas(image: Image.Image, transform: CoordinateTransform, parameters: MaskingParameters) -> Canvas:
     if parameters.canvas == "model":
-        return Canvas(*lens.size, parameters.cells, lens.view, parameters.seed)
+        return Canvas(*transform.size, parameters.cells, transform.view, parameters.seed)
     whole = (0.0, 0.0, float(image.width), float(image.height))
     return Canvas(image.height, image.width, parameters.cells, whole, parameters.seed)
 
 
-def _ask(black_box: BlackBox, parameters: MaskingParameters) -> Callable[[Tensor], Any]:
+def _forward_fn(black_box: BlackBox, parameters: MaskingParameters) -> Callable[[Tensor], Any]:
     """Return the function from pictures on the canvas to the model's raw outputs."""
     if parameters.canvas == "model":
         return black_box.forward
@@ -192,7 +192,7 @@ def _ask(black_box: BlackBox, parameters: MaskingParameters) -> Callable[[Tensor
     return whole_preprocessing
 
 
-def _finish(picture: Tensor, black_box: BlackBox, parameters: MaskingParameters) -> Tensor:
+def _to_model_values(picture: Tensor, black_box: BlackBox, parameters: MaskingParameters) -> Tensor:
     """Bring a picture on the canvas, `[3, H, W]`, to the values that are blended."""
     if parameters.canvas == "image":
         return picture.contiguous()

@@ -16,11 +16,11 @@ def predict_image(black_box: BlackBox, image: Image.Image, *, limit: int) -> lis
     """Return the classes or detections that a model sees in an upright RGB image, the strongest first."""
     picture = pixels(image).to(black_box.device)[None]
     with torch.inference_mode():
-        shown = normalise(to_input(picture, black_box.preprocessing), black_box.preprocessing)
+        normalised = normalise(to_input(picture, black_box.preprocessing), black_box.preprocessing)
         if isinstance(black_box, Classifier):
-            scores = probabilities(black_box, black_box.forward(shown.to(black_box.dtype)))[0]
+            scores = probabilities(black_box, black_box.forward(normalised.to(black_box.dtype)))[0]
             return top_classes(black_box, scores, limit)
-        lens = input_transform(image.width, image.height, black_box.preprocessing)
-        detections = black_box.forward(shown.to(black_box.dtype))
-        found = distinct_detections(black_box, detections, lens, threshold=_THRESHOLD, limit=limit)
+        transform = input_transform(image.width, image.height, black_box.preprocessing)
+        detections = black_box.forward(normalised.to(black_box.dtype))
+        found = distinct_detections(black_box, detections, transform, threshold=_THRESHOLD, limit=limit)
     return [one.prediction for one in found]

@@ -62,16 +62,21 @@ def top_classes(black_box: Classifier, scores: Tensor, count: int) -> list[Predi
 
 
 def resolve_class_targets(
-    black_box: Classifier, outputs: Tensor, asked: RequestedTargets, *, what: ClassScore, numbers_per_class: int | None
+    black_box: Classifier,
+    outputs: Tensor,
+    requested: RequestedTargets,
+    *,
+    what: ClassScore,
+    numbers_per_class: int | None,
 ) -> ResolvedTargets:
-    """Aim at the classes that were asked for, by default at the top one.
+    """Resolve targets to the requested classes, by default to the top one.
 
-    Effects of all classes are kept where they are small, so that later anybody can draw a class that was not asked for.
+    Effects of all classes are kept where they are small, so that a class that was not requested can be rendered later.
 
     Args:
         black_box: the classifier.
         outputs: its raw outputs on the unmasked image, `[1, C]`.
-        asked: `top:N`, labels, or None.
+        requested: `top:N`, labels, or None.
         what: which score of a class.
         numbers_per_class: how many numbers a block keeps for each class; None keeps nothing but the targets.
 
@@ -82,7 +87,7 @@ def resolve_class_targets(
     scores = probabilities(black_box, outputs)[0]
     if not bool(torch.isfinite(scores).all()):
         raise RiseError("model-failed", "the model's scores on the unmasked image are not finite numbers")
-    labels = _class_labels(black_box, scores, asked)
+    labels = _class_labels(black_box, scores, requested)
     keep_all = numbers_per_class is not None and len(scores) * numbers_per_class <= _NUMBERS_KEPT
     rows = list(range(len(scores))) if keep_all else sorted(set(labels))
     columns = torch.tensor(rows, device=outputs.device)
@@ -99,11 +104,11 @@ def resolve_class_targets(
     )
 
 
-def _class_labels(black_box: Classifier, scores: Tensor, asked: RequestedTargets) -> list[int]:
-    if asked is None or isinstance(asked, str):
-        count = 1 if asked is None else int(asked.removeprefix("top:"))
+def _class_labels(black_box: Classifier, scores: Tensor, requested: RequestedTargets) -> list[int]:
+    if requested is None or isinstance(requested, str):
+        count = 1 if requested is None else int(requested.removeprefix("top:"))
         return [prediction.label for prediction in top_classes(black_box, scores, count)]
-    return [class_index(black_box.labels, target.label, place) for place, target in enumerate(asked)]
+    return [class_index(black_box.labels, target.label, place) for place, target in enumerate(requested)]
 
 
 def class_index(labels: Sequence[str], label: int | str | None, place: int) -> int:

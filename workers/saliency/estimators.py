@@ -99,44 +99,48 @@ class PendingBlock:
         return Block(self.index, self.masks, self.effects.numpy(), self.matched.numpy())
 
 
-def regression_block(scene: MaskingProblem, design: MaskDesign, block: int, room: Tensor) -> BatchSteps[PendingBlock]:
+def regression_block(
+    problem: MaskingProblem, design: MaskDesign, block: int, buffer: Tensor
+) -> BatchSteps[PendingBlock]:
     """Find the cell effects of a block: the estimator of this project.
 
     Args:
-        scene: what the loop looks at.
+        problem: what the loop looks at.
         design: how states are sampled.
         block: its number.
-        room: for one batch of masked images, from `allocate_batch`.
+        buffer: for one batch of masked images, from `allocate_batch`.
     """
     fit = hadamard_effects if design.balanced else ridge_effects
-    hidden = one_hot_states(_to(design.sample(block), scene), design.fills)
-    scores = yield from _scores(scene, hidden, _weights(scene, *scene.canvas.shift(block)), room)
-    return _launched(block, len(scores), fit(scores, hidden), (scores > scene.match).float().mean(0))
+    hidden = one_hot_states(_to(design.sample(block), problem), design.fills)
+    scores = yield from _scores(problem, hidden, _weights(problem, *problem.canvas.shift(block)), buffer)
+    return _launched(block, len(scores), fit(scores, hidden), (scores > problem.match).float().mean(0))
 
 
-def pilot_match_rates(scene: MaskingProblem, design: MaskDesign, masks: int) -> NDArray[np.float32]:
+def pilot_match_rates(problem: MaskingProblem, design: MaskDesign, masks: int) -> NDArray[np.float32]:
     """Return in which share of some masked images something of each target was left, `[R]`: a look ahead."""
     with torch.inference_mode():
         states, _ = sample_independently(design, _LOOK_AHEAD, masks)
-        hidden = one_hot_states(_to(states, scene), design.fills)
-        scores = _result(_scores(scene, hidden, _weights(scene, *scene.canvas.shift(0)), allocate_batch(scene)))
-        rates: NDArray[np.float32] = (scores > scene.match).float().mean(0).cpu().numpy()
+        hidden = one_hot_states(_to(states, problem), design.fills)
+        scores = _result(_scores(problem, hidden, _weights(problem, *problem.canvas.shift(0)), allocate_batch(problem)))
+        rates: NDArray[np.float32] = (scores > problem.match).float().mean(0).cpu().numpy()
         return rates
 
 
-def _weights(scene: MaskingProblem, dy: int, dx: int) -> tuple[Tensor, Tensor]:
-    vertical, horizontal = scene.canvas.axes
-    return _to(vertical.rows(dy), scene), _to(horizontal.rows(dx), scene)
+def _weights(problem: MaskingProblem, dy: int, dx: int) -> tuple[Tensor, Tensor]:
+    vertical, horizontal = problem.canvas.axes
+    return _to(vertical.rows(dy), problem), _to(horizontal.rows(dx), problem)
 
 
-def _scores(scene: MaskingProblem, hidden: Tensor, weights: tuple[Tensor, Tensor], room: Tensor) -> BatchSteps[Tensor]:
+def _scores(
+    problem: MaskingProblem, hidden: Tensor, weights: tuple[Tensor, Tensor], buffer: Tensor
+) -> BatchSteps[Tensor]:
     """Find the scores of all masks of a block, `[N, R]` float32, batch by batch."""
-    differences = scene.fills - scene.image
+    differences = problem.fills - problem.image
     scores = []
-    for start in range(0, hidden.shape[1], scene.batch):
-        masks = render(hidden[:, start : start + scene.batch], *weights)
-        masked = blend(scene.image, differences, masks, out=room)
-        scores.append(scene.score(masked).float())
+    for start in range(0, hidden.shape[1], problem.batch):
+        masks = render(hidden[:, start : start + problem.batch], *weights)
+        masked = blend(problem.image, differences, masks, out=buffer)
+        scores.append(problem.score(masked).float())
         yield
     return torch.cat(scores)
 
@@ -150,9 +154,9 @@ def _result(steps: BatchSteps[T]) -> T:
             return result
 
 
-def allocate_batch(scene: MaskingProblem) -> Tensor:
+def allocate_batch(problem: MaskingProblem) -> Tensor:
     """Return room for one batch of masked images, `[B, 3, H, W]`."""
-    return scene.image.new_empty((scene.batch, *scene.image.shape))
+    return problem.image.new_empty((problem.batch, *problem.image.shape))
 
 
 PublishedMap = Callable[[Tensor, Tensor], Tensor]
@@ -160,46 +164,46 @@ PublishedMap = Callable[[Tensor, Tensor], Tensor]
 
 
 def monte_carlo_block(
-    scene: MaskingProblem, design: MaskDesign, block: int, room: Tensor, *, masks: int, weigh: PublishedMap
+    problem: MaskingProblem, design: MaskDesign, block: int, buffer: Tensor, *, masks: int, weigh: PublishedMap
 ) -> BatchSteps[PendingBlock]:
     """Find the mean of weighted masks of a block, at full resolution: the estimators as published.
 
     Args:
-        scene: what the loop looks at.
+        problem: what the loop looks at.
         design: grid, keep probability, fills and seed; its blocks are not used.
         block: its number.
-        room: for one batch of masked images, from `allocate_batch`.
+        buffer: for one batch of masked images, from `allocate_batch`.
         masks: masks in a block; a block only groups masks here, each has its own shift.
         weigh: how scores weigh masks, which is what sets the published methods apart.
     """
     states, uniform = sample_independently(design, block, masks)
-    hidden = one_hot_states(_to(states, scene), design.fills)
+    hidden = one_hot_states(_to(states, problem), design.fills)
     total, matched = torch.zeros(()), torch.zeros(())
-    differences = scene.fills - scene.image
-    for start in range(0, masks, scene.batch):
-        part = slice(start, start + scene.batch)
-        drawn = render(hidden[:, part], *weights_of_each(scene, uniform[part]))
-        scores = scene.score(blend(scene.image, differences, drawn, out=room)).float()
+    differences = problem.fills - problem.image
+    for start in range(0, masks, problem.batch):
+        part = slice(start, start + problem.batch)
+        drawn = render(hidden[:, part], *weights_of_each(problem, uniform[part]))
+        scores = problem.score(blend(problem.image, differences, drawn, out=buffer)).float()
         kept = 1 - drawn.sum(0, keepdim=True)
         total = total.to(scores.device) + weigh(scores, torch.cat([kept, drawn]))
-        matched = matched.to(scores.device) + (scores > scene.match).float().sum(0)
+        matched = matched.to(scores.device) + (scores > problem.match).float().sum(0)
         yield
     return _launched(block, masks, total / masks, matched / masks)
 
 
-def weights_of_each(scene: MaskingProblem, uniform: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def weights_of_each(problem: MaskingProblem, uniform: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Return the interpolation weights of masks with a shift each, `[B, H, h]` and `[B, W, w]`."""
-    vertical, horizontal = scene.canvas.axes
+    vertical, horizontal = problem.canvas.axes
     rows = np.stack([vertical.rows(int(value * vertical.cell >> 31)) for value in uniform[:, 0]])
     columns = np.stack([horizontal.rows(int(value * horizontal.cell >> 31)) for value in uniform[:, 1]])
-    return _to(rows, scene), _to(columns, scene)
+    return _to(rows, problem), _to(columns, problem)
 
 
-def _to(array: NDArray[np.generic], scene: MaskingProblem) -> Tensor:
+def _to(array: NDArray[np.generic], problem: MaskingProblem) -> Tensor:
     """Send an array to the device; from pinned memory, because from any other the copy waits for the device."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
-    pinned = tensor.pin_memory() if scene.image.is_cuda else tensor
-    return pinned.to(scene.image.device, non_blocking=True)
+    pinned = tensor.pin_memory() if problem.image.is_cuda else tensor
+    return pinned.to(problem.image.device, non_blocking=True)
 
 
 def _launched(block: int, masks: int, effects: Tensor, matched: Tensor) -> PendingBlock:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Ask = Callable[[Tensor], Tensor]
+TargetScore = Callable[[Tensor], Tensor]
 """Pictures `[B, 3, H, W]` -> the target's score `[B]`."""
 
 
@@ -40,12 +40,12 @@ def rank_pixels(saliency: NDArray[np.float32], *, seed: int) -> NDArray[np.int64
 
 
 def perturbation_curve(
-    ask: Ask, start: Tensor, end: Tensor, order: NDArray[np.int64], *, steps: int, batch: int
+    score: TargetScore, start: Tensor, end: Tensor, order: NDArray[np.int64], *, steps: int, batch: int
 ) -> Curve:
     """Change pixels of one picture into those of another in an order, and record the score.
 
     Args:
-        ask: the target's score.
+        score: the target's score.
         start: `[3, H, W]`.
         end: `[3, H, W]`; for deletion the fill, for insertion the image.
         order: flat indices of pixels.
@@ -60,7 +60,7 @@ def perturbation_curve(
     with torch.inference_mode():
         for part in torch.split(counts, batch):
             changed = rank < part.to(start.device).view(-1, 1, 1)
-            scores += ask(torch.where(changed[:, None], end, start)).float().tolist()
+            scores += score(torch.where(changed[:, None], end, start)).float().tolist()
     shares = (counts / len(order)).tolist()
     return Curve(shares, scores, float(np.trapezoid(scores, shares)))
 
@@ -87,11 +87,11 @@ def energy_in(saliency: NDArray[np.float32], box: tuple[float, float, float, flo
     return float(positive[inside].sum() / positive.sum())
 
 
-def average_drop(ask: Ask, image: Tensor, fill: Tensor, saliency: Tensor) -> float:
+def average_drop(score: TargetScore, image: Tensor, fill: Tensor, saliency: Tensor) -> float:
     """Return by which share the score falls when the image is weighted by its scaled positive map, 0..1.
 
     Args:
-        ask: the target's score.
+        score: the target's score.
         image: `[3, H, W]`.
         fill: what shows where the map is 0, `[3, H, W]`.
         saliency: `[H, W]`.
@@ -99,5 +99,5 @@ def average_drop(ask: Ask, image: Tensor, fill: Tensor, saliency: Tensor) -> flo
     weight = saliency.clamp(min=0)
     weight = weight / weight.max().clamp(min=1e-12)
     with torch.inference_mode():
-        before, after = ask(torch.stack([image, torch.lerp(fill, image, weight)])).float().tolist()
+        before, after = score(torch.stack([image, torch.lerp(fill, image, weight)])).float().tolist()
     return max(0.0, before - after) / before if before > 0 else 0.0

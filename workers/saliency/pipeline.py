@@ -25,18 +25,20 @@ class BlockPipeline:
     """Computes blocks by their numbers, in any order; going up one by one is fastest.
 
     Args:
-        scene: what the loop looks at.
+        problem: what the loop looks at.
         launch: how a block is launched.
         blocks: number of blocks at most.
         when_halved: called each time when a batch was halved because memory ran out.
     """
 
-    def __init__(self, scene: MaskingProblem, launch: Launch, blocks: int, *, when_halved: Callable[[], None]) -> None:
-        self._scene = scene
+    def __init__(
+        self, problem: MaskingProblem, launch: Launch, blocks: int, *, when_halved: Callable[[], None]
+    ) -> None:
+        self._problem = problem
         self._launch = launch
         self._blocks = blocks
         self._when_halved = when_halved
-        self._room: Tensor | None = None
+        self._buffer: Tensor | None = None
         self._ahead: dict[int, BatchSteps[PendingBlock]] = {}  # at most one, begun before anybody has asked for it
         self._under_way: deque[torch.cuda.Event] = deque()
 
@@ -48,7 +50,7 @@ class BlockPipeline:
         """
         launched = self._launched(number)
         if not launched.has_arrived and number + 1 < self._blocks:
-            self._begin(number + 1)
+            self._start_ahead(number + 1)
         return launched.block()
 
     def _launched(self, number: int) -> PendingBlock:
@@ -56,14 +58,14 @@ class BlockPipeline:
         self._ahead.clear()
         while True:
             try:
-                return self._to_the_end(steps or self._steps(number))
+                return self._run_to_end(steps or self._steps(number))
             except torch.OutOfMemoryError:
-                if self._scene.batch == 1:
+                if self._problem.batch == 1:
                     raise
                 steps = None
                 self._halve()
 
-    def _begin(self, number: int) -> None:
+    def _start_ahead(self, number: int) -> None:
         steps = self._steps(number)
         try:
             self._step(steps)
@@ -72,11 +74,11 @@ class BlockPipeline:
         self._ahead[number] = steps
 
     def _steps(self, number: int) -> BatchSteps[PendingBlock]:
-        if self._room is None:
-            self._room = allocate_batch(self._scene)
-        return self._launch(self._scene, number, self._room)
+        if self._buffer is None:
+            self._buffer = allocate_batch(self._problem)
+        return self._launch(self._problem, number, self._buffer)
 
-    def _to_the_end(self, steps: BatchSteps[PendingBlock]) -> PendingBlock:
+    def _run_to_end(self, steps: BatchSteps[PendingBlock]) -> PendingBlock:
         while True:
             try:
                 self._step(steps)
@@ -89,11 +91,11 @@ class BlockPipeline:
             self._under_way.popleft().synchronize()
         with torch.inference_mode():  # around each step, because the mode belongs to the thread
             next(steps)
-        if self._scene.image.is_cuda:
-            self._under_way.append(torch.cuda.current_stream(self._scene.image.device).record_event())
+        if self._problem.image.is_cuda:
+            self._under_way.append(torch.cuda.current_stream(self._problem.image.device).record_event())
 
     def _halve(self) -> None:
         self._when_halved()
-        self._room = None
+        self._buffer = None
         # A block is the same at any batch size.
-        self._scene = replace(self._scene, batch=self._scene.batch // 2)
+        self._problem = replace(self._problem, batch=self._problem.batch // 2)

@@ -106,7 +106,7 @@ def test_a_map_of_a_trained_model_does_not_look_like_that_of_random_weights() ->
     black_box = shapes.load()
     with Image.open(SAMPLES / "star.jpg") as image:
         study = study_of(black_box, image, masks=512, until=1)
-        drawn = map_of(study, image, study.aim.target_rows[0])
+        drawn = map_of(study, image, study.resolved.target_rows[0])
         found = measure(black_box, image, study, drawn, MetricsRequest(metrics=["randomised-model"]))
     assert abs(found["randomised-model"]["value"]) < 0.6
     assert found["randomised-model"]["protocol"]["masks"] == 512

@@ -60,7 +60,7 @@ def share_on_mark(classifier: Classifier, picture: Picture) -> float:
     assert picture.mark_xyxy is not None
     image = Image.fromarray(picture.image)
     study = study_of(classifier, image, [TargetRequest(label=STAR)], grid=12, masks=1000, until=1)
-    share = energy_in(map_of(study, image, study.aim.target_rows[0]).values[0], picture.mark_xyxy)
+    share = energy_in(map_of(study, image, study.resolved.target_rows[0]).values[0], picture.mark_xyxy)
     assert share is not None
     return share
 

@@ -29,9 +29,8 @@ from tests.support.black_boxes import brightness_of, classifier, draw_blocks, no
 from tests.support.environments import free_port
 from tests.support.redis_servers import redis_server
 from workers.execution.checkpoints import CheckpointWriter
-from workers.execution.peers import PeerWorkers
 from workers.execution.run import ExplanationRun, JobContext
-from workers.execution.shards import ShardQueue
+from workers.execution.shards import PeerWorkers, ShardQueue
 from workers.registry.model_registry import LoadedModel, ModelRegistry
 from workers.saliency.estimators import Block
 
@@ -124,7 +123,7 @@ class Run:
             self.blocks += 1
 
     def checkpoint(self, *, is_last: bool = False) -> None:
-        state = self.writer.last_checkpoint() if is_last else self.writer.checkpoint_if_possible()
+        state = self.writer.last_checkpoint() if is_last else self.writer.try_checkpoint()
         if state is not None:
             self.before, self.stored = self.stored, state
             self.writer.stored(is_last=is_last)
@@ -311,8 +310,8 @@ def test_an_hour_leaves_few_objects_and_a_short_log(logged: Redis, tmp_path: Pat
         models=ModelRegistry(tmp_path / "none.toml", black_box.device),
         statistics=PersistentCounters(logged),
         checkpoint_seconds=0,
-        team=PeerWorkers(logged, jobs, ShardQueue(logged), queue="q", worker="w", worth_seconds=1e9),
-        kin=BlockReuseIndex(logged),
+        peers=PeerWorkers(logged, jobs, ShardQueue(logged), queue="q", worker="w", share_after_seconds=1e9),
+        reuse_index=BlockReuseIndex(logged),
     )
     request = CanonicalRequest(model=ModelRef(id="m", digest="d"), method="rise", targets=None, parameters={"seed": 0})
     record = a_record("0" * 32).model_copy(update={"request": request})
@@ -321,7 +320,7 @@ def test_an_hour_leaves_few_objects_and_a_short_log(logged: Redis, tmp_path: Pat
     assert running is not None
     before = log_bytes(tmp_path)
     model = LoadedModel("m", black_box, "d", 32)
-    assert ExplanationRun(context, running, "x" * 32, model, study, began=0.0).to_the_end() is None
+    assert ExplanationRun(context, running, "x" * 32, model, study, began=0.0).run() is None
     assert store.checkpoints >= HOUR - 1
     assert store.most_objects <= MOST_OBJECTS
     assert log_bytes(tmp_path) - before < LOG_BYTES

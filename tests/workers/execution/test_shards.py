@@ -15,7 +15,7 @@ def shards(redis: Redis) -> ShardQueue:
     """The shards of an explanation that runs."""
     redis.hset(record_key(NAME), "status", '"running"')
     found = ShardQueue(redis)
-    found.open(NAME, "leader", first=3, limit=10, aim="star")
+    found.open(NAME, "leader", first=3, limit=10, plan_digest="star")
     return found
 
 
@@ -31,28 +31,28 @@ def test_assistants_get_blocks_up_to_the_limit_and_the_leader_further(shards: Sh
     assert shards.claim(NAME, 100) == Shard(3, 7)
     assert shards.claim(NAME, 100) == Shard(10, 0)
     assert shards.claim(NAME, 100, end=12) == Shard(10, 2)
-    shards.collect(NAME, "leader", limit=20)
+    shards.results(NAME, "leader", limit=20)
     assert shards.claim(NAME, 100) == Shard(12, 8)
 
 
 def test_what_was_delivered_is_not_handed_out_again(shards: ShardQueue) -> None:
-    shards.deliver(NAME, delivered(3, 2))
-    shards.deliver(NAME, delivered(5, 1))
+    shards.submit(NAME, delivered(3, 2))
+    shards.submit(NAME, delivered(5, 1))
     assert shards.claim(NAME, 1) == Shard(6, 1)
-    assert sorted(shards.collect(NAME, "leader", limit=10)) == [delivered(3, 2), delivered(5, 1)]
+    assert sorted(shards.results(NAME, "leader", limit=10)) == [delivered(3, 2), delivered(5, 1)]
 
 
 def test_a_new_leader_finds_what_was_delivered_to_the_last_one(shards: ShardQueue) -> None:
-    shards.deliver(NAME, delivered(4, 2))
-    shards.open(NAME, "next", first=3, limit=10, aim="star")
+    shards.submit(NAME, delivered(4, 2))
+    shards.open(NAME, "next", first=3, limit=10, plan_digest="star")
     assert shards.claim(NAME, 1) == Shard(3, 1)
     assert shards.claim(NAME, 1) == Shard(6, 1)
-    assert shards.collect(NAME, "next", limit=10) == [delivered(4, 2)]
+    assert shards.results(NAME, "next", limit=10) == [delivered(4, 2)]
 
 
 def test_a_leader_that_was_replaced_neither_closes_nor_limits(shards: ShardQueue) -> None:
-    shards.open(NAME, "next", first=3, limit=10, aim="star")
-    shards.collect(NAME, "leader", limit=3)
+    shards.open(NAME, "next", first=3, limit=10, plan_digest="star")
+    shards.results(NAME, "leader", limit=3)
     shards.close(NAME, "leader")
     assert shards.claim(NAME, 2) == Shard(3, 2)
 
@@ -68,9 +68,9 @@ def test_nothing_is_handed_out_of_an_explanation_that_does_not_run(
 def test_nothing_is_handed_out_after_the_end(shards: ShardQueue) -> None:
     shards.close(NAME, "leader")
     assert shards.claim(NAME, 1) is None
-    assert shards.aim(NAME) is None
+    assert shards.plan_digest(NAME) is None
 
 
 def test_shards_are_forgotten_by_themselves(shards: ShardQueue, redis: Redis) -> None:
-    shards.deliver(NAME, delivered(3, 1))
+    shards.submit(NAME, delivered(3, 1))
     assert all(0 < redis.ttl(key) <= 600 for key in redis.keys("rise:shards:*"))

@@ -59,10 +59,10 @@ def test_a_detector_that_needs_a_patch_is_blamed_on_it() -> None:
 def test_two_objects_of_one_class_give_two_different_maps() -> None:
     image = white_image(80, 64)
     study = study_of(detector([LEFT, RIGHT], two_objects), image, method_name="drise", grid=8, masks=1000, until=1)
-    assert len(study.aim.targets) == 2
+    assert len(study.resolved.targets) == 2
     blocks = list(study.run())
     maps = [draw_blocks(study, blocks, image, row).values[0] for row in (0, 1)]
-    boxes = [target.box for target in study.aim.targets]
+    boxes = [target.box for target in study.resolved.targets]
     for drawn, box in zip(maps, boxes, strict=True):
         assert box is not None
         assert inside(drawn, list(box))
@@ -109,7 +109,7 @@ def test_a_missed_object_can_be_explained_by_its_box() -> None:
     image = white_image(80, 64)
     weak = detector([LEFT], lambda images: 0.25 * patch(images, LEFT)[:, None])
     study = study_of(weak, image, [TargetRequest(box=(8, 20, 24, 40), label="cat")], method_name="drise", masks=1000)
-    assert study.aim.targets[0].score == pytest.approx(0.25)
+    assert study.resolved.targets[0].score == pytest.approx(0.25)
     assert inside(map_of(study, image).values[0], LEFT)
 
 
@@ -156,7 +156,7 @@ def test_boxes_are_in_pixels_of_the_image_whatever_the_model_s_input() -> None:
     inner = detector([LEFT], lambda images: patch(images, LEFT)[:, None])
     letterboxed = Detector(inner.forward, inner.labels, Preprocessing(size=(64, 80), resize="letterbox"))
     study = study_of(letterboxed, image, method_name="drise", grid=8, masks=1000, until=1)
-    box = study.aim.targets[0].box
+    box = study.resolved.targets[0].box
     assert box == pytest.approx((16, 8, 48, 48))
     assert inside(map_of(study, image).values[0], [16, 8, 48, 48])
 

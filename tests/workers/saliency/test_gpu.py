@@ -47,8 +47,8 @@ def study_on(device: torch.device, method_name: str = "rise", *, batch: int = 32
 
 
 def drawn(study: ExplanationPlan) -> NDArray[np.float32]:
-    image = Image.new("RGB", (study.scene.canvas.width, study.scene.canvas.height))
-    return draw_blocks(study, list(study.run()), image, study.aim.target_rows[0]).values
+    image = Image.new("RGB", (study.problem.canvas.width, study.problem.canvas.height))
+    return draw_blocks(study, list(study.run()), image, study.resolved.target_rows[0]).values
 
 
 @pytest.fixture(autouse=True)
@@ -96,10 +96,10 @@ def test_where_the_memory_of_a_gpu_runs_out_the_batch_is_halved_and_the_map_is_t
     def greedy(masked: Tensor) -> Tensor:
         torch.empty(int(len(masked) * ROOM_SHARE * free), dtype=torch.uint8, device=GPU)
         seen.append(len(masked))
-        return study.scene.score(masked)
+        return study.problem.score(masked)
 
     halved: list[int] = []
-    small = replace(study, scene=replace(study.scene, score=greedy)).pipeline(when_halved=lambda: halved.append(1))
+    small = replace(study, problem=replace(study.problem, score=greedy)).pipeline(when_halved=lambda: halved.append(1))
     whole, blocks = list(study.run()), [small.block(number) for number in range(study.blocks)]
     torch.cuda.empty_cache()
     assert (len(halved), max(seen)) == (3, 4)

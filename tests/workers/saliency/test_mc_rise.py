@@ -130,5 +130,5 @@ def test_it_explains_every_class_with_one_pass() -> None:
     )
     image = noise_image(24, 24)
     study = study_of(black_box, image, "top:2", method_name="mc-rise", grid=3, masks=600, until=1)
-    assert len(study.aim.targets) == 2
+    assert len(study.resolved.targets) == 2
     assert np.allclose(map_of(study, image, 0).values, -map_of(study, image, 1).values, atol=1e-6)

@@ -137,7 +137,7 @@ def test_the_published_estimator_converges_to_the_expectation_of_its_equation() 
     expected = moment[:, :, 4:10, 4:10].mean((2, 3)) / 0.5
     assert drawn.standard_error is not None
     assert (np.abs(drawn.values[0] - expected) / drawn.standard_error[0]).max() < 5
-    assert study.scene.canvas.shift(0) != study.scene.canvas.shift(1)
+    assert study.problem.canvas.shift(0) != study.problem.canvas.shift(1)
 
 
 @pytest.mark.parametrize("estimator", ["contrast", "paper"])
@@ -147,7 +147,7 @@ def test_the_map_does_not_depend_on_the_batch_size(estimator: str) -> None:
     study = study_of(black_box, image, masks=600, until=1, estimator=estimator)
     maps = []
     for batch in (1, 7, 128):
-        scene = type(study.scene)(**{**vars(study.scene), "batch": batch})
+        scene = type(study.problem)(**{**vars(study.problem), "batch": batch})
         other = type(study)(**{**vars(study), "scene": scene})
         maps.append(map_of(other, image).values)
     assert np.allclose(maps[0], maps[1], atol=1e-6)
@@ -254,7 +254,7 @@ def test_a_class_nobody_asked_for_has_its_effects_kept_too() -> None:
         activation="probabilities",
     )
     study = study_of(both, image, masks=500, until=1)
-    assert study.aim.rows == [0, 1]
+    assert study.resolved.rows == [0, 1]
     assert np.allclose(map_of(study, image, 0).values, -map_of(study, image, 1).values, atol=1e-6)
 
 
@@ -262,7 +262,7 @@ def test_a_map_is_the_plain_mean_of_its_blocks_unless_it_is_asked_to_be_shrunk()
     image = noise_image(48, 40)
     black_box = classifier(lambda images: images[:, :, 8:20, 8:20].mean((1, 2, 3)) + images[:, 0, 20, 30])
     study = study_of(black_box, image, masks=1024, until=1)
-    canvas, blocks = study.scene.canvas, effects_of(study)
+    canvas, blocks = study.problem.canvas, effects_of(study)
     pen = BlockRenderer(canvas, Viewport(canvas.height, canvas.width, canvas.view))
     mean = np.mean([pen.block(block.effects[:1, 0], block.index)[0] for block in blocks], axis=0)
     drawn = draw_blocks(study, blocks, image).values[0]

@@ -18,7 +18,7 @@ def test_on_30_pictures_that_training_never_saw_the_peak_lies_inside_the_shape_i
     for picture in pictures:
         image, drawn = Image.fromarray(picture.image), picture.objects[0]
         study = study_of(black_box, image, masks=1000, until=1)
-        values = map_of(study, image, study.aim.target_rows[0]).values[0]
+        values = map_of(study, image, study.resolved.target_rows[0]).values[0]
         row, column = np.unravel_index(values.argmax(), values.shape)
         inside += bool(binary_fill_holes(drawn.mask)[row, column])
     assert inside >= 28
@@ -30,7 +30,7 @@ def test_each_detection_of_a_picture_is_explained_by_its_own_place(seed: int) ->
     image = Image.fromarray(picture.image)
     study = study_of(shapes_detector.load(), image, method_name="drise", masks=1536, until=1)
     blocks = list(study.run())
-    for row, target in enumerate(study.aim.targets):
+    for row, target in enumerate(study.resolved.targets):
         values = draw_blocks(study, blocks, image, row).values[0]
         place = np.unravel_index(values.argmax(), values.shape)
         assert target.box is not None
