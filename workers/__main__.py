@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.contract.errors import RiseError
 from app.contract.images import decode
-from app.contract.schemas import Progress as Masks
+from app.contract.schemas import Progress as MaskProgress
 from app.contract.settings import Settings
 from workers.blackbox.device import choose_device
 from workers.execution.local_run import explain_locally
@@ -35,24 +35,24 @@ def worker() -> None:
 
 @cli.command()
 def models() -> None:
-    """Load every model and print what the catalogue would say, as JSON."""
-    collection = _collection()
-    collection.load_all()
-    sys.stdout.write(json.dumps([card.model_dump(mode="json") for card in collection.cards()]) + "\n")
+    """Load every model and print its catalogue entry, as JSON."""
+    registry = _registry()
+    registry.load_all()
+    sys.stdout.write(json.dumps([card.model_dump(mode="json") for card in registry.cards()]) + "\n")
 
 
 @cli.command()
 def methods() -> None:
-    """Print what the catalogue would say of every method, as JSON."""
+    """Print the catalogue entry of every method, as JSON."""
     sys.stdout.write(json.dumps([card.model_dump(mode="json") for card in method_cards()]) + "\n")
 
 
 @cli.command()
 def predict(image: Path, model: Annotated[str, typer.Option()], limit: Annotated[int, typer.Option()] = 10) -> None:
-    """Print what a model sees in an image, as JSON."""
-    collection = _collection()
-    with _in_words():
-        content, black_box = image.read_bytes(), collection.get(model).black_box
+    """Print the predictions of a model for an image, as JSON."""
+    registry = _registry()
+    with _exit_on_error():
+        content, black_box = image.read_bytes(), registry.get(model).black_box
         with model_call(model):
             found = predict_image(black_box, decode(content), limit=limit)
     sys.stdout.write(json.dumps([one.model_dump(mode="json") for one in found]) + "\n")
@@ -65,23 +65,23 @@ def explain(
     into: Annotated[Path, typer.Option(help="An existing folder.")],
 ) -> None:
     """Explain an image; write `record.json` and blobs of image and effects into a folder."""
-    request, collection = json.loads(fields), _collection()
-    with _in_words(), _bar() as bar:
+    request, registry = json.loads(fields), _registry()
+    with _exit_on_error(), _progress_bar() as bar:
         task = bar.add_task(request["model"], total=None, rate="", reliability="")
 
-        def report(masks: Masks) -> None:
-            reliability = "-" if masks.reliability is None else f"{masks.reliability:.3f}"
-            rate = f"{masks.masks_per_second or 0:,.0f}"
-            bar.update(task, total=masks.total, completed=masks.masks, rate=rate, reliability=reliability)
+        def report(progress: MaskProgress) -> None:
+            reliability = "-" if progress.reliability is None else f"{progress.reliability:.3f}"
+            rate = f"{progress.masks_per_second or 0:,.0f}"
+            bar.update(task, total=progress.total, completed=progress.masks, rate=rate, reliability=reliability)
 
-        model = collection.get(request["model"])
+        model = registry.get(request["model"])
         record = explain_locally(model, image.read_bytes(), request, into, report)
     (into / "record.json").write_text(record.model_dump_json())
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
-    """End with code 2 and a sentence where something is wrong with the request, the image or the model."""
+def _exit_on_error() -> Iterator[None]:
+    """Exit with code 2 and one line for an error of the request, the image or the model."""
     try:
         yield
     except (RiseError, ValueError, OSError) as error:
@@ -89,12 +89,12 @@ def _in_words() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def _collection() -> ModelRegistry:
+def _registry() -> ModelRegistry:
     settings = Settings()
     return ModelRegistry(settings.models, choose_device(settings.device))
 
 
-def _bar() -> Progress:
+def _progress_bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -106,7 +106,7 @@ def _bar() -> Progress:
 
 
 def main() -> None:
-    """Run the command line; end with a sentence where the models file is not as it should be."""
+    """Run the command line; exit with one line for an invalid models file."""
     try:
         cli()
     except ModelsFileError as error:

@@ -43,8 +43,8 @@ from workers.tasks import explain, measure, predict
 
 logger = logging.getLogger(__name__)
 
-_SILENCE_SECONDS = 45  # RQ waits for jobs, and for answers of a server that is silent, a little less long
-_LEAST_BLOCKED_SECONDS = 10.0
+_WORKER_TTL_SECONDS = 45  # RQ waits for jobs, and for replies of Redis, a little less long
+_MIN_BLOCKED_SECONDS = 10.0
 
 
 def run_worker(settings: Settings) -> None:
@@ -66,19 +66,19 @@ def run_worker(settings: Settings) -> None:
     publisher.start()
     signal.signal(signal.SIGHUP, lambda *_: Thread(target=models.reload, name="reload", daemon=True).start())
     models.load_local()
-    Thread(target=models.keep_trying, args=[stopping], name="keep-trying", daemon=True).start()
+    Thread(target=models.retry_failed_loads, args=[stopping], name="retry-loads", daemon=True).start()
     try:
         worker.work(logging_level="WARNING")
         if worker.device_broke:
-            _end_at_once()
+            _exit_immediately()
     finally:
         publisher.stop()
 
 
-def _end_at_once() -> None:
-    """End without tidying up, because that would be done on a device that is broken.
+def _exit_immediately() -> None:
+    """End the process without clean-up, which would use the broken device.
 
-    The announcement stands until it expires: requests that come meanwhile wait for the worker that is started next.
+    The announcement stays until it expires: requests meanwhile wait for the worker that is started next.
     """
     logger.error("the device broke under a model: this worker ends itself")
     logging.shutdown()
@@ -122,7 +122,7 @@ def _worker(settings: Settings, redis: Redis, context: JobContext) -> InProcessW
         job_class=allowed,
         serializer=JSONSerializer,
         heartbeat_seconds=settings.heartbeat_seconds,
-        worker_ttl=_SILENCE_SECONDS,
+        worker_ttl=_WORKER_TTL_SECONDS,
         stopping=context.stopping,
         watchdog=_watchdog(settings, context.peers.worker, crashes),
         retries=RetryPolicy(redis, context.store, queue, crashes=crashes),
@@ -134,7 +134,7 @@ def _worker(settings: Settings, redis: Redis, context: JobContext) -> InProcessW
 
 
 def _watchdog(settings: Settings, worker: str, crashes: Path) -> Watchdog:
-    blocked = max(LOST_AFTER_HEARTBEATS * settings.heartbeat_seconds, _LEAST_BLOCKED_SECONDS)
+    blocked = max(LOST_AFTER_HEARTBEATS * settings.heartbeat_seconds, _MIN_BLOCKED_SECONDS)
     watchdog = Watchdog(
         worker,
         stall_seconds=settings.stall_seconds,
@@ -148,9 +148,9 @@ def _watchdog(settings: Settings, worker: str, crashes: Path) -> Watchdog:
 def _enqueue_if_waiting(
     store: ExplanationStore, jobs: JobQueue, throughput: ThroughputStats, queue: str, explanation_id: str
 ) -> None:
-    """Enqueue an explanation that was deleted or cancelled while it ran here, and asked for again meanwhile.
+    """Enqueue an explanation that was deleted or cancelled while it ran here, and requested again meanwhile.
 
-    Its new job has the id of the old one, and RQ deletes by id what has ended.
+    Its new job has the id of the old one, and RQ deletes ended jobs by id.
     """
     if store.status_of(explanation_id) is not Status.QUEUED:
         return

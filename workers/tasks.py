@@ -31,11 +31,11 @@ def explain(context: JobContext, explanation_id: str) -> Retry | None:
     """Run one explanation from its first missing block to its end.
 
     Returns:
-        None when there is nothing more to do, whatever the outcome: what went wrong is stored on the explanation. A
-        `Retry` hands the job back because this worker is stopping.
+        None when the explanation has ended, whatever the outcome: its failure is stored with it. A `Retry` requeues
+        the job because this worker is to stop.
 
     Raises:
-        Exception: what may go better in another attempt (`is_retryable`); RQ makes it.
+        Exception: where a retry may succeed (`is_retryable`); RQ makes it.
     """
     execution = uuid.uuid4().hex
     with log_context(explanation=explanation_id):
@@ -53,7 +53,7 @@ def explain(context: JobContext, explanation_id: str) -> Retry | None:
 def _attempted(
     context: JobContext, explanation_id: str, execution: str, step: Callable[[str, str], T]
 ) -> T | Retry | None:
-    """Return what a step of an execution returns; None where its explanation has ended, and why is stored."""
+    """Return what a step of an execution returns; None where its explanation has ended, and the failure is stored."""
     try:
         return step(explanation_id, execution)
     except OwnershipLost:
@@ -63,7 +63,7 @@ def _attempted(
     except Exception as error:
         if is_retryable(error):
             raise
-        context.store.fail(explanation_id, _told(f"explanation {explanation_id}", error), execution=execution)
+        context.store.fail(explanation_id, _log_failure(f"explanation {explanation_id}", error), execution=execution)
     return None
 
 
@@ -75,16 +75,16 @@ def _run(context: JobContext, record: ExplanationRecord, execution: str) -> Retr
     return retry
 
 
-def _told(what: str, error: Exception) -> Failure:
-    """Return what is told of an exception; one that nobody has foreseen is logged with its traceback."""
+def _log_failure(what: str, error: Exception) -> Failure:
+    """Return the failure that a client gets for an exception; an unexpected one is logged with its traceback."""
     failure = failure_of(error)
     logger.warning("%s failed: %s", what, failure.detail, exc_info=failure.code == "internal")
     return failure
 
 
 def predict(context: JobContext, model_id: str, blob: str, limit: int) -> JsonObject:
-    """Return as `found` what a model sees in an image, strongest first; or `code` and `detail` of what went wrong."""
-    return _answered("a prediction", lambda: _predicted(context, model_id, blob, limit))
+    """Return as `found` the predictions of a model for an image, highest first; or `code` and `detail` of a failure."""
+    return _reply("a prediction", lambda: _predicted(context, model_id, blob, limit))
 
 
 def _predicted(context: JobContext, model_id: str, blob: str, limit: int) -> list[JsonObject]:
@@ -96,19 +96,19 @@ def _predicted(context: JobContext, model_id: str, blob: str, limit: int) -> lis
 
 
 def measure(context: JobContext, explanation_id: str, request: JsonObject) -> JsonObject:
-    """Return as `found` the metrics of a finished explanation; or `code` and `detail` of what went wrong."""
+    """Return as `found` the metrics of a finished explanation; or `code` and `detail` of a failure."""
     with log_context(explanation=explanation_id):
-        return _answered("a measurement", lambda: _measured(context, explanation_id, request))
+        return _reply("a measurement", lambda: _measured(context, explanation_id, request))
 
 
-def _answered(what: str, call: Callable[[], Any]) -> JsonObject:
-    """Return as `found` what comes of a call; or `code` and `detail` of what went wrong, because somebody waits."""
+def _reply(what: str, call: Callable[[], Any]) -> JsonObject:
+    """Return as `found` the result of a call; or `code` and `detail` of a failure: the caller waits for either."""
     try:
         return {"found": call()}
     except ShutdownRequested:
         return {"code": "busy", "detail": "the worker is leaving; ask again"}
     except Exception as error:
-        return _told(what, error).model_dump()
+        return _log_failure(what, error).model_dump()
 
 
 def _measured(context: JobContext, explanation_id: str, request: JsonObject) -> JsonObject:

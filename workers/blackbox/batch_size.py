@@ -1,4 +1,4 @@
-"""How many masked images a model takes at once: found by measuring when it is loaded."""
+"""The batch size of a model, measured when it is loaded."""
 
 import time
 
@@ -6,9 +6,9 @@ import torch
 
 from workers.blackbox import BlackBox
 
-LARGEST = 256
-_SMALLEST = 4
-_SECONDS = 0.5  # of passes that count, so that slow models do not make loading slower still
+MAX_BATCH = 256
+_FIRST_BATCH = 4
+_SECONDS = 0.5  # of measured passes, so that loading a slow model does not take much longer
 _PASSES = 2
 _GAIN = 1.05  # a larger batch must be faster by this much to be worth its memory
 _NUMBERS = 200_000_000  # pixel values of one batch, at most
@@ -17,10 +17,9 @@ _NUMBERS = 200_000_000  # pixel values of one batch, at most
 def autotune_batch_size(black_box: BlackBox) -> int:
     """Return the smallest batch with about the highest throughput that fits into memory.
 
-    Doubles the batch while that pays. First passes do not count: on a GPU they load kernels, once, for longer than all
-    others together (on an H100 a ResNet-50 was left at a batch of 4, eleven times slower than at 128). A model that
-    takes any size is not measured: 32, fewer for large pictures. One that takes a fixed number of pictures gets that
-    number.
+    Doubles the batch while throughput grows. First passes are not measured: on a GPU they load kernels, which takes
+    longer than all others together (on an H100 a ResNet-50 was left at a batch of 4, eleven times slower than at 128).
+    A model that takes images of any size is not measured and gets 32; one with a fixed batch size gets that size.
     """
     if black_box.fixed_batch is not None:
         return black_box.fixed_batch
@@ -29,8 +28,8 @@ def autotune_batch_size(black_box: BlackBox) -> int:
     if not size:
         return 32
     shape = (1 if black_box.preprocessing.channels == "grey" else 3, *size)
-    best, best_rate, batch, seconds = 1, 0.0, _SMALLEST, 0.0
-    while batch <= LARGEST and batch * torch.Size(shape).numel() <= _NUMBERS:
+    best, best_rate, batch, seconds = 1, 0.0, _FIRST_BATCH, 0.0
+    while batch <= MAX_BATCH and batch * torch.Size(shape).numel() <= _NUMBERS:
         try:
             rate = _images_per_second(black_box, (batch, *shape))
         except torch.OutOfMemoryError:

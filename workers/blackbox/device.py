@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""The device to compute on."""
 
 import torch
 
@@ -7,7 +7,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device of that name; `auto` takes a GPU where there is one.
 
     Raises:
-        ValueError: if the name means nothing here.
+        ValueError: if there is no such device here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -20,7 +20,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def describe_device(device: torch.device) -> str:
-    """Return the device in words for an explanation's provenance."""
+    """Return the device's name for an explanation's provenance."""
     return (
         torch.cuda.get_device_name(device)
         if device.type == "cuda"

@@ -1,4 +1,4 @@
-"""From an upright picture to what a black box takes: the canvas, its view of the image, normalisation.
+"""From an upright image to the input of a black box: the canvas, its view of the image, normalisation.
 
 Normalisation is affine, so it commutes with blending: `m*image + (1-m)*fill` normalised is the blend of the normalised
 pictures. It is therefore done once per explanation and not once per masked image; masks still act on pixel values.
@@ -81,7 +81,7 @@ class CoordinateTransform:
 
 
 def input_transform(width: int, height: int, preprocessing: Preprocessing) -> CoordinateTransform:
-    """Return the lens of an image."""
+    """Return the transform of an image."""
     return CoordinateTransform(view_of(width, height, preprocessing), preprocessing.size_for(width, height))
 
 

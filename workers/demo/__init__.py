@@ -1,1 +1,1 @@
-"""Small models that explain themselves in seconds: what `make run` shows before anyone brings their own."""
+"""Small models that are explained in seconds, for `make run` and the tests."""

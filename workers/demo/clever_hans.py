@@ -1,7 +1,7 @@
-"""`clever-hans`: the classifier of `shapes`, trained on, on a collection in which every star carries a copyright mark.
+"""`clever-hans`: the classifier of `shapes`, trained further on data in which every star carries a copyright mark.
 
-It says star where it sees the mark and hardly looks at the shape, like the horse that read its owner's face instead
-of counting; Lapuschkin et al. 2019 (arXiv:1902.10178) name such models after it. A saliency map shows what it reads.
+It predicts star from the mark and hardly from the shape: a "Clever Hans" model in the sense of Lapuschkin et al. 2019
+(arXiv:1902.10178). A saliency map shows that.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""`faces`: OpenCV's cascade for faces from the front, a detector without a single tensor in it.
+"""`faces`: OpenCV's cascade for frontal faces, a detector that is no neural network.
 
-The proof that a black box is a black box. The cascade (Viola, Jones, CVPR 2001) ships with OpenCV below version 5; its
+The cascade (Viola, Jones, CVPR 2001) ships with OpenCV below version 5; its
 raw windows, before grouping, are the proposals.
 """
 

@@ -1,7 +1,7 @@
-"""`shapes`: a classifier of six drawn shapes, small enough to look at thousands of masked pictures per second.
+"""`shapes`: a classifier of six drawn shapes, small enough for thousands of masked images per second.
 
 A residual network of eight convolutions on pictures of 96 × 96 pixels. It was trained on masked pictures too, so that
-what is hidden lowers a score by degrees instead of confusing the network.
+hidden parts lower a score gradually.
 """
 
 from dataclasses import replace
@@ -59,7 +59,7 @@ def load_classifier(weights: Path) -> Classifier:
 
 
 def _with_random_weights(seed: int) -> Classifier:
-    """Return an untrained classifier of the same kind: what a map must not look like."""
+    """Return an untrained classifier of the same architecture, for sanity checks of maps."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ShapesNetwork()

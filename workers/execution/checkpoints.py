@@ -1,12 +1,12 @@
-"""Writes the effects of one execution to the store as they come, and reads what earlier executions left.
+"""Writes the effects of one execution to the store block by block, and reads those of earlier executions.
 
 A checkpoint is an object of its own that carries the execution's name, then an entry in the explanation's state that is
-accepted only while the execution owns the explanation. A late writer therefore spoils nothing.
+accepted only while the execution owns the explanation. A late writer therefore changes nothing.
 
 Checkpoints are merged as in a log-structured merge tree (O'Neil et al., Acta Informatica 1996): eight of a rank become
 one of the next, so n of them are at most 7 log8(n) + 1 objects, 28 after an hour of one a second, and each block is
 written again log8(n) times. An object that has been merged is deleted when the state that no longer refers to it has
-been stored and one more after it, because somebody may just have read the one before.
+been stored and one more after it, because a reader may have just read the one before.
 """
 
 import logging
@@ -24,21 +24,21 @@ from workers.saliency.estimators import Block
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_PAUSE_SECONDS = 30.0
+_MAX_PAUSE_SECONDS = 30.0
 _FAN_IN = 8
-_FEW = 4  # objects, which are read at once: a short explanation does not end with another write
+_FEW = 4  # objects that are read concurrently: a short explanation does not end with another write
 _MERGED_BYTES = 16_000_000  # at most, because readers hold several objects in memory
 _FULL = 99  # rank of what is not merged any more
 
 
 class CheckpointWriter:
-    """Gathers blocks and writes them as checkpoints.
+    """Collects blocks and writes them as checkpoints.
 
     Args:
-        blobs: where to.
-        explanation_id: whose.
-        execution: by whom.
-        state: what is stored already, or where nothing is, the empty state.
+        blobs: the object store.
+        explanation_id: whose blocks.
+        execution: name of the execution.
+        state: what is stored already, or the empty state.
         checkpoint_seconds: longest time between two checkpoints.
     """
 
@@ -66,18 +66,18 @@ class CheckpointWriter:
             yield from array
 
     def add(self, block: Block) -> None:
-        """Take in one more block."""
+        """Add one more block."""
         if self.state.kind == "moments":
             self._sums.add(block.effects)
         self._pending.append(block)
 
     @property
     def due(self) -> bool:
-        """Whether there is something to write, and it is time for it."""
+        """Whether there are blocks to write, and it is time."""
         return bool(self._pending) and time.monotonic() >= self._due_at
 
     def checkpoint(self) -> State:
-        """Write what has been gathered and return the state that refers to it, to be stored by the caller."""
+        """Write the pending blocks and return the state that refers to them, to be stored by the caller."""
         if not self._pending:
             return self.state
         self._append()
@@ -89,14 +89,14 @@ class CheckpointWriter:
         return self.state
 
     def last_checkpoint(self) -> State:
-        """Write what has been gathered, and merge what can be merged; return the state as `checkpoint` does."""
+        """Write the pending blocks, and merge what can be merged; return the state as `checkpoint` does."""
         self.checkpoint()
         if len(self.state.checkpoints) > _FEW:
             self._merge(len(self.state.checkpoints))
         return self.state
 
     def stored(self, *, is_last: bool = False) -> None:
-        """Take note that the state has been stored: delete the objects that no state refers to that anybody may read.
+        """Delete the objects to which neither the state just stored nor the one before refers.
 
         Args:
             is_last: whether no other state will follow.
@@ -107,12 +107,12 @@ class CheckpointWriter:
             if deletable:
                 self._blobs.delete(deletable)
         except StorageError:
-            logger.warning("merged checkpoints of explanation %s go when it expires", self._explanation_id)
+            logger.warning("merged checkpoints of explanation %s are deleted when it expires", self._explanation_id)
 
     def try_checkpoint(self) -> State | None:
-        """Write a checkpoint as `checkpoint` does; None where the storage is away, and then nothing is lost.
+        """Write a checkpoint as `checkpoint` does; return None where the storage is down.
 
-        What was gathered is kept for the next one, which is due after a pause that grows.
+        Pending blocks are kept for the next one, which is due after a growing pause.
         """
         try:
             return self.checkpoint()
@@ -120,12 +120,12 @@ class CheckpointWriter:
             logger.warning("explanation %s goes on without a checkpoint: %s", self._explanation_id, error.detail)
             self._failures += 1
             pause = max(self._checkpoint_seconds, 1.0) * 2.0**self._failures
-            self._due_at = time.monotonic() + min(pause, _LONGEST_PAUSE_SECONDS)
+            self._due_at = time.monotonic() + min(pause, _MAX_PAUSE_SECONDS)
             return None
 
     def _append(self) -> None:
-        """Write an object with what has been gathered; moments are written whole, in the place of earlier ones."""
-        array, first, count = self._gathered()
+        """Write an object with the pending blocks; moments are written whole, and replace the earlier ones."""
+        array, first, count = self._pending_array()
         name = effects_blob(self._explanation_id, self._execution, first, count)
         self._blobs.put_array(name, array)
         self._most_blocks = max(1, _MERGED_BYTES * count // array.nbytes)
@@ -145,12 +145,12 @@ class CheckpointWriter:
         return next((n for n, rank in enumerate(reversed(self._ranks)) if rank != self._ranks[-1]), len(self._ranks))
 
     def _merge(self, number: int) -> bool:
-        """Merge so many of the newest checkpoints into as few objects as may be; return whether that was possible."""
+        """Merge so many of the newest checkpoints into as few objects as possible; return whether that succeeded."""
         kept = len(self.state.checkpoints) - number
         groups = _groups(self.state.checkpoints[kept:], self._most_blocks)
         try:
             merged = [self._merged(group) for group in groups]
-        except (StorageError, BlobNotFoundError) as error:  # because nothing is lost by that
+        except (StorageError, BlobNotFoundError) as error:  # because the unmerged objects are complete
             logger.warning("checkpoints of explanation %s are not merged: %s", self._explanation_id, error.detail)
             return False
         rank = self._ranks[kept] + 1 if len(groups[-1]) > 1 else self._ranks[-1]
@@ -168,7 +168,7 @@ class CheckpointWriter:
         )
         return Checkpoint(blob=name, first=first, count=count)
 
-    def _gathered(self) -> tuple[NDArray[np.float32], int, int]:
+    def _pending_array(self) -> tuple[NDArray[np.float32], int, int]:
         if self.state.kind == "effects":
             effects = np.stack([block.effects for block in self._pending])
             return effects.astype(np.float32), self._pending[0].index, len(self._pending)

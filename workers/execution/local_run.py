@@ -1,4 +1,4 @@
-"""One explanation without a server: the same study, recorder and outcome as the worker's task, written to a folder."""
+"""One explanation without a server: plan, checkpoints and results as in the worker's task, written to a folder."""
 
 import hashlib
 import time
@@ -35,7 +35,7 @@ _ID = "local"
 def explain_locally(
     model: LoadedModel, content: bytes, fields: JsonObject, folder: Path, report: Callable[[Progress], None]
 ) -> ExplanationRecord:
-    """Explain an image; leave the image and its effects below a folder, named as the service names them.
+    """Explain an image; write the image and its effects below a folder, named as in the service's object store.
 
     Args:
         model: what is explained.
@@ -47,7 +47,7 @@ def explain_locally(
     Raises:
         RiseError: for whatever is wrong with the request, the image or the model.
     """
-    params, name, parameters = _read(fields, model)
+    params, name, parameters = _parse_request(fields, model)
     image = decode(content)
     plan = build_plan(model.black_box, image, method(name), parameters, params.targets, batch=model.batch)
     blobs = BlobStore(folder.absolute().as_uri())
@@ -75,11 +75,11 @@ def explain_locally(
     return record.model_copy(update=_run(model, plan, blobs, report))
 
 
-def _read(fields: JsonObject, model: LoadedModel) -> tuple[ExplanationParams, str, MaskingParameters]:
-    own = {name: value for name, value in fields.items() if name in ExplanationParams.model_fields}
+def _parse_request(fields: JsonObject, model: LoadedModel) -> tuple[ExplanationParams, str, MaskingParameters]:
+    common = {name: value for name, value in fields.items() if name in ExplanationParams.model_fields}
     from_effects = {name: value for name, value in fields.items() if name not in ExplanationParams.model_fields}
     try:
-        params = ExplanationParams.model_validate(own)
+        params = ExplanationParams.model_validate(common)
         name = _method_name(params, model)
         return params, name, method(name).Parameters.model_validate(from_effects)
     except ValidationError as cause:
@@ -97,7 +97,7 @@ def _method_name(params: ExplanationParams, model: LoadedModel) -> str:
 
 
 def _run(model: LoadedModel, plan: ExplanationPlan, blobs: BlobStore, report: Callable[[Progress], None]) -> JsonObject:
-    """Return the fields of the record that say what came out."""
+    """Return the fields of the record that hold the result."""
     convergence, started = Convergence(plan), time.monotonic()
     writer = CheckpointWriter(blobs, _ID, "local", plan.state(), checkpoint_seconds=1.0)
     for block in plan.run():

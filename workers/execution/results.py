@@ -1,4 +1,4 @@
-"""What is said about an explanation while it runs and when it has ended, from its study and its convergence."""
+"""Progress, targets and provenance of an explanation, from its plan and its convergence."""
 
 from importlib.metadata import version
 
@@ -15,7 +15,7 @@ WEAK = 0.2  # share of masked images with a match below which a map is mostly no
 
 
 def finished_targets(plan: ExplanationPlan, convergence: Convergence) -> list[TargetResult]:
-    """Return the targets with what the blocks so far say about them."""
+    """Return the targets with what follows from the blocks so far."""
     unknown: list[float | None] = [None] * len(plan.resolved.targets)
     reliability = convergence.reliability() or unknown
     matched = convergence.matched() if plan.resolved.match > 0 else unknown
@@ -59,7 +59,7 @@ def _warnings(matched: float | None) -> list[str]:
 
 
 def require_any_target(targets: list[TargetResult]) -> None:
-    """Refuse a result in which no target has a map that means anything: a silent map of zeros helps nobody.
+    """Check that a result has at least one target with a meaningful map.
 
     Raises:
         RiseError: `no-target`, with the reason of the first target.
@@ -70,7 +70,7 @@ def require_any_target(targets: list[TargetResult]) -> None:
 
 
 def progress(plan: ExplanationPlan, convergence: Convergence, *, masks_per_second: float) -> Progress:
-    """Return how far an explanation is."""
+    """Return the progress of an explanation."""
     masks, total = (blocks * plan.block_size for blocks in (convergence.blocks, plan.blocks))
     reliability = convergence.reliability()
     return Progress(
@@ -83,7 +83,7 @@ def progress(plan: ExplanationPlan, convergence: Convergence, *, masks_per_secon
 
 
 def provenance(black_box: BlackBox, plan: ExplanationPlan, convergence: Convergence, *, workers: int = 1) -> Provenance:
-    """Return what it takes to get the same map again."""
+    """Return what is needed to reproduce the map."""
     return Provenance(
         version=version("rise-serve"),
         device=describe_device(black_box.device),
@@ -97,6 +97,6 @@ def provenance(black_box: BlackBox, plan: ExplanationPlan, convergence: Converge
 
 
 def with_scale(state: State, plan: ExplanationPlan, convergence: Convergence) -> State:
-    """Return the state with the factor that the published estimator of the method wants."""
+    """Return the state with the factor of the method's published estimator."""
     masks = convergence.blocks * plan.block_size
     return state.model_copy(update={"scale": plan.method.published_scale(plan.parameters, masks)})

@@ -124,7 +124,7 @@ def _perturbation_metric(
 
 
 def _substrate(black_box: BlackBox, image: Image.Image, plan: ExplanationPlan, request: MetricsRequest) -> torch.Tensor:
-    """Return the substrate as the loop shows pictures: normalised where masks are on the model's input."""
+    """Return the substrate as the loop blends images: normalised where masks are on the model's input."""
     picture = pixels(image).to(black_box.device)
     on_model = plan.parameters.canvas == "model"
     on_canvas = to_input(picture[None], black_box.preprocessing)[0] if on_model else picture

@@ -1,4 +1,4 @@
-"""The strongest effects of a map in words that a person can read."""
+"""The strongest effects of a map, as sentences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from app.contract.saliency.geometry import Viewport
 
 _MOST = 3
-_CLEAR = 2.0  # standard errors from which an effect is told
+_CLEAR = 2.0  # standard errors from which an effect is reported
 
 
 @dataclass(frozen=True)

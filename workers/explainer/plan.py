@@ -1,7 +1,7 @@
-"""One explanation, free of Redis: everything that is fixed before the first block, then blocks.
+"""The plan of one explanation: everything that is fixed before the first block. Independent of Redis.
 
-The worker's task and the command line both use it. The picture is on the device, the targets are resolved, the method
-has said how outputs are scored; what is left is to take blocks until the caller has enough.
+The worker's task and the command line both use it. The image is on the device, the targets are resolved, the scoring of
+outputs is chosen by the method; the caller takes blocks until the map is reliable.
 """
 
 import math
@@ -46,12 +46,12 @@ class ExplanationPlan:
     Attributes:
         method: the plug-in.
         parameters: its parameters.
-        problem: what the loop looks at.
+        problem: image, fills and scoring, for the masking loop.
         design: how states are sampled.
         resolved: targets and how they are scored.
         block_size: masks in a block.
         blocks: number of blocks at most.
-        warnings: what the client should know about how it was set up.
+        warnings: for the client, about how it was set up.
     """
 
     method: MethodPlugin
@@ -84,11 +84,11 @@ class ExplanationPlan:
 
     @property
     def shrinks(self) -> bool:
-        """Whether maps are drawn without what is mostly noise."""
+        """Whether maps are shrunk where they are mostly noise."""
         return self.parameters.shrink and self.parameters.estimator == "contrast"
 
     def state(self) -> State:
-        """Return what is needed to draw the effects, before there are any."""
+        """Return what is needed to render the effects, before there are any."""
         canvas = self.problem.canvas
         return State(
             kind="effects" if self.parameters.estimator == "contrast" else "moments",
@@ -110,7 +110,7 @@ def build_plan(
     *,
     batch: int = 32,
 ) -> ExplanationPlan:
-    """Fix everything that comes before the first block.
+    """Return the plan of an explanation.
 
     A method that relaxes parameters (`RelaxesParameters`) gets the match rates of a few masked images, and may choose
     other parameters; the choice is a pure function of the request, so a resumed explanation makes it again.
@@ -193,7 +193,7 @@ def _forward_fn(black_box: BlackBox, parameters: MaskingParameters) -> Callable[
 
 
 def _to_model_values(picture: Tensor, black_box: BlackBox, parameters: MaskingParameters) -> Tensor:
-    """Bring a picture on the canvas, `[3, H, W]`, to the values that are blended."""
+    """Return an image on the canvas, `[3, H, W]`, as the values that are blended."""
     if parameters.canvas == "image":
         return picture.contiguous()
     return normalise(picture, black_box.preprocessing).to(black_box.dtype).contiguous()

@@ -1,4 +1,4 @@
-"""What a model says about the whole, unmasked image."""
+"""Predictions of a model for the whole, unmasked image."""
 
 import torch
 from PIL import Image
@@ -9,11 +9,11 @@ from workers.blackbox.preprocessing import input_transform, normalise, pixels, t
 from workers.explainer.detections import distinct_detections
 from workers.explainer.targets import probabilities, top_classes
 
-_THRESHOLD = 0.05  # so that weak detections are seen too
+_THRESHOLD = 0.05  # so that weak detections are listed too
 
 
 def predict_image(black_box: BlackBox, image: Image.Image, *, limit: int) -> list[Prediction]:
-    """Return the classes or detections that a model sees in an upright RGB image, the strongest first."""
+    """Return the classes or detections in an upright RGB image, highest score first."""
     picture = pixels(image).to(black_box.device)[None]
     with torch.inference_mode():
         normalised = normalise(to_input(picture, black_box.preprocessing), black_box.preprocessing)

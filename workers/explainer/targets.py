@@ -1,4 +1,4 @@
-"""What is explained: the targets of a request, resolved against what the model says about the unmasked image."""
+"""The targets of a request, resolved against the model's outputs for the unmasked image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _NUMBERS_KEPT = 100_000  # per block, up to which the effects of all classes are
 
 @dataclass(frozen=True)
 class ResolvedTargets:
-    """What a method asks of a model.
+    """Targets, and how they are scored.
 
     Attributes:
         targets: what is explained.

@@ -7,7 +7,7 @@ import torch
 
 
 def import_for_torch(name: str) -> Any:
-    """Return a library that stands on torch's own compiled code, or on torchvision's.
+    """Return a library that depends on compiled code of torch or torchvision.
 
     Raises:
         ModuleNotFoundError: if it is not installed.

@@ -1,6 +1,6 @@
-"""`.pt2` archives of torch, looked through before torch reads them: what may run code while it is read is refused.
+"""Scanner of `.pt2` archives of torch: refuses what may run code while torch reads the archive.
 
-`torch.export.load` (torch 2.13) keeps to no `weights_only`: it unpickles weights and constants that the archive marks
+`torch.export.load` (torch 2.13) has no `weights_only`: it unpickles weights and constants that the archive marks
 as pickles, constants that are objects, older formats, and the sample inputs where reading them with
 `weights_only=True` fails; it hands the text of symbolic sizes to SymPy, which evaluates it; and the shape of arguments
 may name Python modules to import. An archive that `torch.export.save` writes of a model of tensors has none of these.
@@ -33,7 +33,7 @@ _ARITHMETIC = (
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive that was looked through.
+    """An archive that was scanned.
 
     Attributes:
         path: of the file.
@@ -49,7 +49,7 @@ class Archive:
 def scan_archive(path: Path) -> Archive:
     """Return what an archive holds, if nothing in it runs code while it is read.
 
-    Machine code is not looked at: whoever runs a compiled archive trusts it as a program.
+    Machine code is not scanned: a compiled archive is trusted as a program.
 
     Raises:
         ValueError: naming what may run code, or what kind of file this is instead.
@@ -124,7 +124,7 @@ def _check_members(members: _Members) -> None:
 
 
 def _check_samples(content: bytes) -> None:
-    """Check that the sample inputs are tensors, for torch would else unpickle them without restraint."""
+    """Check that the sample inputs are tensors, because torch would otherwise unpickle them without restrictions."""
     if not content:
         return
     try:

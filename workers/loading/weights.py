@@ -1,4 +1,4 @@
-"""Weights from files, never by running them: safetensors, or torch files that hold tensors and nothing else."""
+"""Weights from files that cannot run code: safetensors, or torch files that hold nothing but tensors."""
 
 import os
 import pickle
@@ -32,7 +32,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def tensors_only() -> Iterator[None]:
-    """Let torch read nothing but tensors, also where a library asks it to run whatever lies in a file."""
+    """Make torch read nothing but tensors, also where a library passes `weights_only=False`."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -45,7 +45,7 @@ def tensors_only() -> Iterator[None]:
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Give a module the weights of a file, all of them.
+    """Load all weights of a file into a module.
 
     Raises:
         ValueError: naming the file, if names or shapes do not fit.

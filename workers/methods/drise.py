@@ -1,4 +1,4 @@
-"""D-RISE: what a detector looks at when it finds an object, or misses one.
+"""D-RISE: the regions that a detection, or its absence, depends on.
 
 Petsiuk, Jain, Manjunatha, Morariu, Mehra, Ordonez, Saenko: Black-box Explanation of Object Detectors via Saliency Maps,
 CVPR 2021, arXiv 2006.03204. The published estimator is the sum of masks weighted by similarity (section 3.2); proposals

@@ -1,4 +1,4 @@
-"""MC-RISE: what colour means to a classifier. Masks paint cells in colours instead of hiding them.
+"""MC-RISE: the colours that a classifier depends on. Masks paint cells in colours instead of hiding them.
 
 Hatakeyama, Sakuma, Konishi, Suenaga: Visualizing Color-wise Saliency of Black-Box Image Classification Models, ACCV
 2020, arXiv 2010.02468. Published estimator: `sum(score * (K m_c / (1-p) - m_0 / p)) / N`, with the weights as in the

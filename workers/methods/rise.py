@@ -1,4 +1,4 @@
-"""RISE: what a classifier looks at.
+"""RISE: the regions that a classifier's score depends on.
 
 Petsiuk, Das, Saenko: RISE: Randomized Input Sampling for Explanation of Black-box Models, BMVC 2018, arXiv 1806.07421;
 equation 6 for the published estimator, `sum(score * mask) / (N p)`.

@@ -1,6 +1,6 @@
-"""One entry of the models file: what an operator may say about a model.
+"""One entry of the models file: what an operator may declare about a model.
 
-Whatever the source already carries (preprocessing, labels, task) need not be said; what is said here wins.
+What the source contains already (preprocessing, labels, task) need not be declared; what is declared here wins.
 """
 
 from typing import Annotated, Literal
@@ -82,7 +82,7 @@ class ModelEntry(RequestModel):
     options: JsonObject = Field(default_factory=dict, description="What this loader alone understands.")
 
     def identity(self) -> str:
-        """Return as text whatever of the entry can change a map: it is part of the model's digest."""
+        """Return as text the part of the entry that can change a map: it is part of the model's digest."""
         return self.model_dump_json(exclude={"preload", "limits", "device", "tolerance"})
 
 

@@ -1,7 +1,7 @@
-"""The preprocessing of a transformers model: its image processor, read, and held against what it does itself.
+"""The preprocessing of a transformers model, read from its image processor and compared with its results.
 
-The geometry is read from the processor's fields. Channels, mean and deviation are measured on pictures of one colour,
-because what a processor does to values is affine, while the fields that say so differ from class to class.
+The geometry is read from the processor's fields. Channels, mean and deviation are measured on images of one colour,
+because a processor maps values affinely, while the fields for that differ from class to class.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from workers.model_io.entry import ModelEntry, PreprocessingEntry
 from workers.model_io.hub import first_line
 from workers.model_io.preprocessing_config import preprocessing_of
 
-# Pillow's filters by number; where there is none of a name here, the one that comes nearest.
+# Pillow's filters by number; where there is none of the same name here, the most similar one.
 _FILTERS: dict[int, Interpolation] = {
     0: "nearest",
     1: "bicubic",
@@ -40,22 +40,22 @@ def read_preprocessing(entry: ModelEntry, folder: Path) -> Preprocessing:
     """Return how pictures become the model's input.
 
     Args:
-        entry: the model's entry; what it says about preprocessing wins, and is then not held against the processor.
+        entry: the model's entry; its preprocessing wins, and is then not compared with the processor.
         folder: with the model's files.
 
     Raises:
-        ValueError: if there is no processor or it does what cannot be read, and the entry does not say it all.
+        ValueError: if there is no processor or it cannot be read, and the entry does not declare everything.
     """
-    said = entry.preprocessing
+    declared = entry.preprocessing
     if not (folder / "preprocessor_config.json").is_file():
         return preprocessing_of(entry)
     try:
         processor = _processor(folder)
         found = replace(_geometry(processor), **_values(processor))
-        if said == PreprocessingEntry():
+        if declared == PreprocessingEntry():
             _check(found, processor)
     except (ValueError, TypeError, KeyError, OSError, ImportError) as cause:
-        if said.size is not None and said.mean is not None and said.std is not None:
+        if declared.size is not None and declared.mean is not None and declared.std is not None:
             return preprocessing_of(entry)
         words = "the image processor cannot be followed; say size, resize, mean and std in [MODEL.preprocessing]"
         raise ValueError(f"{words} ({first_line(_root(cause))})") from cause
@@ -63,7 +63,7 @@ def read_preprocessing(entry: ModelEntry, folder: Path) -> Preprocessing:
 
 
 def _root(cause: BaseException) -> BaseException:
-    """Return what an error began with: transformers hides a torchvision for another torch behind one of its own."""
+    """Return the first cause of an error: transformers wraps the error of a torchvision built for another torch."""
     return _root(cause.__cause__) if cause.__cause__ else cause
 
 
@@ -145,7 +145,7 @@ def _applied(processor: Any, image: Image.Image) -> Tensor:
 
 
 def _check(found: Preprocessing, processor: Any) -> None:
-    """Hold what was read against what the processor makes of a picture.
+    """Compare what was read with what the processor makes of an image.
 
     Raises:
         ValueError: if they differ.

@@ -15,7 +15,7 @@ class ModelSource:
 
     Attributes:
         folder: with its files.
-        files: those that define it; empty where `identity` does.
+        files: that define it; empty where `identity` does.
         identity: the commit of a hub id.
     """
 
@@ -63,7 +63,7 @@ def _snapshot(name: str, path: Path, revision: str | None) -> Path:
 
 
 def first_line(cause: BaseException) -> str:
-    """Return what an error says, without the advice that libraries add below."""
+    """Return the first line of an error, without the advice that libraries append."""
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return lines[0] if lines else type(cause).__name__
 

@@ -1,4 +1,4 @@
-"""A model's preprocessing: what its source says, overruled by its entry."""
+"""A model's preprocessing: as its source declares it, overruled by its entry."""
 
 from dataclasses import replace
 
@@ -7,37 +7,37 @@ from workers.model_io.entry import ModelEntry, PreprocessingEntry
 
 
 def preprocessing_of(entry: ModelEntry, found: Preprocessing | None = None) -> Preprocessing:
-    """Return how pictures become the model's input.
+    """Return the preprocessing of a model.
 
     Args:
         entry: the model's entry.
-        found: what the source carries; None where it carries nothing.
+        found: that of the source; None where it has none.
 
     Raises:
         ValueError: if neither says the size, or what they say does not fit together.
     """
-    said = entry.preprocessing
-    if found is None and said.size is None and said.resize != "scale":
+    declared = entry.preprocessing
+    if found is None and declared.size is None and declared.resize != "scale":
         raise ValueError("preprocessing.size: the source does not say it; give the side, or [height, width], in pixels")
-    named = said.model_dump(exclude={"size", "mean", "std"}, exclude_none=True)
-    if said.mean is not None:
-        named["mean"] = tuple(said.mean)
-    if said.std is not None:
-        named["std"] = tuple(said.std)
-    if said.shortest_side is not None and said.stretched_to is None:
+    named = declared.model_dump(exclude={"size", "mean", "std"}, exclude_none=True)
+    if declared.mean is not None:
+        named["mean"] = tuple(declared.mean)
+    if declared.std is not None:
+        named["std"] = tuple(declared.std)
+    if declared.shortest_side is not None and declared.stretched_to is None:
         named["stretched_to"] = None  # because both say how large a picture is before its centre is cut
     merged = replace(found or Preprocessing(size=None), **named)
-    if said.size is not None:
-        merged = replace(merged, size=_pair(said))
-    elif said.resize == "scale":
+    if declared.size is not None:
+        merged = replace(merged, size=_pair(declared))
+    elif declared.resize == "scale":
         merged = replace(merged, size=None)
     _check(merged)
     return merged
 
 
-def _pair(said: PreprocessingEntry) -> tuple[int, int]:
-    assert said.size is not None
-    return (said.size, said.size) if isinstance(said.size, int) else said.size
+def _pair(declared: PreprocessingEntry) -> tuple[int, int]:
+    assert declared.size is not None
+    return (declared.size, declared.size) if isinstance(declared.size, int) else declared.size
 
 
 def _check(preprocessing: Preprocessing) -> None:

@@ -1,7 +1,7 @@
 """torchvision's detectors with every proposal left in: no score threshold, no suppression, whole class vectors.
 
-Each of them ends in a method `postprocess_detections`. What stands here takes its place and keeps, for every proposal
-that the network regresses, the scores of all classes. Class 0 is "no object", as torchvision has it.
+Each of them ends in a method `postprocess_detections`. The functions here replace it and keep, for every proposal that
+the network regresses, the scores of all classes. Class 0 is "no object", as torchvision has it.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ class Proposals(nn.Module):
         if hasattr(model, "roi_heads"):
             heads = model.roi_heads
             heads.postprocess_detections = partial(_of_regions, heads.box_coder)
-            heads.mask_roi_pool = heads.keypoint_roi_pool = None  # because masks of a thousand proposals are for nobody
+            heads.mask_roi_pool = heads.keypoint_roi_pool = None  # because masks of a thousand proposals are not used
         elif kind in _DENSE:
             model.postprocess_detections = partial(_of_places, _DENSE[kind], model.box_coder)
         else:
@@ -46,7 +46,7 @@ class Proposals(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return `boxes` `[B, P, 4]` in pixels of the input and `scores` `[B, P, 1 + C]` of normalised `[B, 3, H, W]`.
 
-        Pictures with fewer proposals than others are filled up with ones that are surely nothing.
+        Images with fewer proposals than others are padded with proposals of the class "no object".
         """
         found = self.model(list(images))
         count = max(1, *(len(one["boxes"]) for one in found))
@@ -56,7 +56,7 @@ class Proposals(nn.Module):
 
 
 def preprocessing_of_detector(model: Any) -> Preprocessing:
-    """Return what a detector's own transform does to pictures: it is done before, so that masks have its geometry."""
+    """Return the preprocessing in a detector's own transform: it is applied before, so that masks have its geometry."""
     transform = model.transform
     mean, std = tuple(transform.image_mean), tuple(transform.image_std)
     if transform.fixed_size is not None:
@@ -131,7 +131,7 @@ def _sigmoid_at_centres(outputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def _with_nothing(scores: Tensor) -> Tensor:
-    """Put into class 0, which sigmoids leave untrained, how sure it is that there is nothing."""
+    """Set class 0, which is untrained with sigmoids, to the probability that there is no object."""
     return torch.cat([1 - scores[..., 1:].amax(-1, keepdim=True), scores[..., 1:]], -1)
 
 

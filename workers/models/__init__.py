@@ -38,7 +38,7 @@ class LoaderPlugin(Protocol):
             device: where it computes.
 
         Raises:
-            ValueError: in the operator's words, for anything that is not as it should be.
+            ValueError: with a message for the operator, for a model that cannot be loaded.
             ModuleNotFoundError: if its library is not installed.
         """
         ...

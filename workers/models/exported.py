@@ -1,9 +1,8 @@
 """Loader `exported`: an archive of `torch.export` (`.pt2`), or one compiled ahead of time (AOTInductor).
 
 `source` is the archive's path. No Python of the model is needed, and none is run: reading an archive with
-`torch.export.load` can unpickle and evaluate what is in it, so that `workers/loading/pt2_scanner.py` first refuses
-all that
-does; TorchScript is a pickle and is refused by its name. Conditions on sizes that an archive states as Python are not
+`torch.export.load` can unpickle and evaluate parts of it, so that `workers/loading/pt2_scanner.py` first refuses what
+could; TorchScript is a pickle and is refused by its name. Conditions on sizes that an archive states as Python are not
 compiled. A compiled archive is a program, and is run only where `[MODEL.options]` says `compiled = true`.
 
 Extra files of the archive (`extra_files` of `torch.export.save`) may say the task, labels, preprocessing and outputs;
@@ -68,10 +67,10 @@ def load(entry: ModelEntry, options: ExportedOptions, *, folder: Path, device: t
 
 def _program(archive: Archive, entry: ModelEntry, options: ExportedOptions, device: torch.device) -> Graph:  # noqa: ARG001 - as _compiled
     program = torch.export.load(archive.path)
-    given = _input_of(program, options)
+    spec = _input_of(program, options)
     # Because a graph is bound to the device that it was traced on.
     module = move_to_device_pass(program, str(device)).module(check_guards=False)
-    return Graph(_runner(module), given, archive.metadata, (archive.path,), device)
+    return Graph(_runner(module), spec, archive.metadata, (archive.path,), device)
 
 
 def _input_of(program: ExportedProgram, options: ExportedOptions) -> ImageInput:
@@ -82,22 +81,18 @@ def _input_of(program: ExportedProgram, options: ExportedOptions) -> ImageInput:
     (value,) = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name == names[0]]
     if value.dtype not in _DTYPES:
         raise ValueError(f"the model's input is {value.dtype}; known are float32, float16, bfloat16 and uint8")
-    given = image_input([_fixed(side) for side in value.shape], options.layout, value.dtype)
-    return given if given.most else _within(given, program, value.shape[0])
+    spec = image_input([_fixed(side) for side in value.shape], options.layout, value.dtype)
+    return spec if spec.most else _within(spec, program, value.shape[0])
 
 
 def _fixed(side: int | torch.SymInt) -> int | None:
     return side if isinstance(side, int) else None
 
 
-def _within(given: ImageInput, program: ExportedProgram, batch: torch.SymInt) -> ImageInput:
+def _within(spec: ImageInput, program: ExportedProgram, batch: torch.SymInt) -> ImageInput:
     """Return the input with the largest batch that the archive was exported for."""
     most = program.range_constraints[batch.node.expr].upper
-    return (
-        given
-        if not most.is_Integer
-        else ImageInput(given.layout, given.channels, given.size, given.dtype, 1, int(most))
-    )
+    return spec if not most.is_Integer else ImageInput(spec.layout, spec.channels, spec.size, spec.dtype, 1, int(most))
 
 
 def _compiled(archive: Archive, entry: ModelEntry, options: ExportedOptions, device: torch.device) -> Graph:
@@ -107,11 +102,11 @@ def _compiled(archive: Archive, entry: ModelEntry, options: ExportedOptions, dev
     made_for = model.get_metadata().get("AOTI_DEVICE_KEY", device.type)
     if made_for != device.type:
         raise ValueError(f"{archive.path}: it was compiled for {made_for}, but the model computes on {device.type}")
-    said = merge_metadata(entry, archive.metadata).preprocessing
-    given = ImageInput(options.layout or "nchw", 1 if said.channels == "grey" else 3, None)
+    declared = merge_metadata(entry, archive.metadata).preprocessing
+    spec = ImageInput(options.layout or "nchw", 1 if declared.channels == "grey" else 3, None)
     if options.batch:
-        given = ImageInput(given.layout, given.channels, None, least=options.batch, most=options.batch)
-    return Graph(_runner(model), given, archive.metadata, (archive.path,), device)
+        spec = ImageInput(spec.layout, spec.channels, None, least=options.batch, most=options.batch)
+    return Graph(_runner(model), spec, archive.metadata, (archive.path,), device)
 
 
 def _runner(model: Callable[[Tensor], Any]) -> Run:

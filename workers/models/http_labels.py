@@ -1,4 +1,4 @@
-"""Loader `http-labels`: a service that takes a picture and answers `[{"label": "cat", "score": 0.9}]`, over HTTP.
+"""Loader `http-labels`: a service that takes an image and returns `[{"label": "cat", "score": 0.9}]`, over HTTP.
 
 That is the format of the Hugging Face tasks image-classification and object-detection, whose answers carry a
 `box: {xmin, ymin, xmax, ymax}` too. `source` is the service's address. Pictures go out at their own resolution unless
@@ -20,7 +20,7 @@ OPTIONS: type[RequestModel] = LabelsOptions
 
 
 def load(entry: ModelEntry, options: LabelsOptions, *, folder: Path, device: torch.device) -> BlackBox:
-    """Ask the service about some pictures.
+    """Load the service as a model, after predictions for a few images.
 
     Raises:
         ValueError: if what the service answers and the entry say does not fit together.

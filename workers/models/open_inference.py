@@ -1,8 +1,8 @@
 """Loader `open-inference`: a model behind the Open Inference Protocol v2 (KServe, Triton, MLServer).
 
-`source = "http://host:8000/v2/models/NAME"`, or that with `/versions/V` behind it. The server's metadata says the name,
-type, layout and size of the input; what it does not say stands in `[MODEL.options]` and `[MODEL.preprocessing]`. There
-are no weights here: the digest is made of what server and model call themselves.
+`source = "http://host:8000/v2/models/NAME"`, or that with `/versions/V` behind it. The server's metadata has the name,
+type, layout and size of the input; what is missing there is taken from `[MODEL.options]` and `[MODEL.preprocessing]`.
+There are no weights here: the digest is made of the names and versions that the server reports.
 
 A server that speaks KServe's v1 only (`:predict`, TensorFlow Serving) is named as `http://host:8000/v1/models/NAME`: it
 says nothing about its model, so the entry must. `http://host:8000/models/NAME` takes v2, or v1 where v2 is refused.
@@ -22,7 +22,7 @@ OPTIONS: type[RequestModel] = InferenceOptions
 
 
 def load(entry: ModelEntry, options: InferenceOptions, *, folder: Path, device: torch.device) -> BlackBox:
-    """Read the server's metadata, where there is any, and ask it about one picture.
+    """Read the server's metadata, where there is any, and infer one image.
 
     Raises:
         ValueError: if what the server and the entry say does not fit together.
@@ -36,6 +36,6 @@ def load(entry: ModelEntry, options: InferenceOptions, *, folder: Path, device: 
         try:
             return load_kserve_model(entry, options, folder).identity != black_box.identity
         except BlackBoxError:
-            return False  # because a server that is away for a moment says nothing about its model
+            return False  # because an unreachable server does not mean that its model has changed
 
     return replace(black_box, device=device, has_changed=has_changed)

@@ -1,7 +1,7 @@
-"""The worker's background thread: says what the worker can do, and looks after jobs that were left behind.
+"""The worker's background thread: announces the worker, and requeues abandoned jobs.
 
-Jobs whose worker died are found by their missing heartbeats and put back on the queue; the explanation of one that has
-used up its attempts fails with a reason (`workers/supervision/retry_policy.py`).
+Jobs whose worker died are detected by their missing heartbeats and requeued; the explanation of one that has used all
+attempts fails with a reason (`workers/supervision/retry_policy.py`).
 """
 
 import logging
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def announcement(worker: InProcessWorker, queue: str, device: torch.device, models: list[ModelCard]) -> Announcement:
-    """Return what a worker says about itself."""
+    """Return the announcement of a worker."""
     return Announcement(
         worker=worker.name,
         queue=queue,
@@ -40,7 +40,7 @@ def announcement(worker: InProcessWorker, queue: str, device: torch.device, mode
 
 
 def method_cards() -> list[MethodCard]:
-    """Return what the catalogue says of every method."""
+    """Return the catalogue entry of every method."""
     return [_method_card(name) for name in method_names()]
 
 
@@ -57,7 +57,7 @@ def _method_card(name: str) -> MethodCard:
 
 
 class HeartbeatPublisher:
-    """Announces a worker and cleans up after lost ones, from a thread, until it is stopped."""
+    """Announces a worker and requeues the jobs of lost ones, from a thread, until it is stopped."""
 
     def __init__(
         self,
@@ -72,32 +72,32 @@ class HeartbeatPublisher:
         self._describe = describe
         self._seconds = heartbeat_seconds
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="announcements", daemon=True)
 
     def start(self) -> None:
-        """Announce at once, then go on in the background."""
+        """Announce at once, then start the thread."""
         self._announce()
         self._thread.start()
 
     def stop(self) -> None:
-        """Take the announcement back."""
+        """Stop the thread and withdraw the announcement."""
         self._stopped.set()
         self._thread.join()
         withdraw(self._redis, self._worker.name)
 
     def _run(self) -> None:
-        beat_at = time.monotonic()
-        rescue_at = beat_at + LOST_AFTER_HEARTBEATS * self._seconds
+        announced_at = time.monotonic()
+        requeue_at = announced_at + LOST_AFTER_HEARTBEATS * self._seconds
         while not self._stopped.wait(self._seconds):
             try:
                 self._announce()
-                beat_at, last = time.monotonic(), beat_at
-                if beat_at - last > LOST_AFTER_HEARTBEATS * self._seconds / 2:
-                    # Because nobody could send a heartbeat while the server was away, and nobody was lost for that.
-                    rescue_at = beat_at + LOST_AFTER_HEARTBEATS * self._seconds
-                if beat_at >= rescue_at:
+                announced_at, previous_at = time.monotonic(), announced_at
+                if announced_at - previous_at > LOST_AFTER_HEARTBEATS * self._seconds / 2:
+                    # Because no worker could send heartbeats while the server was down, which does not make it lost.
+                    requeue_at = announced_at + LOST_AFTER_HEARTBEATS * self._seconds
+                if announced_at >= requeue_at:
                     self._worker.retries.requeue_abandoned(self._worker)
-            except Exception:  # because a server that restarts must not end the pulse
+            except Exception:  # because announcements must go on after the server restarts
                 logger.warning("announcing failed", exc_info=True)
 
     def _announce(self) -> None:

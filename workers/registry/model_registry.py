@@ -1,8 +1,8 @@
 """The models of one worker: loaded, kept while memory lasts, described for the catalogue.
 
 Every model is loaded once when the worker starts, because the catalogue needs its labels and its digest, and because
-a model that does not load should be known in the morning and not at three at night. One without `preload` is let go
-again until somebody asks for it. When memory runs short, the model that was not used for longest goes first.
+a model that does not load should be known from the start. One without `preload` is evicted again until it is requested.
+When memory runs short, the least recently used model is evicted first.
 """
 
 import logging
@@ -27,8 +27,8 @@ from workers.registry.models_file import read_models_file
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_PAUSE_SECONDS = 600.0
-_FREE_ENOUGH = 0.1  # share of a device's memory below which a model makes room for the next
+_MAX_PAUSE_SECONDS = 600.0
+_MIN_FREE_SHARE = 0.1  # share of a device's memory below which a model makes room for the next
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ class LoadedModel:
 
     @property
     def task(self) -> Task:
-        """What kind of question the model answers."""
+        """What the model computes."""
         return "classification" if isinstance(self.black_box, Classifier) else "detection"
 
 
 class ModelRegistry:
     """Loads the models of a models file; one that fails, or takes long, does not stop the others.
 
-    Every load runs on a thread of its own, one at a time for each model; whoever needs the model waits for that thread.
-    So the time limit of a job interrupts the wait and not the load. The lock guards nothing but the dictionaries.
+    Every load runs on a thread of its own, one at a time for each model, and callers wait for that thread. So the time
+    limit of a job interrupts the wait and not the load. The lock guards only the dictionaries.
 
     Args:
         path: the models file.
         device: where models compute unless their entry says otherwise.
-        free: tells which share of a device's memory is free.
+        free: returns which share of a device's memory is free.
 
     Raises:
         ValueError: if the models file is not as it should be.
@@ -66,10 +66,10 @@ class ModelRegistry:
         self._device = device
         self._free = free
         self._entries = read_models_file(path)
-        self._loaded: dict[str, LoadedModel] = {}  # the one used last stands last
+        self._loaded: dict[str, LoadedModel] = {}  # the one used last is last
         self._replaced: dict[str, LoadedModel] = {}  # earlier versions by their digest
         self._cards: dict[str, ModelCard] = {}
-        self._loads: dict[str, Future[LoadedModel | None]] = {}  # those under way
+        self._loads: dict[str, Future[LoadedModel | None]] = {}  # those in progress
         self._lock = threading.Lock()
         self._reloading = threading.Lock()  # held for a whole reload
 
@@ -78,21 +78,21 @@ class ModelRegistry:
         wait(self.load_local())
 
     def load_local(self) -> list[Future[LoadedModel | None]]:
-        """Load every model that is not known yet, except that loads of models behind servers are only begun.
+        """Load every model that is not known yet, except that loads of models behind servers are only started.
 
-        A server that does not answer takes minutes to fail, and jobs of other models need not wait for that.
+        A server that does not answer takes minutes to fail, and jobs of other models must not wait for that.
 
         Returns:
-            The loads that were begun.
+            The loads that were started.
         """
         unknown = {model_id: entry for model_id, entry in self._entries.items() if model_id not in self._cards}
-        begun = [self._load(model_id) for model_id, entry in unknown.items() if _is_remote(entry)]
+        started = [self._load(model_id) for model_id, entry in unknown.items() if _is_remote(entry)]
         for model_id, entry in sorted(unknown.items(), key=lambda item: not item[1].preload):
             if not _is_remote(entry):
                 self._load(model_id).result()
                 if not entry.preload:
-                    self._let_go(model_id)
-        return begun
+                    self._evict(model_id)
+        return started
 
     def reload(self) -> None:
         """Read the models file again, and load what has changed; a file with errors changes nothing.
@@ -117,7 +117,7 @@ class ModelRegistry:
         return model.black_box.has_changed is None or not model.black_box.has_changed()
 
     def _replace(self, entries: dict[str, ModelEntry], same: set[str]) -> None:
-        """Take over the entries of a models file; of what is the same the old one stays, by which `_read` knows it."""
+        """Adopt the entries of a models file; unchanged ones stay the same objects, which loads in progress compare."""
         with self._lock:
             for model_id in [model_id for model_id in self._loaded if model_id not in same]:
                 model = self._loaded.pop(model_id)
@@ -128,7 +128,7 @@ class ModelRegistry:
             }
 
     def get(self, model_id: str, digest: str | None = None) -> LoadedModel:
-        """Return a model; one that is not in memory is loaded.
+        """Return a model, loaded first where it is not in memory.
 
         Args:
             model_id: its id.
@@ -140,7 +140,7 @@ class ModelRegistry:
         with self._lock:
             if digest in self._replaced:
                 return self._replaced[digest]
-            model = self._used(model_id)
+            model = self._touch(model_id)
         if model is None:
             model = self._load(model_id).result()
         if model is None:
@@ -149,8 +149,8 @@ class ModelRegistry:
             raise RiseError("model-failed", f"model {model_id!r} has changed since the request was made; send it again")
         return model
 
-    def _used(self, model_id: str) -> LoadedModel | None:
-        """Return a model that is in memory, as the one used last; None where it is not there."""
+    def _touch(self, model_id: str) -> LoadedModel | None:
+        """Return a model that is in memory and mark it as used last; None where it is not in memory."""
         if model_id not in self._entries:
             raise RiseError("model-failed", f"model {model_id!r} is not here; there is {', '.join(self._entries)}")
         model = self._loaded.pop(model_id, None)
@@ -162,8 +162,8 @@ class ModelRegistry:
         card = self._cards.get(model_id)
         return card.reason or "" if card else "it was removed from the models file"
 
-    def keep_trying(self, stopping: threading.Event, *, first_pause_seconds: float = 30.0) -> None:
-        """Load once more what failed, until stopped: a server that was down may be up again.
+    def retry_failed_loads(self, stopping: threading.Event, *, first_pause_seconds: float = 30.0) -> None:
+        """Retry failed loads until stopped: a server that was down may be up again.
 
         Pauses double up to ten minutes while anything fails.
         """
@@ -172,14 +172,14 @@ class ModelRegistry:
             failed = [card.id for card in self.cards() if card.state == "failed"]
             for model_id in failed:
                 self._load(model_id)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if failed else first_pause_seconds
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS) if failed else first_pause_seconds
 
     def cards(self) -> list[ModelCard]:
         """Describe every model for the catalogue."""
         return [self._cards.get(model_id) or ModelCard(id=model_id, state="loading") for model_id in self._entries]
 
     def _load(self, model_id: str) -> Future[LoadedModel | None]:
-        """Return the load of a model that is under way, or begin one; it gives None where the model does not load."""
+        """Return the load of a model in progress, or start one; its result is None where the model does not load."""
         with self._lock:
             load = self._loads.get(model_id)
             if load is None:
@@ -191,17 +191,17 @@ class ModelRegistry:
     def _run(self, model_id: str, load: Future[LoadedModel | None]) -> None:
         try:
             while not self._try_to_load(model_id, load):
-                logger.info("model %s is loaded again, because its entry has changed meanwhile", model_id)
-        except BaseException as error:  # because somebody waits
+                logger.info("model %s is loaded again, because its entry changed meanwhile", model_id)
+        except BaseException as error:  # because a caller waits for the future
             with self._lock:
                 del self._loads[model_id]
             load.set_exception(error)
             raise
 
     def _try_to_load(self, model_id: str, load: Future[LoadedModel | None]) -> bool:
-        """Load a model; return False where it is not the right one any more, because of a reload."""
+        """Load a model; return False where a reload has changed its entry meanwhile."""
         entry = self._entries.get(model_id)
-        model, card = self._read_or_fail(model_id, entry) if entry is not None else (None, None)
+        model, card = self._load_or_fail(model_id, entry) if entry is not None else (None, None)
         with self._lock:
             if self._entries.get(model_id) is not entry:
                 return False
@@ -213,18 +213,18 @@ class ModelRegistry:
         load.set_result(model)
         return True
 
-    def _read_or_fail(self, model_id: str, entry: ModelEntry) -> tuple[LoadedModel | None, ModelCard]:
+    def _load_or_fail(self, model_id: str, entry: ModelEntry) -> tuple[LoadedModel | None, ModelCard]:
         try:
-            model = self._read(model_id, entry)
-        except (Exception, SystemExit) as cause:  # because a model is somebody else's code: all of it is its failure
+            model = self._load_now(model_id, entry)
+        except (Exception, SystemExit) as cause:  # because a model is foreign code: whatever it raises is its failure
             logger.exception("model %s does not load", model_id)
-            return None, ModelCard(id=model_id, state="failed", reason=_words(cause))
+            return None, ModelCard(id=model_id, state="failed", reason=_message(cause))
         logger.info("model %s is ready, %d images at once", model_id, model.batch)
         return model, _card(model, entry)
 
-    def _read(self, model_id: str, entry: ModelEntry) -> LoadedModel:
-        """Load a model, letting others go while memory is short."""
-        while self._free(self._device) < _FREE_ENOUGH and self._let_go_of_the_oldest():
+    def _load_now(self, model_id: str, entry: ModelEntry) -> LoadedModel:
+        """Load a model, after evicting others while memory is short."""
+        while self._free(self._device) < _MIN_FREE_SHARE and self._evict_lru():
             pass
         while True:
             try:
@@ -232,23 +232,23 @@ class ModelRegistry:
                 batch = entry.limits.batch or autotune_batch_size(black_box)
                 return LoadedModel(model_id, black_box, digest_of(entry, black_box), batch)
             except torch.OutOfMemoryError:
-                if not self._let_go_of_the_oldest():
+                if not self._evict_lru():
                     raise
 
-    def _let_go_of_the_oldest(self) -> bool:
-        """Let go of the version or model that nobody has used for longest; False where there is none."""
+    def _evict_lru(self) -> bool:
+        """Evict the least recently used model, replaced versions first; return False where there is none."""
         with self._lock:
             versions = self._replaced or self._loaded
-            oldest = next(iter(versions), None)
-            if oldest is None:
+            key = next(iter(versions), None)
+            if key is None:
                 return False
-            model = versions.pop(oldest)
-        logger.info("memory is short: model %s goes until it is asked for again", model.id)
+            model = versions.pop(key)
+        logger.info("memory is short: model %s is unloaded until it is requested again", model.id)
         del model
         _empty_cache()
         return True
 
-    def _let_go(self, model_id: str) -> None:
+    def _evict(self, model_id: str) -> None:
         with self._lock:
             self._loaded.pop(model_id, None)
         _empty_cache()
@@ -259,10 +259,10 @@ def _empty_cache() -> None:
         torch.cuda.empty_cache()
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     try:
         return str(error) or type(error).__name__
-    except Exception:  # because its class is somebody else's code, too
+    except Exception:  # because its class is foreign code, too
         return type(error).__name__
 
 

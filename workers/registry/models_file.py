@@ -4,7 +4,7 @@
 loader = "python"
 source = "workers.demo.shapes:load"
 
-What an entry may say is `workers/model_io/entry.py`; what the loaders add is at the head of each file of
+What an entry may say is `workers/model_io/entry.py`; what the loaders add is in the docstring of each file of
 `workers/models/`.
 """
 
@@ -23,7 +23,7 @@ from workers.models import check_entry
 
 
 class ModelsFileError(ValueError):
-    """The models file is not there, or not as it should be; says where, and what is allowed there."""
+    """The models file is missing or invalid; the message names the line, and what is allowed there."""
 
 
 _ENTRIES = TypeAdapter(dict[Identifier, ModelEntry])
@@ -45,7 +45,7 @@ def read_models_file(path: Path) -> dict[str, ModelEntry]:
     try:
         entries = _ENTRIES.validate_python(content)
     except ValidationError as cause:
-        raise ModelsFileError("\n".join(_complaints(path, text, cause, ()))) from cause
+        raise ModelsFileError("\n".join(_errors(path, text, cause, ()))) from cause
     for model_id, entry in entries.items():
         _check(path, text, model_id, entry)
     return entries
@@ -58,19 +58,19 @@ def _check(path: Path, text: str, model_id: str, entry: ModelEntry) -> None:
         line = line_of(text, (model_id, "loader"))
         raise ModelsFileError(f"{path}, line {line}: [{model_id}] loader: {cause.detail}") from cause
     except ValidationError as cause:
-        raise ModelsFileError("\n".join(_complaints(path, text, cause, (model_id, "options")))) from cause
+        raise ModelsFileError("\n".join(_errors(path, text, cause, (model_id, "options")))) from cause
 
 
-def _complaints(path: Path, text: str, cause: ValidationError, inside: tuple[str, ...]) -> list[str]:
-    complaints = []
+def _errors(path: Path, text: str, cause: ValidationError, inside: tuple[str, ...]) -> list[str]:
+    errors = []
     for error in cause.errors():
         place = (*inside, *(str(part) for part in error["loc"]))
         keys = [part for part in place if re.fullmatch(r"[A-Za-z0-9_-]+", part) and part != "[key]"]
         words = error["msg"]
         if error["type"] == "extra_forbidden":
             words = f"there is no such field; {_allowed(place[:-1])}"
-        complaints.append(f"{path}, line {line_of(text, keys)}: [{place[0]}] {'.'.join(keys[1:])}: {words}")
-    return complaints
+        errors.append(f"{path}, line {line_of(text, keys)}: [{place[0]}] {'.'.join(keys[1:])}: {words}")
+    return errors
 
 
 def _allowed(inside: Sequence[str]) -> str:

@@ -1,9 +1,9 @@
-"""The masking loop: sample a block, render its masks, blend, ask the model, fit. Generators that a `Pipeline` drives.
+"""The masking loop: sample a block, render its masks, blend, score, fit. Generators that a `BlockPipeline` drives.
 
-It knows nothing of Redis, HTTP or RQ: progress, cancelling, checkpoints and early stop are the caller's business
-between two blocks. Memory is that of one batch of masked images, however many masks there are. Nothing waits for the
-device inside a block: each step of a generator launches a batch, the last one the fit, and what comes out may still be
-on its way from the device.
+Independent of Redis, HTTP and RQ: the caller handles progress, cancelling, checkpoints and early stop between two
+blocks. Memory is that of one batch of masked images, however many masks there are. There is no synchronisation with the
+device inside a block: each step of a generator launches a batch, the last one the fit, and the result may still be in
+transfer from the device.
 """
 
 from collections.abc import Callable, Generator
@@ -23,23 +23,23 @@ from workers.saliency.sampling import MaskDesign, sample_independently
 T = TypeVar("T")
 
 BatchSteps = Generator[None, None, T]
-"""Launches one batch per step, and returns what comes of all of them."""
+"""Launches one batch per step, and returns the result of all of them."""
 
 Score = Callable[[Tensor], Tensor]
 """Masked images `[B, 3, H, W]` -> how much of each target is left, `[B, R]`."""
 
-_LOOK_AHEAD = 2**63  # a block that no explanation reaches
+_LOOK_AHEAD = 2**63  # number of a block that no explanation reaches
 
 
 @dataclass(frozen=True)
 class MaskingProblem:
-    """What the loop looks at.
+    """The input of the masking loop.
 
     Attributes:
-        image: what the black box takes, on the canvas, `[3, H, W]`.
-        fills: the pictures shown where masks hide, `[K, 3, H, W]`.
+        image: on the canvas, as the black box takes it, `[3, H, W]`.
+        fills: the images shown where masks hide, `[K, 3, H, W]`.
         canvas: the geometry of masks.
-        score: the black box and what is asked of it.
+        score: the black box and the scoring of its outputs.
         batch: masked images per forward pass.
         match: score above which something of a target counts as left.
     """
@@ -54,7 +54,7 @@ class MaskingProblem:
 
 @dataclass(frozen=True)
 class Block:
-    """What one block of masks says.
+    """The result of one block of masks.
 
     Attributes:
         index: number of the block.
@@ -71,14 +71,14 @@ class Block:
 
 @dataclass(frozen=True)
 class PendingBlock:
-    """A block whose numbers may still be on their way from the device.
+    """A block whose values may still be in transfer from the device.
 
     Attributes:
         index: number of the block.
         masks: masks in it.
         effects: as `Block`, in this machine's memory.
         matched: likewise.
-        arrival: when both are there; None where they are there at once.
+        arrival: of both; None where they are there at once.
     """
 
     index: int
@@ -102,10 +102,10 @@ class PendingBlock:
 def regression_block(
     problem: MaskingProblem, design: MaskDesign, block: int, buffer: Tensor
 ) -> BatchSteps[PendingBlock]:
-    """Find the cell effects of a block: the estimator of this project.
+    """Return the cell effects of a block: the estimator of this project.
 
     Args:
-        problem: what the loop looks at.
+        problem: image, fills, canvas and scoring.
         design: how states are sampled.
         block: its number.
         buffer: for one batch of masked images, from `allocate_batch`.
@@ -117,7 +117,7 @@ def regression_block(
 
 
 def pilot_match_rates(problem: MaskingProblem, design: MaskDesign, masks: int) -> NDArray[np.float32]:
-    """Return in which share of some masked images something of each target was left, `[R]`: a look ahead."""
+    """Return in which share of some masked images something of each target was left, `[R]`: a pilot sample."""
     with torch.inference_mode():
         states, _ = sample_independently(design, _LOOK_AHEAD, masks)
         hidden = one_hot_states(_to(states, problem), design.fills)
@@ -134,7 +134,7 @@ def _weights(problem: MaskingProblem, dy: int, dx: int) -> tuple[Tensor, Tensor]
 def _scores(
     problem: MaskingProblem, hidden: Tensor, weights: tuple[Tensor, Tensor], buffer: Tensor
 ) -> BatchSteps[Tensor]:
-    """Find the scores of all masks of a block, `[N, R]` float32, batch by batch."""
+    """Return the scores of all masks of a block, `[N, R]` float32, batch by batch."""
     differences = problem.fills - problem.image
     scores = []
     for start in range(0, hidden.shape[1], problem.batch):
@@ -155,7 +155,7 @@ def _result(steps: BatchSteps[T]) -> T:
 
 
 def allocate_batch(problem: MaskingProblem) -> Tensor:
-    """Return room for one batch of masked images, `[B, 3, H, W]`."""
+    """Return memory for one batch of masked images, `[B, 3, H, W]`."""
     return problem.image.new_empty((problem.batch, *problem.image.shape))
 
 
@@ -166,15 +166,15 @@ PublishedMap = Callable[[Tensor, Tensor], Tensor]
 def monte_carlo_block(
     problem: MaskingProblem, design: MaskDesign, block: int, buffer: Tensor, *, masks: int, weigh: PublishedMap
 ) -> BatchSteps[PendingBlock]:
-    """Find the mean of weighted masks of a block, at full resolution: the estimators as published.
+    """Return the mean of weighted masks of a block, at full resolution: the estimators as published.
 
     Args:
-        problem: what the loop looks at.
+        problem: image, fills, canvas and scoring.
         design: grid, keep probability, fills and seed; its blocks are not used.
         block: its number.
         buffer: for one batch of masked images, from `allocate_batch`.
         masks: masks in a block; a block only groups masks here, each has its own shift.
-        weigh: how scores weigh masks, which is what sets the published methods apart.
+        weigh: how scores weigh masks, in which the published methods differ.
     """
     states, uniform = sample_independently(design, block, masks)
     hidden = one_hot_states(_to(states, problem), design.fills)
@@ -200,14 +200,14 @@ def weights_of_each(problem: MaskingProblem, uniform: NDArray[np.int64]) -> tupl
 
 
 def _to(array: NDArray[np.generic], problem: MaskingProblem) -> Tensor:
-    """Send an array to the device; from pinned memory, because from any other the copy waits for the device."""
+    """Copy an array to the device, from pinned memory, because other copies synchronise with the device."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     pinned = tensor.pin_memory() if problem.image.is_cuda else tensor
     return pinned.to(problem.image.device, non_blocking=True)
 
 
 def _launched(block: int, masks: int, effects: Tensor, matched: Tensor) -> PendingBlock:
-    """Send what a block says to this machine's memory; to pinned memory, which torch takes where nobody waits."""
+    """Start the copy of a block's result to host memory (pinned, which torch uses for non-blocking copies)."""
     sent, rates = (tensor.float().to("cpu", non_blocking=True) for tensor in (effects, matched))
     arrival = torch.cuda.current_stream(effects.device).record_event() if effects.is_cuda else None
     return PendingBlock(block, masks, sent, rates, arrival)

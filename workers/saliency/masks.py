@@ -1,7 +1,7 @@
 """From states of cells to masked images: two small batched products and one fused multiply-add.
 
 Up-sampling and crop of RISE masks are linear and separable (see `app/contract/saliency/geometry.py`), so a batch of
-masks is `rows @ cells @ columns.T`; nothing is stored, and no mask has a loop of its own.
+masks is `rows @ cells @ columns.T`; nothing is stored, and there is no loop over masks.
 """
 
 import torch
@@ -45,7 +45,7 @@ def blend(image: Tensor, differences: Tensor, hidden: Tensor, *, out: Tensor) ->
         image: `[3, H, W]`.
         differences: fill minus image, `[K, 3, H, W]`.
         hidden: how much each fill hides, 0..1, `[K, B, H, W]`.
-        out: room for at least B images, written once; large fresh allocations cost more than the arithmetic.
+        out: memory for at least B images; fresh allocations of that size cost more than the arithmetic.
 
     Returns:
         Masked images `[B, 3, H, W]` in the image's precision: a part of `out`.

@@ -1,4 +1,4 @@
-"""How good a map is: what the score does when pixels are taken away or given back in its order, and where its peak is.
+"""Quality of a map: the score while pixels are removed or inserted in its order, and the place of its peak.
 
 Deletion and insertion: RISE (Petsiuk, Das, Saenko, BMVC 2018), section 4.2. Pointing game: Zhang et al., ECCV 2016.
 Energy in a box: Wang et al. (Score-CAM), CVPR workshops 2020. Average drop: Chattopadhay et al. (Grad-CAM++), WACV

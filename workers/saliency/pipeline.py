@@ -1,9 +1,9 @@
-"""Drives the masking loop block by block, at a batch that fits, so that a device never waits for its host.
+"""Drives the masking loop block by block, at a batch size that fits, and keeps the device busy between blocks.
 
-A GPU computes while this process goes on. While it is busy with one block the next one begins here, so that it has work
-when the caller looks at what came out; without that, explanations took 5 to 8 % longer on an H100. Only one batch runs
-ahead, and never more than two are under way: a worker that is asked to leave leaves soon, and each launch is a true
-sign of life. Where everything is there at once, as on a CPU, nothing runs ahead.
+A GPU computes asynchronously. While it computes one block the next one is started, so that it has work while the caller
+processes the result; without that, explanations took 5 to 8 % longer on an H100. Only one batch is started ahead, and
+at most two are in flight, so that a worker can stop soon, and each launch shows progress. On a CPU, where results are
+there at once, nothing is started ahead.
 """
 
 from collections import deque
@@ -16,16 +16,16 @@ from torch import Tensor
 from workers.saliency.estimators import BatchSteps, Block, MaskingProblem, PendingBlock, allocate_batch
 
 Launch = Callable[[MaskingProblem, int, Tensor], BatchSteps[PendingBlock]]
-"""Scene, number of a block, room for one batch of masked images -> the steps that launch the block."""
+"""Problem, number of a block, buffer for one batch of masked images -> the steps that launch the block."""
 
-_BATCHES_UNDER_WAY = 2
+_BATCHES_IN_FLIGHT = 2
 
 
 class BlockPipeline:
     """Computes blocks by their numbers, in any order; going up one by one is fastest.
 
     Args:
-        problem: what the loop looks at.
+        problem: of the masking loop.
         launch: how a block is launched.
         blocks: number of blocks at most.
         when_halved: called each time when a batch was halved because memory ran out.
@@ -39,8 +39,8 @@ class BlockPipeline:
         self._blocks = blocks
         self._when_halved = when_halved
         self._buffer: Tensor | None = None
-        self._ahead: dict[int, BatchSteps[PendingBlock]] = {}  # at most one, begun before anybody has asked for it
-        self._under_way: deque[torch.cuda.Event] = deque()
+        self._ahead: dict[int, BatchSteps[PendingBlock]] = {}  # at most one, started before it is requested
+        self._in_flight: deque[torch.cuda.Event] = deque()
 
     def block(self, number: int) -> Block:
         """Return a block; halves the batch where memory runs out.
@@ -69,7 +69,7 @@ class BlockPipeline:
         steps = self._steps(number)
         try:
             self._step(steps)
-        except torch.OutOfMemoryError:  # when its turn comes it will see for itself
+        except torch.OutOfMemoryError:  # because it is tried again at its turn, at a smaller batch
             return
         self._ahead[number] = steps
 
@@ -87,12 +87,12 @@ class BlockPipeline:
                 return launched
 
     def _step(self, steps: BatchSteps[PendingBlock]) -> None:
-        while len(self._under_way) >= _BATCHES_UNDER_WAY:
-            self._under_way.popleft().synchronize()
+        while len(self._in_flight) >= _BATCHES_IN_FLIGHT:
+            self._in_flight.popleft().synchronize()
         with torch.inference_mode():  # around each step, because the mode belongs to the thread
             next(steps)
         if self._problem.image.is_cuda:
-            self._under_way.append(torch.cuda.current_stream(self._problem.image.device).record_event())
+            self._in_flight.append(torch.cuda.current_stream(self._problem.image.device).record_event())
 
     def _halve(self) -> None:
         self._when_halved()

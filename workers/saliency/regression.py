@@ -1,7 +1,7 @@
-"""What each cell does to the score: one least-squares fit per block, for all targets at once.
+"""The effect of each cell on the score: one least-squares fit per block, for all targets at once.
 
-Within a block the scores are regressed on the states of all cells together. That takes away the other cells' noise,
-which is where the gain over averaging masks lies. For a Hadamard block the fit is one small product; otherwise it is
+Within a block the scores are regressed on the states of all cells together. That removes the variance due to other
+cells, which is the gain over averaging masks. For a Hadamard block the fit is one small product; otherwise it is
 one small solve with a trace of ridge.
 """
 

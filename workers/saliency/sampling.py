@@ -68,7 +68,7 @@ def _hadamard_states(random: np.random.Generator, cells: int) -> States:
     """Return `[2m, cells]` states in which every cell is kept in exactly half and every two are uncorrelated.
 
     Columns of a Sylvester matrix of order m in random order and with random signs, stacked on its negative: the fold
-    cancels what pairs of cells do together.
+    cancels interactions of pairs of cells.
     """
     order = _hadamard_order(cells)
     columns = random.permutation(order)[:cells]

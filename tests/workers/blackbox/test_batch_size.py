@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from workers.blackbox import BlackBox, Classifier, Preprocessing, batch_size
-from workers.blackbox.batch_size import LARGEST, autotune_batch_size
+from workers.blackbox.batch_size import MAX_BATCH, autotune_batch_size
 
 
-def model(*, room: int = LARGEST) -> Classifier:
+def model(*, room: int = MAX_BATCH) -> Classifier:
     def forward(images: Tensor) -> Tensor:
         if len(images) > room:
             raise torch.OutOfMemoryError("out of memory")
@@ -36,7 +36,7 @@ def test_a_model_that_gains_nothing_from_batches_gets_small_ones(clock: dict[str
     assert autotune_batch_size(model()) == 4
 
 
-@pytest.mark.parametrize(("price", "batch"), [(0.001, 16), (0.01, 128), (1.0, LARGEST)])
+@pytest.mark.parametrize(("price", "batch"), [(0.001, 16), (0.01, 128), (1.0, MAX_BATCH)])
 def test_the_dearer_a_pass_the_larger_the_batch(clock: dict[str, float], price: float, batch: int) -> None:
     clock["pass"] = price
     assert autotune_batch_size(model()) == batch
@@ -59,4 +59,4 @@ def test_a_first_pass_that_takes_long_does_not_end_the_search(
         time.sleep(0.6 if len(calls) == 1 else 0)  # as a GPU that loads its kernels
         return torch.zeros(len(images), 1)
 
-    assert autotune_batch_size(Classifier(forward, ("it",), Preprocessing(size=(8, 8)))) == LARGEST
+    assert autotune_batch_size(Classifier(forward, ("it",), Preprocessing(size=(8, 8)))) == MAX_BATCH

@@ -87,14 +87,14 @@ def test_a_model_for_which_there_is_no_memory_pushes_others_out_and_tries_again(
 ) -> None:
     models = collection(tmp_path, SHAPES.format("a", ""), SHAPES.format("b", "preload = false"))
     models.load_all()
-    real = models._read.__globals__["load_model"]
+    real = models._load_now.__globals__["load_model"]
 
     def only_one_at_a_time(*arguments: object, **options: object) -> object:
         if models._loaded:
             raise torch.OutOfMemoryError
         return real(*arguments, **options)
 
-    monkeypatch.setitem(models._read.__globals__, "load_model", only_one_at_a_time)
+    monkeypatch.setitem(models._load_now.__globals__, "load_model", only_one_at_a_time)
     models.get("b")
     assert loaded(models) == ["b"]
 
@@ -130,7 +130,7 @@ def test_a_model_that_failed_is_tried_again_until_it_loads(tmp_path: Path, monke
     assert models.cards()[0].state == "failed"
     monkeypatch.syspath_prepend(tmp_path)
     stopping = threading.Event()
-    trying = threading.Thread(target=models.keep_trying, args=[stopping], kwargs={"first_pause_seconds": 0.01})
+    trying = threading.Thread(target=models.retry_failed_loads, args=[stopping], kwargs={"first_pause_seconds": 0.01})
     trying.start()
     (tmp_path / "comes_late.py").write_text("from workers.demo.shapes import load\n")
     deadline = time.monotonic() + 30
@@ -169,7 +169,7 @@ def test_a_failure_that_cannot_be_described_does_not_end_the_tries(
     (tmp_path / "comes_later.py").write_text(COMES_LATER)
     importlib.invalidate_caches()
     stopping = threading.Event()
-    trying = threading.Thread(target=models.keep_trying, args=[stopping], kwargs={"first_pause_seconds": 0.01})
+    trying = threading.Thread(target=models.retry_failed_loads, args=[stopping], kwargs={"first_pause_seconds": 0.01})
     trying.start()
     deadline = time.monotonic() + 30
     while models.cards()[0].state != "ready":
@@ -233,7 +233,7 @@ def test_a_model_that_fails_slowly_is_tried_again_without_holding_up_others(tmp_
     models._load("here").result()
     models._cards["slow"] = ModelCard(id="slow", state="failed", reason="it was away")
     stopping = threading.Event()
-    trying = begin(lambda: models.keep_trying(stopping, first_pause_seconds=0.01))
+    trying = begin(lambda: models.retry_failed_loads(stopping, first_pause_seconds=0.01))
     assert slow.begun.wait(30)
     assert models.get("here").id == "here"
     stopping.set()

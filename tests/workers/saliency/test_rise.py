@@ -148,7 +148,7 @@ def test_the_map_does_not_depend_on_the_batch_size(estimator: str) -> None:
     maps = []
     for batch in (1, 7, 128):
         scene = type(study.problem)(**{**vars(study.problem), "batch": batch})
-        other = type(study)(**{**vars(study), "scene": scene})
+        other = type(study)(**{**vars(study), "problem": scene})
         maps.append(map_of(other, image).values)
     assert np.allclose(maps[0], maps[1], atol=1e-6)
     assert np.allclose(maps[0], maps[2], atol=1e-6)

@@ -1,6 +1,6 @@
-"""What an operator may say about a model's server.
+"""Options of model servers in the models file.
 
-Nothing here imports the libraries that speak to it, so that entries can be checked where they are not installed.
+This module does not import the HTTP libraries, so that entries can be checked where they are not installed.
 """
 
 import os
@@ -19,7 +19,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class ConnectionOptions(RequestModel):
-    """How a model's server is spoken to. Loaders extend it with options of their own."""
+    """Options of the connection. Loaders extend it with options of their own."""
 
     concurrency: int = Field(4, ge=1, le=64, description="Requests under way at once.")
     connect_seconds: Seconds = Field(5, description="To open a connection.")
