@@ -1,9 +1,9 @@
-"""Submits the members of open batches, a few at a time.
+"""Submits the items of open batches, a few at a time.
 
-Every front end runs it; each batch is leased by one of them. Only a window of a batch's members is queued or running at
-any moment, so that whoever asks for a single explanation never waits behind a thousand images, and a batch of a
-thousand takes no more room in the queue than a small one. A member that fails is settled with its problem, and the
-others go on; where the service is busy or no worker is there, members simply wait.
+Every front end runs it; each batch is leased by one of them. At most 16 items of a batch are queued or running at any
+moment, so that a single explanation does not wait behind a large batch, and a batch of a thousand images takes no more
+of the queue than a small one. An item that fails is recorded with its error, and the others continue; while the service
+is busy or no worker serves the model, items wait.
 """
 
 import asyncio
@@ -39,16 +39,16 @@ from app.maintenance.served_models import ServedModels
 logger = logging.getLogger(__name__)
 
 WINDOW = 16  # explanations of one batch that are queued or running
-_AT_ONCE = 8  # images of one batch that are fetched and decoded together
+_CONCURRENCY = 8  # images of one batch that are fetched and decoded together
 _BATCHES = 4
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _LEASE_SECONDS = 10.0
 _UNEXPECTED = Failure(code="internal", detail="something went wrong with this image; the service's log says what")
-_RENEWALS = 4  # of what has ended, in the time that an explanation is kept
+_RENEWALS = 4  # of ended explanations, in the time that they are kept
 
 
 class BatchContext(NamedTuple):
-    """What one look at a batch may use: the batch, and its archive; None where it is not needed, or gone."""
+    """A batch and its archive; None if that is gone or not needed."""
 
     batch: BatchRecord
     archive: zipfile.ZipFile | None
@@ -56,7 +56,7 @@ class BatchContext(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchSubmitter:
-    """Fills open batches with explanations.
+    """Submits the items of open batches.
 
     Attributes:
         settings: the limits.
@@ -81,39 +81,39 @@ class BatchSubmitter:
     leases: Leases
 
     def task(self) -> PeriodicTask:
-        """Return the background task that looks after open batches."""
+        """Return the background task that submits items."""
         seconds = _LEASE_SECONDS + self.settings.fetch_seconds
         return consumer(
             "submit_batches",
             partial(self.batches.lease, seconds=seconds),
-            self._tend,
+            self._process,
             describe=lambda lease: f"batch {lease.id}",
             concurrency=_BATCHES,
-            interval_seconds=_LOOK_SECONDS,
+            interval_seconds=_POLL_SECONDS,
         )
 
-    async def _tend(self, lease: Lease) -> None:
-        """Take one look at a batch, and say when to look again."""
+    async def _process(self, lease: Lease) -> None:
+        """Submit items of a leased batch, and release or close it."""
         batch_id = lease.id
         pause = await self._advance(batch_id)
         if pause is None:
             await run_in_threadpool(self._finish, batch_id)
         else:
-            await run_in_threadpool(self._renew_at_times, batch_id)
-            await run_in_threadpool(self.batches.release, lease, seconds=max(pause, _LOOK_SECONDS))
+            await run_in_threadpool(self._renew_if_due, batch_id)
+            await run_in_threadpool(self.batches.release, lease, seconds=max(pause, _POLL_SECONDS))
 
     async def _advance(self, batch_id: str) -> float | None:
-        """Submit what there is room for; return seconds to wait until the next look, None where all have ended."""
+        """Submit the items that fit into the window; return the pause in seconds, None if all have ended."""
         batches = self.batches
         batch = await run_in_threadpool(batches.read, batch_id)
-        under_way = await run_in_threadpool(batches.remove_ended, batch_id)
-        members = await run_in_threadpool(batches.waiting, batch_id, min(WINDOW - under_way, _AT_ONCE))
-        if batch is None or (not members and not under_way):
+        in_flight = await run_in_threadpool(batches.remove_ended, batch_id)
+        items = await run_in_threadpool(batches.waiting, batch_id, min(WINDOW - in_flight, _CONCURRENCY))
+        if batch is None or (not items and not in_flight):
             return None
         archive = None
-        if any(member.kind == "entry" for member in members):
+        if any(item.kind == "entry" for item in items):
             archive = await run_in_threadpool(self._archive, batch_id)
-        pauses = await asyncio.gather(*(self._settle(BatchContext(batch, archive), member) for member in members))
+        pauses = await asyncio.gather(*(self._submit_item(BatchContext(batch, archive), item) for item in items))
         return max(pauses, default=0.0)
 
     def _archive(self, batch_id: str) -> zipfile.ZipFile | None:
@@ -122,72 +122,72 @@ class BatchSubmitter:
         except BlobNotFoundError:
             return None
 
-    def _renew_at_times(self, batch_id: str) -> None:
-        """Keep the first explanations of a long batch until its last one has ended."""
+    def _renew_if_due(self, batch_id: str) -> None:
+        """Postpone the expiry of a long batch's first explanations until its last one has ended."""
         seconds = self.settings.keep_seconds / _RENEWALS
         if self.leases.try_acquire(f"renew:{batch_id}", seconds=seconds):
             self._renew(batch_id)
 
     def _renew(self, batch_id: str) -> None:
         batch = self.batches.read(batch_id)
-        members = self.batches.members(batch_id, range(batch.total)) if batch is not None else []
-        self.store.renew([member.explanation for member in members if member.explanation is not None])
+        items = self.batches.members(batch_id, range(batch.total)) if batch is not None else []
+        self.store.renew([item.explanation for item in items if item.explanation is not None])
 
     def _finish(self, batch_id: str) -> None:
         self._renew(batch_id)
         self.batches.close(batch_id)
         self.blobs.discard(batch_folder(batch_id))
 
-    async def _settle(self, now: BatchContext, member: BatchItem) -> float:
-        """Submit one member and record what became of it; return the seconds that it has to wait."""
-        origin = now.batch.origin
+    async def _submit_item(self, context: BatchContext, item: BatchItem) -> float:
+        """Submit an item and record the outcome; return the pause in seconds before a retry."""
+        origin = context.batch.origin
         with (
-            log_context(**propagated_context(origin), batch=now.batch.id),
-            span("submit", origin, image=str(member.index)),
+            log_context(**propagated_context(origin), batch=context.batch.id),
+            span("submit", origin, image=str(item.index)),
         ):
-            return await self._try(now, member)
+            return await self._try(context, item)
 
-    async def _try(self, now: BatchContext, member: BatchItem) -> float:
+    async def _try(self, context: BatchContext, item: BatchItem) -> float:
         try:
             catalogue = await run_in_threadpool(self.catalogue.now)
-            resolved = catalogue.route(now.batch.request)  # which fails before an image is fetched for nothing
-            command = SubmitCommand(resolved, principal_of(now.batch), "batch", now.batch.callback)
-            submitted = await self.explanations.submit(command, await self._image(now, member))
-            await run_in_threadpool(self._record, now.batch, member, submitted)
+            resolved = catalogue.route(context.batch.request)  # before the image is fetched, because it may raise
+            command = SubmitCommand(resolved, principal_of(context.batch), "batch", context.batch.callback)
+            submitted = await self.explanations.submit(command, await self._image(context, item))
+            await run_in_threadpool(self._record, context.batch, item, submitted)
         except RiseError as error:
-            if error.retry_after_seconds is not None and not await self._is_gone(error, now.batch):
+            if error.retry_after_seconds is not None and not await self._is_gone(error, context.batch):
                 return error.retry_after_seconds
-            await self._refuse(now.batch, member, Failure(code=error.code, detail=error.detail))
-        except RedisError:  # because that is not the member's fault
+            await self._refuse(context.batch, item, Failure(code=error.code, detail=error.detail))
+        except RedisError:  # because it is no error of the item
             raise
-        except Exception:  # because a member that nobody expected must not stand before the others for ever
-            logger.exception("image %d of batch %s cannot be explained", member.index, now.batch.id)
-            await self._refuse(now.batch, member, _UNEXPECTED)
+        except Exception:  # because an unexpected error of an item must not block the others
+            logger.exception("image %d of batch %s cannot be explained", item.index, context.batch.id)
+            await self._refuse(context.batch, item, _UNEXPECTED)
         return 0.0
 
     async def _is_gone(self, error: RiseError, batch: BatchRecord) -> bool:
-        """Return whether an error says that no worker serves a model, and none has for too long."""
+        """Return whether no worker has served the model for longer than `queue_ttl_seconds`."""
         is_gone = partial(self.served.is_gone, batch.request.model.id, since=batch.created_at)
         return error.code == "no-worker" and await run_in_threadpool(is_gone)
 
-    async def _refuse(self, batch: BatchRecord, member: BatchItem, failure: Failure) -> None:
-        failed = member.model_copy(update={"error": failure})
+    async def _refuse(self, batch: BatchRecord, item: BatchItem, failure: Failure) -> None:
+        failed = item.model_copy(update={"error": failure})
         await run_in_threadpool(self.batches.settle, batch.id, failed)
 
-    async def _image(self, now: BatchContext, member: BatchItem) -> ImageSource:
-        field = f"/images/{member.index}/{member.kind}"
-        if member.kind == "url":
-            return ByUrl(member.source, field)
-        if member.kind == "id":
-            return ById(member.source, field)
-        if now.archive is None:
+    async def _image(self, context: BatchContext, item: BatchItem) -> ImageSource:
+        field = f"/images/{item.index}/{item.kind}"
+        if item.kind == "url":
+            return ByUrl(item.source, field)
+        if item.kind == "id":
+            return ById(item.source, field)
+        if context.archive is None:
             raise RiseError("expired", "the archive of this batch is gone")
         limit = self.settings.max_image_bytes
-        return await run_in_threadpool(read_entry, now.archive, int(member.source), max_bytes=limit)
+        return await run_in_threadpool(read_entry, context.archive, int(item.source), max_bytes=limit)
 
-    def _record(self, batch: BatchRecord, member: BatchItem, submitted: SubmitResult) -> None:
+    def _record(self, batch: BatchRecord, item: BatchItem, submitted: SubmitResult) -> None:
         found = {"explanation": submitted.record.id, "created": submitted.created}
-        still_wanted = self.batches.settle(batch.id, member.model_copy(update=found))
+        still_wanted = self.batches.settle(batch.id, item.model_copy(update=found))
         if still_wanted or not submitted.created:
             return
         if self.batches.read(batch.id) is None:
@@ -197,5 +197,5 @@ class BatchSubmitter:
 
 
 def principal_of(batch: BatchRecord) -> Principal:
-    """Return on whose behalf a batch is filled."""
+    """Return the principal that created a batch."""
     return Principal(batch.tenant, frozenset({"explain"}), batch.key, batch.limits)
