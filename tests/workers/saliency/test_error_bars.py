@@ -107,8 +107,8 @@ def test_nothing_is_said_about_reliability_before_the_fourth_block() -> None:
     assert moments.reliability() == [0.0]
 
 
-def test_a_map_without_any_variation_is_as_converged_as_it_can_be() -> None:
+def test_a_map_without_any_variation_correlates_with_nothing() -> None:
     moments = RunningMoments()
     for _ in range(4):
         moments.add(np.zeros((1, 3, 3), dtype=np.float32))
-    assert moments.reliability() == [1.0]
+    assert moments.reliability() == [0.0]
