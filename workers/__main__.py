@@ -17,6 +17,7 @@ from app.contract.schemas import Progress as MaskProgress
 from app.contract.settings import Settings
 from workers.blackbox.device import choose_device
 from workers.execution.local_run import explain_locally
+from workers.execution.model_check import check_model
 from workers.explainer.prediction import predict_image
 from workers.main import run_worker
 from workers.registry.heartbeat import method_cards
@@ -56,6 +57,23 @@ def predict(image: Path, model: Annotated[str, typer.Option()], limit: Annotated
         with model_call(model):
             found = predict_image(black_box, decode(content), limit=limit)
     sys.stdout.write(json.dumps([one.model_dump(mode="json") for one in found]) + "\n")
+
+
+@cli.command()
+def check(
+    model: str,
+    photos: list[Path],
+    into: Annotated[Path, typer.Option(help="An existing folder.")],
+) -> None:
+    """Print what a model is and sees in photographs, and what looks wrong, as JSON; leave pictures in a folder."""
+    registry = _registry()
+    with _exit_on_error():
+        loaded = registry.get(model)
+        with model_call(model):
+            warnings, checks = check_model(loaded, photos, into)
+        (card,) = [card for card in registry.cards() if card.id == model]
+    found = {"model": card, "warnings": warnings, "photos": checks}
+    sys.stdout.write(json.dumps(found, default=lambda value: value.model_dump(mode="json")) + "\n")
 
 
 @cli.command()

@@ -46,7 +46,7 @@ def explain_in_process(image: Path, fields: dict[str, Any]) -> FinishedExplanati
         record = ExplanationRecord.model_validate_json((Path(folder) / "record.json").read_text())
         renderer = Renderer(BlobStore(Path(folder).as_uri()))
         maps = {
-            (target.index, ending): renderer.render_target(record, target.index, partial(_file, ending))
+            (target.index, ending): renderer.render_target(record, target.index, partial(encode_map, ending))
             for target in record.targets
             if target.error is None
             for ending in ("npz", "overlay.png")
@@ -55,7 +55,8 @@ def explain_in_process(image: Path, fields: dict[str, Any]) -> FinishedExplanati
     return FinishedExplanation(record.targets, summary, lambda index, ending: maps[index, ending])
 
 
-def _file(ending: str, sheet: RenderedMap) -> bytes:
+def encode_map(ending: str, sheet: RenderedMap) -> bytes:
+    """Return the bytes of a map in the format of an ending, such as `overlay.png`."""
     content: bytes = formats()[ending].encode(sheet, RenderOptions())
     return content
 

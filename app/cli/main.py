@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from app.auth.principal import PUBLIC
 from app.cli.bind_check import require_auth_on_public_bind
+from app.cli.check import check
 from app.cli.explain import explain
 from app.cli.keys import keys_cli
 from app.cli.kserve import kserve
@@ -119,6 +120,6 @@ def webhooks() -> None:
         raise typer.Exit(1) from reason
 
 
-for command in (models, predict, explain, openapi):
+for command in (models, predict, explain, check, openapi):
     cli.command()(command)
 cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(kserve)
