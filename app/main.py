@@ -175,7 +175,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     async with running(*_background_tasks(services)):
         _keep_for_good()
-        with on_shutdown_signal(services.events.release):
+        with on_shutdown_signal(services.events.shutdown):
             yield
     services.renderer.close()
     services.validator.close()

@@ -1,1 +1,1 @@
-"""Who sends a request: API keys, principals, scopes."""
+"""Authentication and authorisation: API keys, principals, scopes."""

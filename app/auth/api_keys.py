@@ -1,7 +1,7 @@
-"""API keys in Redis: what a key allows, found by the hash of its secret.
+"""API keys in Redis, found by the hash of their secret.
 
-Only the SHA-256 of a secret is kept. A slow hash protects what people choose; a secret here is 256 random bits, which
-nobody guesses at any speed, and a slow hash on every request would only be a way to keep the server busy.
+Only the SHA-256 of a secret is stored. A slow hash would protect passwords that people choose; a secret here has 256
+random bits, and a slow hash on every request would be an attack surface.
 """
 
 import hashlib
@@ -41,24 +41,24 @@ class ApiKey(StoredModel):
     expires_at: datetime | None = None
 
     def expired(self, now: datetime) -> bool:
-        """Return whether its time is over."""
+        """Return whether it has expired."""
         return self.expires_at is not None and now >= self.expires_at
 
 
 class ApiKeyStore:
-    """Makes, finds and revokes keys. Nothing is remembered here: what is revoked is refused at once, everywhere."""
+    """Creates, finds and revokes keys, without a cache: a revoked key is refused at once by every front end."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def add(self, key: ApiKey) -> str:
-        """Store a key and return its secret, which is never seen again."""
+        """Store a key and return its secret, which cannot be read again."""
         secret = _PREFIX + secrets.token_urlsafe(32)
         self._redis.hset(API_KEYS, _hash(secret), key.model_dump_json())
         return secret
 
     def find(self, secret: str) -> tuple[str, ApiKey] | None:
-        """Return the id and the rights of a secret's key; None where it is unknown, revoked or expired."""
+        """Return the id and the key of a secret; None where it is unknown, revoked or expired."""
         hashed = _hash(secret)
         found: Any = self._redis.hget(API_KEYS, hashed)
         key = None if found is None else _key_of(found)
@@ -71,10 +71,10 @@ class ApiKeyStore:
         return dict(sorted(keys.items(), key=lambda item: item[1].created_at))
 
     def revoke(self, key_id: str) -> bool:
-        """Forget a key; return whether there was one of that id."""
+        """Remove a key; return whether there was one of that id."""
         hashes: Any = self._redis.hkeys(API_KEYS)
-        meant = [name for name in hashes if name.decode()[:_ID_LENGTH] == key_id]
-        return bool(meant and self._redis.hdel(API_KEYS, *meant))
+        matching = [name for name in hashes if name.decode()[:_ID_LENGTH] == key_id]
+        return bool(matching and self._redis.hdel(API_KEYS, *matching))
 
 
 def _key_of(text: bytes) -> ApiKey:

@@ -1,4 +1,4 @@
-"""Who is asking: the tenant that a request belongs to, and what it may do."""
+"""The principal of a request: its tenant, scopes and limits."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ _NO_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Principal:
-    """Who sent a request.
+    """The authenticated sender of a request.
 
     Attributes:
-        tenant: whose explanations they see; what belongs to others does not exist for them.
-        scopes: what they may do.
-        key: the id of their API key; None where the service has no keys.
-        limits: how much they may ask for.
+        tenant: whose explanations it may access; those of other tenants are not found.
+        scopes: its permissions.
+        key: the id of its API key; None where the service has no keys.
+        limits: of its API key.
     """
 
     tenant: str
@@ -27,11 +27,11 @@ class Principal:
 
 
 ANONYMOUS = Principal(PUBLIC, frozenset(SCOPES))
-"""The only caller of a service without keys."""
+"""The only principal of a service without keys."""
 
 
 def authenticate(keys: ApiKeyStore, secret: str | None) -> Principal:
-    """Return who sent a secret.
+    """Return the principal of a secret.
 
     Raises:
         RiseError: `unauthorized`.

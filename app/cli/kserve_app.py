@@ -4,12 +4,12 @@ from fastapi import FastAPI
 
 from app.api.routes import models
 from app.contract.settings import Settings
-from app.integrations.kserve import at_the_root
-from app.integrations.kserve.errors import refusal
+from app.integrations.kserve import root_router
+from app.integrations.kserve.errors import error_response
 from app.main import ROUTES, front_end
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the front end."""
     routers = [module.router for module in ROUTES if module is not models]
-    return front_end(settings or Settings(), [*routers, at_the_root], refuse=refusal)
+    return front_end(settings or Settings(), [*routers, root_router], refuse=error_response)

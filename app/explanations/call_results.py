@@ -1,4 +1,4 @@
-"""What comes of what a worker was asked to do while somebody waits."""
+"""Polls the results of short calls of workers."""
 
 from typing import Any
 
@@ -7,21 +7,21 @@ from rq.results import Result
 
 from app.contract.queue.rq_compat import is_abandoned
 
-_LISTEN_SECONDS = 1  # at once: a client takes a server that says nothing for five seconds for lost
+_POLL_SECONDS = 1  # per call of Redis: the client's socket times out after five seconds
 
 
-def poll_result(asked: Job) -> Any:
-    """Return what a function has found on a worker; None if nothing comes within a second.
+def poll_result(job: Job) -> Any:
+    """Return the result of a call; None if there is none within a second.
 
     Raises:
         ConnectionAbortedError: if the worker was lost meanwhile.
         RuntimeError: if it failed there.
     """
-    result = asked.latest_result(timeout=_LISTEN_SECONDS)
+    result = job.latest_result(timeout=_POLL_SECONDS)
     if result is None:
         return None
     if is_abandoned(result):
-        raise ConnectionAbortedError(f"the worker was lost that ran {asked.func_name}")
+        raise ConnectionAbortedError(f"the worker was lost that ran {job.func_name}")
     if result.type != Result.Type.SUCCESSFUL:
-        raise RuntimeError(f"{asked.func_name} failed on the worker")
+        raise RuntimeError(f"{job.func_name} failed on the worker")
     return result.return_value

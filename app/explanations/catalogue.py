@@ -1,4 +1,4 @@
-"""What live workers say they can do, and a request checked against it."""
+"""The models and methods that live workers announce, and the validation of requests against them."""
 
 import math
 import time
@@ -25,12 +25,12 @@ from app.contract.schemas import (
 )
 
 _FRESH_SECONDS = 0.5
-_MOST_VALUES = 200  # in a parameter: each of them is looked at, and no method has any use for more
-_MOST_ERRORS = 20  # that are told
-_NUMBERS: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float)}
-_ABOUT = {"title", "description", "default", "examples"}
-_OF_PLAIN_NUMBERS = {"type", "minimum", "maximum", *_ABOUT}
-_OF_FIELDS_ALONE = {"type", "properties", "additionalProperties", "required", "$defs", *_ABOUT}
+_MAX_VALUES = 200  # in a parameter: each of them is checked, and no method needs more
+_MAX_ERRORS = 20  # in one response
+_NUMBER_TYPES: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float)}
+_ANNOTATIONS = {"title", "description", "default", "examples"}
+_NUMBER_KEYWORDS = {"type", "minimum", "maximum", *_ANNOTATIONS}
+_OBJECT_KEYWORDS = {"type", "properties", "additionalProperties", "required", "$defs", *_ANNOTATIONS}
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,16 @@ class Catalogue:
         return found
 
     def labels_of(self, model: ModelRef) -> list[str]:
-        """Return the names of a model's classes, by index; empty where no live worker has these very weights."""
+        """Return the names of a model's classes, by index; empty where no live worker serves this digest."""
         cards = (card for worker in self.announcements for card in worker.models)
         return next((card.labels for card in cards if (card.id, card.digest) == (model.id, model.digest)), [])
 
     def queue_of(self, model_id: str) -> str:
-        """Return the queue of the workers that serve a model."""
+        """Return the queue of the workers that serve a model.
+
+        Raises:
+            RiseError: `no-worker`.
+        """
         for worker in self.announcements:
             if any(card.id == model_id and card.state == "ready" for card in worker.models):
                 return worker.queue
@@ -138,18 +142,18 @@ class Catalogue:
 
     def method_for(self, params: ExplanationParams, model: ModelCard) -> MethodCard:
         """Return the requested method, or the default for the model's task."""
-        suited = [card for card in self.methods if model.task in card.tasks]
+        suitable = [card for card in self.methods if model.task in card.tasks]
         if params.method is None:
-            default = next((card for card in suited if model.task in card.default_for), None)
-            if default is None:  # because a newer worker serves a task that is not known here
+            default = next((card for card in suitable if model.task in card.default_for), None)
+            if default is None:  # because a newer worker may serve a task that this version does not know
                 detail = f"no method explains model {model.id!r} here"
                 raise RiseError("no-worker", detail, retry_after_seconds=5)
             return default
         found = next((card for card in self.methods if card.id == params.method), None)
         if found is None:
             raise unknown_choice("/method", params.method, [card.id for card in self.methods])
-        if found not in suited:
-            choices = ", ".join(card.id for card in suited)
+        if found not in suitable:
+            choices = ", ".join(card.id for card in suitable)
             raise invalid_field("/method", f"{found.id} does not explain {model.task}; choose from: {choices}")
         return found
 
@@ -163,7 +167,7 @@ class CatalogueReader:
         self._read_at = -float("inf")
 
     def now(self) -> Catalogue:
-        """Return the catalogue as it is now."""
+        """Return the catalogue, at most half a second old."""
         if time.monotonic() - self._read_at > _FRESH_SECONDS:
             self._catalogue = Catalogue(tuple(self._read()))
             self._read_at = time.monotonic()
@@ -188,72 +192,72 @@ def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
             f"/{unknown[0]}", unknown[0], ["image", "callback", *ExplanationParams.model_fields, *properties]
         )
     for name, value in given.items():
-        if _holds_more(value, _MOST_VALUES):
-            raise invalid_field(f"/{name}", f"at most {_MOST_VALUES} values")
+        if _has_more_values(value, _MAX_VALUES):
+            raise invalid_field(f"/{name}", f"at most {_MAX_VALUES} values")
     parameters = {name: given.get(name, schema.get("default")) for name, schema in properties.items()}
     _check_parameters(method, given, parameters)
-    return {name: _canonical(value, properties[name]) for name, value in parameters.items()}
+    return {name: _coerce_number(value, properties[name]) for name, value in parameters.items()}
 
 
 def _check_parameters(method: MethodCard, given: JsonObject, parameters: JsonObject) -> None:
-    """Check what is not plainly right: a method's own defaults are, and most numbers; all else takes time."""
-    doubtful = {
+    """Validate all but a method's own defaults and plain numbers, because jsonschema is slow."""
+    unchecked = {
         name: schema
         for name, schema in _properties(method).items()
-        if not (_is_plainly_right(given[name], schema) if name in given else "default" in schema)
+        if not (_is_trivially_valid(given[name], schema) if name in given else "default" in schema)
     }
-    if not doubtful and method.parameters.keys() <= _OF_FIELDS_ALONE:
+    if not unchecked and method.parameters.keys() <= _OBJECT_KEYWORDS:
         return
-    validator = Draft202012Validator({**method.parameters, "properties": doubtful, "additionalProperties": True})
-    errors = sorted(islice(validator.iter_errors(parameters), _MOST_ERRORS), key=lambda error: str(error.path))
+    validator = Draft202012Validator({**method.parameters, "properties": unchecked, "additionalProperties": True})
+    errors = sorted(islice(validator.iter_errors(parameters), _MAX_ERRORS), key=lambda error: str(error.path))
     if errors:
-        raise _rejection(errors)
+        raise _invalid_parameters(errors)
 
 
-def _holds_more(value: Any, most: int) -> bool:
-    """Return whether there are more values in a value than so many, without looking at all of them."""
-    waiting, seen = [value], 0
-    while waiting:
-        parts = waiting.pop()
+def _has_more_values(value: Any, limit: int) -> bool:
+    """Return whether a value holds more than `limit` values, without visiting all of them."""
+    stack, count = [value], 0
+    while stack:
+        parts = stack.pop()
         if isinstance(parts, list | dict):
-            seen += len(parts)
-            if seen > most:
+            count += len(parts)
+            if count > limit:
                 return True
-            waiting += parts.values() if isinstance(parts, dict) else parts
+            stack += parts.values() if isinstance(parts, dict) else parts
     return False
 
 
-def _is_plainly_right(value: Any, schema: JsonObject) -> bool:
-    """Return whether a value is a number within bounds, of a schema that says no more."""
-    kinds = _NUMBERS.get(schema.get("type", ""), ())
-    if type(value) not in kinds or not schema.keys() <= _OF_PLAIN_NUMBERS:
+def _is_trivially_valid(value: Any, schema: JsonObject) -> bool:
+    """Return whether a value is a number within the bounds of a schema that has no other keywords."""
+    types = _NUMBER_TYPES.get(schema.get("type", ""), ())
+    if type(value) not in types or not schema.keys() <= _NUMBER_KEYWORDS:
         return False
     return bool(schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf))
 
 
 def _clamp_masks(model: ModelCard, given: JsonObject, parameters: JsonObject) -> JsonObject:
-    """Return parameters that keep to what the operator allows for a model; a default is lowered to it.
+    """Return parameters within the operator's limit of masks for a model; a default is lowered to it.
 
     Raises:
         RiseError: `invalid-parameters` where a request asks for more masks.
     """
-    most = model.max_masks
-    if most is None or parameters["masks"] <= most:
+    limit = model.max_masks
+    if limit is None or parameters["masks"] <= limit:
         return parameters
     if "masks" in given:
-        raise invalid_field("/masks", f"at most {most} for model {model.id!r}")
-    return {**parameters, "masks": most}
+        raise invalid_field("/masks", f"at most {limit} for model {model.id!r}")
+    return {**parameters, "masks": limit}
 
 
-def _canonical(value: Any, schema: JsonObject) -> Any:
-    """Return a number as the type that its schema names: `1` and `1.0` are the same request."""
-    kinds: dict[str, Callable[[Any], Any]] = {"number": float, "integer": int}
-    kind = kinds.get(schema.get("type", ""))
+def _coerce_number(value: Any, schema: JsonObject) -> Any:
+    """Return a number as the type of its schema, so that `1` and `1.0` are the same request."""
+    types: dict[str, Callable[[Any], Any]] = {"number": float, "integer": int}
+    kind = types.get(schema.get("type", ""))
     return value if kind is None or isinstance(value, bool) else kind(value)
 
 
-def _rejection(errors: list[ValidationError]) -> RiseError:
-    fields = [FieldError("/" + "/".join(map(str, error.path)), _words(error)) for error in errors]
+def _invalid_parameters(errors: list[ValidationError]) -> RiseError:
+    fields = [FieldError("/" + "/".join(map(str, error.path)), _message(error)) for error in errors]
     name = next((error for error in errors if _choices(error) is not None), None)
     if name is not None and len(errors) == 1 and isinstance(name.instance, str):
         return unknown_choice(fields[0].field, name.instance, _choices(name) or [])
@@ -262,7 +266,7 @@ def _rejection(errors: list[ValidationError]) -> RiseError:
 
 
 def _choices(error: ValidationError) -> list[str] | None:
-    """Return the names that a field takes, and None where it does not take names."""
+    """Return the names that a field accepts; None where it accepts other values."""
     schema: Any = error.schema
     for option in [schema, *schema.get("anyOf", [])]:
         if "enum" in option:
@@ -271,14 +275,14 @@ def _choices(error: ValidationError) -> list[str] | None:
     return None
 
 
-def _words(error: ValidationError) -> str:
+def _message(error: ValidationError) -> str:
     if error.validator == "anyOf":
-        return " or ".join(dict.fromkeys(_words(part) for part in error.context or [])) or error.message
+        return " or ".join(dict.fromkeys(_message(part) for part in error.context or [])) or error.message
     return error.message if len(error.message) < 200 else f"{error.message[:200]}..."
 
 
 def check_boxes(request: CanonicalRequest, image: ImageInfo) -> None:
-    """Check that every box of a request holds something of the upright image.
+    """Check that every box of a request overlaps the upright image.
 
     Raises:
         RiseError: `invalid-parameters`.

@@ -1,7 +1,7 @@
-"""What happens to an explanation, for readers on the event loop.
+"""The event streams of explanations, for readers on the event loop.
 
-Every change of an explanation is an entry in its stream (`app/contract/explanations/store.py`), so nothing is missed
-between looking and waiting, and a reader can go on from the last entry that it saw.
+Every change of an explanation is an entry in its Redis stream (`app/contract/explanations/store.py`), so no event is
+lost between reading and waiting, and a reader can continue from the last entry that it has read.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_ENDS = {"succeeded", "failed", "cancelled"}
-_AT_ONCE = 1000
+_FINAL_EVENTS = {"succeeded", "failed", "cancelled"}
+_MAX_ENTRIES = 1000
 _OUTAGE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.5
-_LOOK_SECONDS = 5.0  # longest time without looking, should a bell not have been heard
+_POLL_SECONDS = 5.0  # between reads, should a notification be lost
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class StreamEntry:
     Attributes:
         id: its place in the stream; later ones are larger.
         event: `queued`, `running`, `progress`, `preview` (a checkpoint), `succeeded`, `failed` or `cancelled`.
-        data: what it says.
+        data: of the event.
     """
 
     id: str
@@ -48,30 +48,30 @@ class StreamEntry:
 
     @property
     def ends(self) -> bool:
-        """Whether nothing comes after it."""
-        return self.event in _ENDS
+        """Whether it is the last event."""
+        return self.event in _FINAL_EVENTS
 
 
 class EventStreams:
     """Reads the event streams of explanations.
 
     Attributes:
-        released: whether nobody is kept waiting any more.
+        shutting_down: whether readers no longer wait.
     """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._bells = ChannelNotifier(redis)
-        self.released = False
+        self._notifier = ChannelNotifier(redis)
+        self.shutting_down = False
 
-    async def position(self, explanation_id: str) -> str:
-        """Return the id of the newest event, `0` where there is none: read it before the record, then wait from it."""
+    async def last_event_id(self, explanation_id: str) -> str:
+        """Return the id of the newest event, `0` for none. Read it before the record, then wait after it."""
         newest: Any = await self._redis.xrevrange(events_key(explanation_id), count=1)
         return newest[0][0].decode() if newest else "0"
 
-    async def since(self, explanation_id: str, after: str) -> list[StreamEntry]:
-        """Return what came after an event, the oldest first; at most a thousand."""
-        entries: Any = await self._redis.xrange(events_key(explanation_id), min=f"({after}", count=_AT_ONCE)
+    async def read_after(self, explanation_id: str, after: str) -> list[StreamEntry]:
+        """Return the events after one, the oldest first; at most a thousand."""
+        entries: Any = await self._redis.xrange(events_key(explanation_id), min=f"({after}", count=_MAX_ENTRIES)
         return [
             StreamEntry(place.decode(), fields[b"event"].decode(), json.loads(fields[b"data"]))
             for place, fields in entries
@@ -80,61 +80,61 @@ class EventStreams:
     async def follow(
         self, explanation_id: str, *, after: str, deadline: float = math.inf
     ) -> AsyncGenerator[list[StreamEntry], None]:
-        """Yield what came after an event, then what comes, until the explanation has ended or is gone.
+        """Yield the events after one, past and future, until the explanation has ended or is gone.
 
         Args:
-            explanation_id: what to follow.
+            explanation_id: whose stream is read.
             after: the last event that is known; `0` for none.
-            deadline: when to give up, on the monotonic clock. Kept here and not by cancelling, because a cancellation
-                that meets a call to the server may get lost in redis-py.
+            deadline: when to stop, on the monotonic clock. It is checked here and not by cancelling, because redis-py
+                may lose a cancellation that arrives during a call.
         """
-        async with self._bells.bell(events_key(explanation_id)) as bell:
-            while not self.released:
-                bell.clear()
-                found = await self._outlasting(self.since, explanation_id, after, deadline=deadline)
+        async with self._notifier.subscribe(events_key(explanation_id)) as notified:
+            while not self.shutting_down:
+                notified.clear()
+                found = await self._with_retries(self.read_after, explanation_id, after, deadline=deadline)
                 if found:
                     yield found
                     after = found[-1].id
-                elif not await self._outlasting(self._redis.exists, events_key(explanation_id), deadline=deadline):
+                elif not await self._with_retries(self._redis.exists, events_key(explanation_id), deadline=deadline):
                     return
                 left = deadline - time.monotonic()
-                if left <= 0 or any(change.ends for change in found):
+                if left <= 0 or any(entry.ends for entry in found):
                     return
-                if len(found) < _AT_ONCE and not self.released:
+                if len(found) < _MAX_ENTRIES and not self.shutting_down:
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(min(left, _LOOK_SECONDS)):
-                            await bell.wait()
+                        async with asyncio.timeout(min(left, _POLL_SECONDS)):
+                            await notified.wait()
 
-    async def _outlasting(self, call: Callable[..., Awaitable[T]], *arguments: str, deadline: float) -> T:
-        """Return what a call to the server returns; one that is away for a while is waited for.
+    async def _with_retries(self, call: Callable[..., Awaitable[T]], *arguments: str, deadline: float) -> T:
+        """Return the result of a call to Redis, which is retried during an outage.
 
         Raises:
-            RedisError: when the deadline has passed, or a minute.
+            RedisError: after the deadline, or after a minute.
         """
         given_up_at = min(deadline, time.monotonic() + _OUTAGE_SECONDS)
         while True:
             try:
                 return await call(*arguments)
             except RedisError as error:
-                if self.released or time.monotonic() > given_up_at:
+                if self.shutting_down or time.monotonic() > given_up_at:
                     raise
-                logger.warning("a reader waits for the server: %s", error)
+                logger.warning("a reader waits for Redis: %s", error)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def wait_for_end(self, explanation_id: str, *, after: str, seconds: float) -> None:
-        """Return when the explanation has ended or is gone, as of an event, or when the time is up."""
+        """Return when the explanation has ended or is gone, judging by the events after one, or after `seconds`."""
         deadline = time.monotonic() + seconds
-        async with aclosing(self.follow(explanation_id, after=after, deadline=deadline)) as changes:
-            async for _ in changes:
+        async with aclosing(self.follow(explanation_id, after=after, deadline=deadline)) as batches:
+            async for _ in batches:
                 pass
 
-    def release(self) -> None:
-        """Let everybody go who waits: this process is about to end, and another one answers from now on."""
-        self.released = True
-        self._bells.ring()
+    def shutdown(self) -> None:
+        """End all waits, because this process is about to stop."""
+        self.shutting_down = True
+        self._notifier.notify_all()
 
     async def close(self) -> None:
         """Close the connections."""
-        self.release()
-        await self._bells.close()
+        self.shutdown()
+        await self._notifier.close()
         await self._redis.aclose()

@@ -1,7 +1,7 @@
-"""Idempotency keys in Redis: which request a client's key stands for, and what came of it.
+"""Idempotency keys in Redis: the request and the explanation of each key.
 
-A key is claimed before anything is done and settled when an explanation exists. A claim alone is short-lived, so that
-a process that dies between the two locks nobody out; the same request may always claim again.
+A key is claimed before the request is processed and settled when its explanation exists. A claim expires soon, so that
+it does not outlive a process that dies between the two for long; the same request may always claim again.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ _CLAIM_SECONDS = 120
 
 
 class IdempotencyKeys:
-    """Remembers clients' keys, per tenant, for a day."""
+    """Stores the idempotency keys of each tenant for a day."""
 
     def __init__(self, redis: Redis) -> None:
         self._claim = redis.register_script(lua("claim_idempotency_key"))
@@ -24,18 +24,18 @@ class IdempotencyKeys:
         self._release = redis.register_script(lua("release_idempotency_key"))
 
     def claim(self, tenant: str, key: str, payload: str) -> str | None:
-        """Let a key stand for a payload.
+        """Claim a key for a payload.
 
         Returns:
-            The id of the explanation that came of it, `""` while there is none, None if it stands for another payload.
+            The id of its explanation, `""` while there is none, None if the key belongs to another payload.
         """
         found: Any = self._claim(keys=[idempotency_key(tenant, key)], args=[payload, _CLAIM_SECONDS])
         return None if found is None else found.decode()
 
     def settle(self, tenant: str, key: str, payload: str, explanation_id: str) -> None:
-        """Remember what came of it."""
+        """Store the explanation of a claimed key."""
         self._settle(keys=[idempotency_key(tenant, key)], args=[payload, explanation_id, KEPT_SECONDS])
 
     def release(self, tenant: str, key: str) -> None:
-        """Forget a claim of which nothing came."""
+        """Release a claim without explanation."""
         self._release(keys=[idempotency_key(tenant, key)])

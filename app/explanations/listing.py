@@ -1,7 +1,7 @@
 """The explanations of a tenant, the newest first, page by page.
 
-The index (`app/contract/explanations/store.py`) holds ids only; what has expired is passed over here and taken out of
-it by `expiry.py`.
+The index (`app/contract/explanations/store.py`) holds ids only; expired ones are skipped here and removed by
+`expiry.py`.
 """
 
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from app.contract.explanations.store import ExplanationStore
 from app.contract.redis.keys import index_key
 from app.contract.schemas import ExplanationRecord, Status
 
-_AT_ONCE = 100
-_LOOKED_AT = 1000  # entries for one page: a filter that nothing passes costs no more than this
+_CHUNK = 100
+_MAX_SCANNED = 1000  # entries for one page: the bound of a filter that matches nothing
 
 
 @dataclass(frozen=True, order=True)
 class Cursor:
-    """A place in a tenant's index.
+    """A cursor in a tenant's index.
 
     Attributes:
         microsecond: of the explanation's creation.
-        explanation_id: tells apart what was created at once.
+        explanation_id: breaks ties.
     """
 
     microsecond: int
     explanation_id: str
 
     def __str__(self) -> str:
-        """Return it as clients send it back."""
+        """Return the form that clients send."""
         return f"{self.microsecond}-{self.explanation_id}"
 
 
@@ -74,22 +74,22 @@ class Listing:
     ) -> Page:
         """Return up to `limit` explanations; a page may hold fewer although there is a next one."""
         records: list[ExplanationRecord] = []
-        for _ in range(_LOOKED_AT // _AT_ONCE):
-            places = self._older(tenant, after)
-            for place, record in zip(
-                places, self._store.read_many([place.explanation_id for place in places]), strict=True
+        for _ in range(_MAX_SCANNED // _CHUNK):
+            cursors = self._older(tenant, after)
+            for cursor, record in zip(
+                cursors, self._store.read_many([cursor.explanation_id for cursor in cursors]), strict=True
             ):
-                after = place
-                if record is not None and _fits(record, status, model):
+                after = cursor
+                if record is not None and _matches(record, status, model):
                     records.append(record)
                     if len(records) == limit:
                         return Page(records, after)
-            if not places:
+            if not cursors:
                 return Page(records, None)
         return Page(records, after)
 
     def _older(self, tenant: str, after: Cursor | None) -> list[Cursor]:
-        """Return the next places in the index, the newest first."""
+        """Return the next cursors in the index, the newest first."""
         highest: Any = "+inf" if after is None else after.microsecond
         skipped = 0
         while True:
@@ -100,15 +100,15 @@ class Listing:
                 desc=True,
                 byscore=True,
                 offset=skipped,
-                num=_AT_ONCE,
+                num=_CHUNK,
                 withscores=True,
             )
-            places = [Cursor(int(score), member.decode()) for member, score in found]
-            fresh = [place for place in places if after is None or place < after]
-            if fresh or not places:
-                return fresh
-            skipped += len(places)  # because more explanations than one reply holds were created at once
+            cursors = [Cursor(int(score), member.decode()) for member, score in found]
+            unread = [cursor for cursor in cursors if after is None or cursor < after]
+            if unread or not cursors:
+                return unread
+            skipped += len(cursors)  # because more explanations than one reply holds were created at once
 
 
-def _fits(record: ExplanationRecord, status: Status | None, model: str | None) -> bool:
+def _matches(record: ExplanationRecord, status: Status | None, model: str | None) -> bool:
     return status in {None, record.status} and model in {None, record.request.model.id}

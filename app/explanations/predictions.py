@@ -1,4 +1,4 @@
-"""What a model sees in an image, asked of a worker while the client waits."""
+"""Predictions of a model, by a call of a worker."""
 
 import uuid
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _PREDICTIONS = TypeAdapter(list[Prediction])
 
 @dataclass(frozen=True)
 class Predictor:
-    """Asks a worker for predictions.
+    """Returns predictions of workers.
 
     Attributes:
         calls: to workers.
@@ -37,19 +37,19 @@ class Predictor:
         """Return the classes or detections in an image, the strongest first, at most `limit`.
 
         Raises:
-            RiseError: what is wrong with the model or the image, or what `WorkerCalls.answer` raises.
+            RiseError: what is wrong with the model or the image, or what `WorkerCalls.call` raises.
         """
         folder = f"{PREDICTIONS}/{uuid.uuid4().hex}"
         image = await self.validator.validate(content)
-        queue = await run_in_threadpool(self._put, model_id, image, f"{folder}/image")
+        queue = await run_in_threadpool(self._store, model_id, image, f"{folder}/image")
         try:
-            found = await self.calls.answer(caller, queue, PREDICT, model_id, f"{folder}/image", limit)
+            predictions = await self.calls.call(caller, queue, PREDICT, model_id, f"{folder}/image", limit)
         finally:
             fire_and_forget(self.blobs.discard, folder)
-        return _PREDICTIONS.validate_python(found)
+        return _PREDICTIONS.validate_python(predictions)
 
-    def _put(self, model_id: str, image: ValidatedImage, name: str) -> str:
-        """Put an image where a worker finds it, and return the queue of those that serve a model."""
+    def _store(self, model_id: str, image: ValidatedImage, name: str) -> str:
+        """Store an image for a worker, and return the queue of the workers that serve a model."""
         catalogue = self.catalogue.now()
         queue = catalogue.queue_of(catalogue.ready_model(model_id).id)
         self.blobs.put(name, image.content)

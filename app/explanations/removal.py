@@ -16,7 +16,7 @@ class ExplanationRemover:
         store: their records.
         blobs: their images and effects.
         jobs: their jobs.
-        expiry: what is remembered of them.
+        expiry: their tombstones and blobs that are due.
     """
 
     store: ExplanationStore
@@ -30,7 +30,7 @@ class ExplanationRemover:
             self.jobs.remove(explanation_id)
 
     def delete(self, explanation_id: str) -> None:
-        """Remove an explanation with everything that belongs to it, now; a worker that runs it stops.
+        """Remove an explanation and everything that belongs to it; a worker that runs it stops.
 
         The record is deleted last: a new request for the same explanation stores its image after that, and nothing
         deletes it. What a worker still writes is collected as garbage.

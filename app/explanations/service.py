@@ -117,7 +117,7 @@ class ExplanationService:
 
     async def wait(self, explanation_id: str, *, seconds: float) -> ExplanationRecord | None:
         """Return an explanation when it has ended, or as it is after `seconds`; None if it does not exist."""
-        after = await self.events.position(explanation_id)
+        after = await self.events.last_event_id(explanation_id)
         record = await run_in_threadpool(self.store.read, explanation_id)
         if record is None or record.status.ended or seconds <= 0:
             return record

@@ -1,7 +1,7 @@
-"""Calls: short functions that a worker runs while a client waits for the answer.
+"""Calls: short functions that a worker runs while a client waits for the result.
 
-They may wait for half a minute, so they listen on threads of their own, and each only for a second at a time: however
-many wait, nobody else's turn of a thread depends on it, and none of them is left out.
+A call may wait for half a minute. Results are polled in a thread pool of their own, for a second at a time, so that
+waiting calls neither occupy the threads of other requests nor block each other.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from app.explanations.call_results import poll_result
 T = TypeVar("T")
 
 CALL_SECONDS = 30.0
-MOST_OF_ONE = 16  # calls of one caller that wait in this process, with an image each
-_LISTENERS = 32
-_SOONEST_SECONDS = 1.0
+MAX_CALLS_PER_CALLER = 16  # that wait in this process, with an image each
+_MAX_POLLING_THREADS = 32
+_RETRY_SECONDS = 1.0
 
 
 class WorkerCalls:
-    """Asks workers.
+    """Calls functions on workers.
 
     Args:
         jobs: the queues.
@@ -41,52 +41,52 @@ class WorkerCalls:
 
     def __init__(self, jobs: JobQueue) -> None:
         self._jobs = jobs
-        self._listeners = CapacityLimiter(_LISTENERS)
+        self._polling_threads = CapacityLimiter(_MAX_POLLING_THREADS)
         self._waiting = Counter[str]()
 
-    async def answer(
+    async def call(
         self, caller: Principal, queue: str, function: str, *arguments: Any, turn: SchedulingTags | None = None
     ) -> Any:
-        """Run a short function on a worker and return what it found.
+        """Run a short function on a worker and return its result.
 
-        A call that is given up does not run, unless it runs already.
+        A call that is cancelled or times out is removed from the queue, unless it runs already.
 
         Args:
-            caller: who waits for it.
-            queue: of the workers that can.
+            caller: whose waiting calls are limited.
+            queue: of the workers that can run it.
             function: its name.
             arguments: of the function.
-            turn: decides where it waits; None for what takes next to no time, and goes before everything.
+            turn: its place in the queue; None for a very short function, which goes first.
 
         Raises:
-            RiseError: what went wrong there, `too-many-requests`, `busy` if no worker answers in time, `unavailable`
-                if one is lost.
+            RiseError: what the function raises, `too-many-requests`, `busy` if no worker responds in time,
+                `unavailable` if one is lost.
         """
         name = uuid.uuid4().hex
-        ask = partial(self._jobs.ask, queue, function, *arguments, seconds=CALL_SECONDS, turn=turn, name=name)
-        with self._place(caller):
-            answer = await self._answer(name, ask)
-        if "code" in answer:
-            raise reported_error(answer["code"], answer["detail"])
-        return answer["found"]
+        enqueue = partial(self._jobs.ask, queue, function, *arguments, seconds=CALL_SECONDS, turn=turn, name=name)
+        with self._limit_per_caller(caller):
+            reply = await self._result(name, enqueue)
+        if "code" in reply:
+            raise reported_error(reply["code"], reply["detail"])
+        return reply["found"]
 
     @contextmanager
-    def _place(self, caller: Principal) -> Iterator[None]:
+    def _limit_per_caller(self, caller: Principal) -> Iterator[None]:
         name = caller.key or caller.tenant
-        if self._waiting[name] >= MOST_OF_ONE:
-            detail = f"{MOST_OF_ONE} calls of yours wait for a worker already; wait for their answers"
-            raise RiseError("too-many-requests", detail, retry_after_seconds=_SOONEST_SECONDS)
+        if self._waiting[name] >= MAX_CALLS_PER_CALLER:
+            detail = f"{MAX_CALLS_PER_CALLER} calls of yours wait for a worker already; wait for their answers"
+            raise RiseError("too-many-requests", detail, retry_after_seconds=_RETRY_SECONDS)
         self._waiting[name] += 1
         try:
             yield
         finally:
             self._waiting[name] -= 1
-            self._waiting += Counter()  # forgets whoever has none
+            self._waiting += Counter()  # which drops counts of zero
 
-    async def _answer(self, name: str, ask: Callable[[], Job]) -> Any:
+    async def _result(self, name: str, enqueue: Callable[[], Job]) -> Any:
         try:
             with fail_after(CALL_SECONDS):
-                return await self._listen(await run_in_threadpool(ask))
+                return await self._poll(await run_in_threadpool(enqueue))
         except ConnectionAbortedError as cause:
             detail = "the worker that was asked was lost; try again"
             raise RiseError("unavailable", detail) from cause
@@ -97,26 +97,26 @@ class WorkerCalls:
             fire_and_forget(self._jobs.remove, name)
             raise
 
-    async def _listen(self, asked: Job) -> Any:
+    async def _poll(self, job: Job) -> Any:
         while True:
-            answer = await to_thread.run_sync(poll_result, asked, limiter=self._listeners)
-            if answer is not None:
-                return answer
+            reply = await to_thread.run_sync(poll_result, job, limiter=self._polling_threads)
+            if reply is not None:
+                return reply
 
 
 def fire_and_forget(function: Callable[[str], object], name: str) -> None:
-    """Run a function on a thread and keep nobody waiting for it but the end of this process."""
+    """Run a function in a thread without waiting for it; the end of this process waits."""
     asyncio.get_running_loop().run_in_executor(None, function, name)
 
 
 async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
-    """Return what comes of some work, which is cancelled when the client goes away.
+    """Return the result of some work, which is cancelled when the client disconnects.
 
     Raises:
-        ClientDisconnect: to nobody.
+        ClientDisconnect: when the client has disconnected.
     """
     with CancelScope() as scope:
-        watch = asyncio.create_task(_cancel_when_gone(request, scope))
+        watch = asyncio.create_task(_cancel_when_disconnected(request, scope))
         try:
             return await work
         finally:
@@ -124,7 +124,7 @@ async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
     raise ClientDisconnect
 
 
-async def _cancel_when_gone(request: Request, scope: CancelScope) -> None:
+async def _cancel_when_disconnected(request: Request, scope: CancelScope) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

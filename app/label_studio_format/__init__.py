@@ -1,1 +1,1 @@
-"""Label Studio's words for an explanation: what its ML backend answers with, and what a batch is downloaded as."""
+"""Label Studio's format of predictions, for its ML backend and for the export of batches."""

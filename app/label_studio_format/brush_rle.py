@@ -1,4 +1,4 @@
-"""Label Studio's run-length code for brush masks: that of thi.ng/umbrella's rle-pack, for four bytes a pixel.
+"""Label Studio's run-length encoding of brush masks: that of thi.ng/umbrella's rle-pack, for four bytes per pixel.
 
 A stream of bits: the number of values (32 bits), the size of a value less one (5), four sizes of lengths less one
 (4 each), then blocks. A block is one bit (1: a run), two that choose the size of its length, the length less one, and
@@ -18,15 +18,15 @@ _INSIDE = 255
 
 
 def encode(mask: NDArray[np.bool_]) -> list[int]:
-    """Return the code of a mask, as bytes.
+    """Return the encoding of a mask, as bytes.
 
     Args:
         mask: `[H, W]`, true inside.
     """
     values = np.repeat(mask.ravel(), _BYTES_PER_PIXEL)
-    head = f"{values.size:032b}{_VALUE_BITS - 1:05b}" + "".join(f"{bits - 1:04b}" for bits in _LENGTH_BITS)
-    stream = head + "".join(_blocks(values))
-    stream += "0" * (8 - len(stream) % 8)  # a whole byte where none is missing, as the tool's own encoder does
+    header = f"{values.size:032b}{_VALUE_BITS - 1:05b}" + "".join(f"{bits - 1:04b}" for bits in _LENGTH_BITS)
+    stream = header + "".join(_blocks(values))
+    stream += "0" * (8 - len(stream) % 8)  # a whole byte where no bit is missing, as Label Studio's own encoder does
     return list(int(stream, 2).to_bytes(len(stream) // 8, "big"))
 
 
@@ -40,5 +40,5 @@ def _blocks(values: NDArray[np.bool_]) -> Iterator[str]:
 
 
 def _run(length_less_one: int, value: int) -> str:
-    place = next(place for place, bits in enumerate(_LENGTH_BITS) if length_less_one < 1 << bits)
-    return f"1{place:02b}{length_less_one:0{_LENGTH_BITS[place]}b}{value:0{_VALUE_BITS}b}"
+    size_index = next(size_index for size_index, bits in enumerate(_LENGTH_BITS) if length_less_one < 1 << bits)
+    return f"1{size_index:02b}{length_less_one:0{_LENGTH_BITS[size_index]}b}{value:0{_VALUE_BITS}b}"

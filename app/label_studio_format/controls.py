@@ -1,4 +1,4 @@
-"""The tags of a project that say an explanation, and which of their labels mean what."""
+"""The tags of a project that can show an explanation, and the classes that their labels stand for."""
 
 import re
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ class Label(StoredModel):
     """One label or choice of a control.
 
     Attributes:
-        value: as it stands in results.
-        predicted: classes of models that mean it, from the tag's `predicted_values`; lower case.
+        value: as results have it.
+        predicted: classes of models that it stands for, from the tag's `predicted_values`; lower case.
     """
 
     value: str
@@ -22,39 +22,39 @@ class Label(StoredModel):
 
 
 class Control(StoredModel):
-    """A tag that results come from."""
+    """A tag that results refer to."""
 
     name: str
     labels: list[Label]
 
     def label_of(self, class_name: str, table: Mapping[str, str]) -> str | None:
-        """Return the label for a class of the model: as the tag says, else the operator's table, else the same name."""
+        """Return the label of a model's class: from the tag, else from the operator's table, else of the same name."""
         wanted = class_name.lower()
         for label in self.labels:
             if wanted in label.predicted:
                 return label.value
-        return self._called(table.get(class_name, class_name))
+        return self._label_named(table.get(class_name, class_name))
 
     def label_of_level(self, level: int, class_name: str, table: Mapping[str, str]) -> str | None:
         """Return the label of a mask: one with the level in its name, else that of the class, else `saliency`."""
         number = re.compile(rf"(?<!\d){level}(?!\d)")
         named = (label.value for label in self.labels if number.search(" ".join([label.value, *label.predicted])))
-        return next(named, None) or self.label_of(class_name, table) or self._called("saliency")
+        return next(named, None) or self.label_of(class_name, table) or self._label_named("saliency")
 
     def class_of(self, label: str, class_names: list[str], table: Mapping[str, str]) -> str | None:
-        """Return the class of the model that a label means; None where it means none."""
+        """Return the class of the model that a label stands for; None where there is none."""
         return next((name for name in class_names if self.label_of(name, table) == label), None)
 
-    def _called(self, name: str) -> str | None:
+    def _label_named(self, name: str) -> str | None:
         return next((label.value for label in self.labels if label.value.lower() == name.lower()), None)
 
 
 class LabelingConfig(StoredModel):
-    """The tags of a label config that an explanation has something for.
+    """The tags of a label config that can show an explanation.
 
     Attributes:
         image: name of the tag that shows the image.
-        field: of the task's data, in which the image's address stands.
+        field: of the task's data that holds the image's address.
         choices: takes the class.
         rectangles: takes the boxes of detections.
         brushes: takes masks.

@@ -1,7 +1,7 @@
-"""An explanation in Label Studio's words: the class, the boxes, and masks at the levels that hold most of the saliency.
+"""An explanation as a prediction of Label Studio: the class, the boxes, and masks of the most salient regions.
 
-There is no control for a heat map. What comes nearest is two brush masks, the smallest regions that hold 50 % and 80 %
-of the positive saliency (`app/rendering/regions.py`), and the overlay as a second image.
+There is no control for a heat map. The nearest substitutes are two brush masks, the smallest regions that hold 50 % and
+80 % of the positive saliency (`app/rendering/regions.py`), and the overlay as a second image.
 """
 
 import base64
@@ -29,12 +29,12 @@ _JPEG_QUALITY = 85
 
 @dataclass(frozen=True)
 class PredictionContext:
-    """What an explanation is said with.
+    """How an explanation is presented.
 
     Attributes:
         layout: the tags of the project's label config.
-        table: the label for a class, where the operator has said so.
-        version: of the model, as Label Studio tells predictions apart.
+        table: the label of a class, where the operator has set one.
+        version: the model version of the prediction.
     """
 
     layout: LabelingConfig
@@ -43,48 +43,47 @@ class PredictionContext:
 
 
 def version_of(request: CanonicalRequest) -> str:
-    """Return the model version of a question."""
+    """Return the model version of a request."""
     return f"{request.model.id}-{hashlib.sha256(request.model_dump_json().encode()).hexdigest()[:8]}"
 
 
-def prediction_of(record: ExplanationRecord, renderer: Renderer, wording: PredictionContext) -> JsonObject:
+def prediction_of(record: ExplanationRecord, renderer: Renderer, context: PredictionContext) -> JsonObject:
     """Return the prediction for a task.
 
     Args:
         record: a finished explanation, or one that found nothing.
         renderer: draws its maps.
-        wording: what to say it with.
+        context: how it is presented.
     """
-    said = [part for target in record.targets for part in _of_target(record, renderer, target, wording)]
-    return _prediction(record, said, wording)
+    regions = [region for target in record.targets for region in _regions_of(record, renderer, target, context)]
+    return _prediction(record, regions, context)
 
 
 def prediction_inside(
-    record: ExplanationRecord, renderer: Renderer, wording: PredictionContext, subject: MapTarget, box: Box
+    record: ExplanationRecord, renderer: Renderer, context: PredictionContext, map_target: MapTarget, box: Box
 ) -> JsonObject:
-    """Return what speaks for one target inside of a box, as an answer to an annotator who drew it.
+    """Return masks of one target inside of a box, as the response to an annotator who drew it.
 
     Args:
         record: a finished explanation.
         renderer: draws its maps.
-        wording: what to say it with.
-        subject: whose map is shown.
-        box: x0, y0, x1, y1 in pixels of the image; outside of it nothing counts.
+        context: how it is presented.
+        map_target: whose map is used.
+        box: x0, y0, x1, y1 in pixels of the image; saliency outside of it is ignored.
     """
 
     def masks_inside(values: Array) -> list[JsonObject]:
-        return list(_masks(record, crop_to_box(values, box, record.image), subject.target, wording))
+        return list(_masks(record, crop_to_box(values, box, record.image), map_target.target, context))
 
-    masks = highlight(renderer, record, subject, masks_inside)
-    # Names of their own, because the annotator may draw again, beside the masks of the prediction.
-    return _prediction(record, [{**mask, "id": uuid.uuid4().hex[:10]} for mask in masks], wording)
+    masks = highlight(renderer, record, map_target, masks_inside)
+    # Random ids, because the masks of another rectangle or of the prediction may exist already.
+    return _prediction(record, [{**mask, "id": uuid.uuid4().hex[:10]} for mask in masks], context)
 
 
 def overlay_of(record: ExplanationRecord, renderer: Renderer) -> str:
-    """Return the overlay of the first target that an explanation has a map of, as an address that holds the picture.
+    """Return the overlay of the first target that has a map, as a data URL of a small JPEG.
 
-    The browser of an annotator has no key for this service, and explanations expire: so the picture itself is the
-    address, as a small JPEG.
+    A link would not do: the annotator's browser has no key of this service, and explanations expire.
     """
     first = next(target.index for target in record.targets if target.error is None)
     content = renderer.render(record, target_at(record, first), _overlay_jpeg, max_side=_OVERLAY_SIDE)
@@ -92,57 +91,57 @@ def overlay_of(record: ExplanationRecord, renderer: Renderer) -> str:
 
 
 def _overlay_jpeg(sheet: RenderedMap) -> bytes:
-    picture = Image.open(io.BytesIO(formats()["overlay.png"].encode(sheet, RenderOptions())))
+    overlay = Image.open(io.BytesIO(formats()["overlay.png"].encode(sheet, RenderOptions())))
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    overlay.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
 
 
-def _prediction(record: ExplanationRecord, regions: list[JsonObject], wording: PredictionContext) -> JsonObject:
+def _prediction(record: ExplanationRecord, regions: list[JsonObject], context: PredictionContext) -> JsonObject:
     scores = [min(max(target.score, 0.0), 1.0) for target in record.targets if target.score is not None]
     score = sum(scores) / len(scores) if scores else 0.0
-    return {"result": regions, "score": score, "model_version": wording.version}
+    return {"result": regions, "score": score, "model_version": context.version}
 
 
-def _of_target(
-    record: ExplanationRecord, renderer: Renderer, target: TargetResult, wording: PredictionContext
+def _regions_of(
+    record: ExplanationRecord, renderer: Renderer, target: TargetResult, context: PredictionContext
 ) -> Iterator[JsonObject]:
-    layout, name = wording.layout, target.name or ""
+    layout, name = context.layout, target.name or ""
     if target.box is not None and layout.rectangles is not None:
-        label = layout.rectangles.label_of(name, wording.table)
+        label = layout.rectangles.label_of(name, context.table)
         if label is not None:
-            value = {**_in_percent(target.box, record), "rotation": 0, "rectanglelabels": [label]}
+            value = {**_percent_box(target.box, record), "rotation": 0, "rectanglelabels": [label]}
             yield _region(record, target, layout.rectangles, "rectanglelabels", value, layout.image)
     if target.box is None and layout.choices is not None:
-        label = layout.choices.label_of(name, wording.table)
+        label = layout.choices.label_of(name, context.table)
         if label is not None:
             yield _region(record, target, layout.choices, "choices", {"choices": [label]}, layout.image)
     if target.error is None and layout.brushes is not None:
-        subject = target_at(record, target.index)
-        yield from highlight(renderer, record, subject, lambda values: list(_masks(record, values, target, wording)))
+        map_target = target_at(record, target.index)
+        yield from highlight(renderer, record, map_target, lambda values: list(_masks(record, values, target, context)))
 
 
 def _masks(
-    record: ExplanationRecord, values: Array, target: TargetResult, wording: PredictionContext
+    record: ExplanationRecord, values: Array, target: TargetResult, context: PredictionContext
 ) -> Iterator[JsonObject]:
-    """Yield a mask for each level that has a label, the largest first, so that it lies below."""
-    layout = wording.layout
+    """Yield a mask for each level that has a label, the largest first, so that it is drawn below."""
+    layout = context.layout
     assert layout.brushes is not None
     for level in sorted(LEVELS, reverse=True):
-        label = layout.brushes.label_of_level(level, target.name or "", wording.table)
+        label = layout.brushes.label_of_level(level, target.name or "", context.table)
         inside = top_mass_region(values, level / 100)
         if label is not None and inside.any():
-            code = encode(resize_mask(inside, record.image))
-            value = {"format": "rle", "rle": code, "brushlabels": [label]}
-            said = _region(record, target, layout.brushes, "brushlabels", value, layout.image)
-            yield {**said, "id": f"{said['id']}-{level}"}
+            rle = encode(resize_mask(inside, record.image))
+            value = {"format": "rle", "rle": rle, "brushlabels": [label]}
+            region = _region(record, target, layout.brushes, "brushlabels", value, layout.image)
+            yield {**region, "id": f"{region['id']}-{level}"}
 
 
 def _region(
     record: ExplanationRecord, target: TargetResult, control: Control, kind: str, value: JsonObject, image: str
 ) -> JsonObject:
-    """Return one region; its description says what Label Studio has no place for."""
-    said: dict[str, Any] = {
+    """Return one region; its description holds the values that have no field in Label Studio."""
+    region: dict[str, Any] = {
         "id": f"{record.id[:12]}-{target.index}-{kind}",
         "type": kind,
         "from_name": control.name,
@@ -151,19 +150,19 @@ def _region(
         "original_height": record.image.height,
         "image_rotation": 0,
         "value": value,
-        "meta": {"text": [_remark(target)]},
+        "meta": {"text": [_description(target)]},
     }
-    return said if target.score is None else {**said, "score": target.score}
+    return region if target.score is None else {**region, "score": target.score}
 
 
-def _remark(target: TargetResult) -> str:
+def _description(target: TargetResult) -> str:
     parts = [target.name or "", "" if target.score is None else f"{target.score:.3f}"]
     parts += [] if target.reliability is None else [f"(reliability {target.reliability:.2f})"]
     return " ".join([part for part in parts if part] + target.warnings)
 
 
-def _in_percent(box: Box, record: ExplanationRecord) -> JsonObject:
-    """Return a box as Label Studio has it, cut off at the edge of the image."""
+def _percent_box(box: Box, record: ExplanationRecord) -> JsonObject:
+    """Return a box in percent of the image, clipped to it."""
     width, height = record.image.width, record.image.height
     x0, x1 = (100 * min(max(side, 0.0), width) / width for side in (box[0], box[2]))
     y0, y1 = (100 * min(max(side, 0.0), height) / height for side in (box[1], box[3]))

@@ -58,11 +58,11 @@ class GarbageCollector:
             now: seconds since 1970.
         """
         while due := self._expiry.due(now=now, limit=_AT_ONCE):
-            living = self._expiry.living(due)
+            living = self._expiry.existing(due)
             for explanation_id in due:
                 gone = explanation_id not in living and self._emptied(explanation_prefix(explanation_id), now)
-                if not (gone and self._expiry.forget(explanation_id)):
-                    self._expiry.put_off(explanation_id, now + _LOOK_AGAIN_SECONDS)
+                if not (gone and self._expiry.purge(explanation_id)):
+                    self._expiry.reschedule(explanation_id, now + _LOOK_AGAIN_SECONDS)
 
     def _emptied(self, folder: str, now: float) -> bool:
         young = min(_YOUNG_SECONDS, self._keep_seconds)
@@ -80,7 +80,7 @@ class GarbageCollector:
         self._blobs.delete(self._blobs.names(PREDICTIONS, before=old))
         for folder, key_of in _KEYS.items():
             names = [name for name in self._blobs.names(folder, before=old) if name.count("/") > 1]
-            living = self._expiry.there(sorted({owner_id(name) for name in names}), key_of)
+            living = self._expiry.existing_keys(sorted({owner_id(name) for name in names}), key_of)
             self._blobs.delete([name for name in names if owner_id(name) not in living])
 
 

@@ -81,7 +81,7 @@ async def _place(
     """Find the explanation before the stream begins: afterwards there is no status left to say what is wrong."""
     record = await run_in_threadpool(existing_record, services, caller, explanation_id)
     after = last_event_id or "0"
-    over = record.status.ended and not await services.events.since(record.id, after)
+    over = record.status.ended and not await services.events.read_after(record.id, after)
     if over:
         response.status_code = 204  # because this is what stops a browser from coming back
     return Place(record.id, after, over)
@@ -108,7 +108,7 @@ async def follow(place: Annotated[Place, Depends(_place)], services: ServicesDep
                 yield ServerSentEvent(id=change.id, event=change.event, data=_said(change))
             if changes[-1].ends:
                 return
-    if services.events.released:
+    if services.events.shutting_down:
         return  # because it goes on, and its reader comes back to another front end
     yield ServerSentEvent(event="cancelled", data=ExplanationEvent(id=place.explanation_id, status=Status.CANCELLED))
 

@@ -1,7 +1,7 @@
-"""What CVAT sees of the service: functions, several of each model, described as Nuclio describes its own.
+"""The models as Nuclio functions, several per model, described as Nuclio describes its own.
 
-CVAT asks a label of a function to have one type and a name of its own, so boxes, tags and masks are functions of their
-own. Values of annotations are texts, and what is absent is false, because CVAT takes `bool` of a text.
+In CVAT a label of a function has one type and a unique name, so boxes, tags and masks are separate functions. Values of
+annotations are strings, and false is an absent value, because CVAT applies `bool` to the string.
 """
 
 import json
@@ -16,7 +16,7 @@ Kind = Literal["seen", "saliency-50", "saliency-80", "inside"]
 LEVELS: Mapping[Kind, float] = {"saliency-50": 0.5, "saliency-80": 0.8, "inside": 0.8}
 """Share of the positive saliency that a mask holds, by the kind of function."""
 
-_SEEN = {"detection": "rectangle", "classification": "tag"}
+_PREDICTION_TYPES = {"detection": "rectangle", "classification": "tag"}
 _ATTRIBUTES: list[JsonObject] = [
     {"name": name, "input_type": "text", "values": []} for name in ("score", "reliability")
 ]
@@ -25,7 +25,7 @@ _HELP = "Draw a box: the mask shows what speaks in it for what the model sees."
 
 @dataclass(frozen=True)
 class NuclioFunction:
-    """One thing that a model can be asked by CVAT."""
+    """One function of a model."""
 
     model: ModelCard
     kind: Kind
@@ -38,7 +38,7 @@ class NuclioFunction:
     @property
     def label_type(self) -> str:
         """The type of its labels."""
-        return _SEEN[self.model.task or "classification"] if self.kind == "seen" else "mask"
+        return _PREDICTION_TYPES[self.model.task or "classification"] if self.kind == "seen" else "mask"
 
 
 def functions_of(models: list[ModelCard]) -> dict[str, NuclioFunction]:
@@ -48,19 +48,19 @@ def functions_of(models: list[ModelCard]) -> dict[str, NuclioFunction]:
 
 
 def _functions(model: ModelCard) -> Iterator[NuclioFunction]:
-    if model.labels:  # because CVAT throws away what has no label that it was told of
+    if model.labels:  # because CVAT discards shapes with a label that the function does not declare
         yield NuclioFunction(model, "seen")
         yield NuclioFunction(model, "saliency-50")
         yield NuclioFunction(model, "saliency-80")
     yield NuclioFunction(model, "inside")
 
 
-def description(function: NuclioFunction, port: int) -> JsonObject:
+def describe(function: NuclioFunction, port: int) -> JsonObject:
     """Return a function as Nuclio's dashboard describes one.
 
     Args:
         function: which one.
-        port: of this service; CVAT reads it, and uses it only where it is told to leave the dashboard out.
+        port: of this service; CVAT uses it only if it is configured to bypass the dashboard.
     """
     annotations = {
         "name": _title(function),
@@ -83,8 +83,8 @@ def _labels(function: NuclioFunction) -> list[JsonObject]:
         return []
     names = dict.fromkeys(function.model.labels)  # because some models have two classes of one name
     return [
-        {"id": place, "name": name, "type": function.label_type, "attributes": _ATTRIBUTES}
-        for place, name in enumerate(names)
+        {"id": index, "name": name, "type": function.label_type, "attributes": _ATTRIBUTES}
+        for index, name in enumerate(names)
     ]
 
 

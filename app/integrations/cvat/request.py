@@ -1,4 +1,4 @@
-"""The body of an invocation: an image in base64, a threshold, and what an annotator has drawn."""
+"""The body of an invocation: an image in base64, a threshold, and the points and box of an annotator."""
 
 from typing import Annotated
 
@@ -9,32 +9,32 @@ from app.api.request_body import parse_json_object
 from app.contract.errors import FieldError, RiseError, invalid_field
 from app.contract.schemas import Box, ImageInfo
 
-_FARTHEST = 1_000_000.0
-_MOST_POINTS = 1000
+_MAX_COORDINATE = 1_000_000.0
+_MAX_POINTS = 1000
 
-_Side = Annotated[float, Field(ge=-_FARTHEST, le=_FARTHEST, allow_inf_nan=False)]
+_Side = Annotated[float, Field(ge=-_MAX_COORDINATE, le=_MAX_COORDINATE, allow_inf_nan=False)]
 _Point = tuple[_Side, _Side]
 
 
 class InvocationRequest(BaseModel):
-    """What CVAT asks; what else it sends, other kinds of functions need.
+    """The fields that are read; CVAT sends more, for other kinds of functions.
 
     Attributes:
         image: a file.
-        threshold: confidence from which something counts; None: as the service sees fit.
-        pos_points: places that the annotator clicked at.
-        obj_bbox: two corners of the box that they drew.
+        threshold: minimum score; None for the default.
+        pos_points: where the annotator has clicked.
+        obj_bbox: two corners of the box that the annotator has drawn.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     image: bytes
     threshold: float | None = Field(None, ge=0, le=1)
-    pos_points: list[_Point] | None = Field(None, max_length=_MOST_POINTS)
+    pos_points: list[_Point] | None = Field(None, max_length=_MAX_POINTS)
     obj_bbox: tuple[_Point, _Point] | None = None
 
     def box(self, image: ImageInfo) -> Box:
-        """Return x0, y0, x1, y1 in pixels, cut off at the edge of the image.
+        """Return x0, y0, x1, y1 in pixels, clipped to the image.
 
         Older versions of CVAT send the corners among the points.
 
@@ -56,7 +56,7 @@ def read_invocation(content: bytes) -> InvocationRequest:
         RiseError: `malformed-request`, or `invalid-parameters` pointing at the field at fault.
     """
     fields = parse_json_object(content)
-    fields["image"] = _file(fields.get("image"))
+    fields["image"] = _decode_image(fields.get("image"))
     try:
         return InvocationRequest.model_validate(fields)
     except ValidationError as cause:
@@ -65,7 +65,7 @@ def read_invocation(content: bytes) -> InvocationRequest:
         raise RiseError("invalid-parameters", detail, errors=errors) from cause
 
 
-def _file(text: object) -> bytes:
+def _decode_image(text: object) -> bytes:
     if not isinstance(text, str) or not text:
         raise invalid_field("/image", "send an image in base64")
     try:

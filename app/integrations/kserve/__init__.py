@@ -1,14 +1,14 @@
-"""An explainer as KServe knows it: `POST /v1/models/NAME:explain`, for any model that this service has.
+"""An explainer of KServe's V1 protocol: `POST /v1/models/NAME:explain`, for any model that this service has.
 
-The routes stand below `/integrations/kserve` in the service, where `/v1/models` is the service's own, and at the root
-in `rise-serve kserve` (`app/cli/kserve_app.py`), where KServe's controller routes `/v1/models/NAME:explain` to.
+The routes are below `/integrations/kserve` in the service, where `/v1/models` is the service's own, and at the root in
+`rise-serve kserve` (`app/cli/kserve_app.py`), to which KServe's controller routes `/v1/models/NAME:explain`.
 
 KServe's clients wait 60 seconds. What is not finished a little earlier is 504 with its `job_id`; it goes on, and the
 same request finds it finished, because explanations are content-addressed.
 
-`X-Request-ID` travels with an explanation to the model's server. `Authorization` does not: it would have to lie in the
-queue, where a secret has no place, and an explanation outlives its request and answers the next one who asks, who may
-have other rights. It is this service's own key where it has keys; what the predictor asks for, the operator sets.
+`X-Request-ID` is forwarded to the model's server. `Authorization` is not: it would have to be stored in the queue, and
+an explanation outlives its request and is returned to others, who may have other rights. It is the key of this service,
+where that has keys; the credentials of the predictor are set by the operator.
 """
 
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ from app.integrations.kserve.response import ExplainResponse, build_response, re
 from app.integrations.kserve.submission import submit_all, wait_for_all
 
 _WAIT_SECONDS = 50.0
-_READ_AT_ONCE = 2  # because parsed numbers take ten times the memory of their picture
+_READ_CONCURRENCY = 2  # because parsed numbers take ten times the memory of their image
 
 
 def is_on(settings: Settings) -> bool:
@@ -41,7 +41,7 @@ def is_on(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[dict[str, CapacityLimiter]]:
-    yield {"kserve_readers": CapacityLimiter(_READ_AT_ONCE)}
+    yield {"kserve_readers": CapacityLimiter(_READ_CONCURRENCY)}
 
 
 explainer = APIRouter(prefix="/v1/models", tags=["kserve"], route_class=KServeErrorRoute, responses=ERRORS)
@@ -56,7 +56,7 @@ def models(services: ServicesDep, _: Reader) -> dict[str, list[str]]:
 @explainer.get("/{model}", operation_id="isModelReady")
 def readiness(model: str, services: ServicesDep, _: Reader) -> JsonObject:
     """Return that a model is ready to be explained; 503 where it is not."""
-    card = _known(services.catalogue.now(), model)
+    card = _model_card(services.catalogue.now(), model)
     if card.state != "ready":
         raise RiseError("no-worker", f"model {model!r} is not ready: {card.reason or card.state}")
     return {"name": card.id, "ready": True}
@@ -74,11 +74,11 @@ def readiness(model: str, services: ServicesDep, _: Reader) -> JsonObject:
 async def explain(model: str, request: Request, services: ServicesDep, caller: Explainer) -> Response:
     """Explain what a model sees in some pictures: send the body again after 504."""
     content = await request.body()
-    asked = await to_thread.run_sync(read_instances, content, limiter=request.state.kserve_readers)
-    shown, parameters = read_response_options(asked.parameters)
-    _known(await run_in_threadpool(services.catalogue.now), model)
-    records = await submit_all(services, caller, model, asked.images, parameters)
-    seconds = _WAIT_SECONDS if shown.wait is None else shown.wait
+    body = await to_thread.run_sync(read_instances, content, limiter=request.state.kserve_readers)
+    options, parameters = read_response_options(body.parameters)
+    _model_card(await run_in_threadpool(services.catalogue.now), model)
+    records = await submit_all(services, caller, model, body.images, parameters)
+    seconds = _WAIT_SECONDS if options.wait is None else options.wait
     records = await wait_for_all(services, caller, records, min(seconds, services.settings.max_wait_seconds))
     unfinished = [record.id for record in records if not record.status.ended]
     if unfinished:
@@ -87,15 +87,15 @@ async def explain(model: str, request: Request, services: ServicesDep, caller: E
         return JSONResponse(late.model_dump(), 504)
     if all(record.status is not Status.SUCCEEDED for record in records):
         raise _failure(records[0])
-    answer = await run_in_threadpool(build_response, records, services.renderer, shown)
+    answer = await run_in_threadpool(build_response, records, services.renderer, options)
     return Response(await run_in_threadpool(answer.model_dump_json), media_type="application/json")
 
 
-def _known(catalogue: Catalogue, model: str) -> ModelCard:
-    """Return what is known of a model.
+def _model_card(catalogue: Catalogue, model: str) -> ModelCard:
+    """Return the card of a model.
 
     Raises:
-        RiseError: `not-found`, or `no-worker` where nobody knows.
+        RiseError: `not-found`, or `no-worker` without any worker.
     """
     if not catalogue.announcements:
         raise RiseError("no-worker", "no worker is running; see GET /readyz")
@@ -114,5 +114,5 @@ def _failure(record: ExplanationRecord) -> RiseError:
 
 router = APIRouter(prefix="/integrations/kserve", include_in_schema=False, lifespan=_lifespan)
 router.include_router(explainer)
-at_the_root = APIRouter(lifespan=_lifespan)
-at_the_root.include_router(explainer)
+root_router = APIRouter(lifespan=_lifespan)
+root_router.include_router(explainer)

@@ -1,4 +1,4 @@
-"""Errors as KServe says them: `{"error": "..."}` with the statuses that the rest of the service has."""
+"""Errors in KServe's format, `{"error": "..."}`, with the statuses of the rest of the service."""
 
 import json
 from collections.abc import Callable, Coroutine
@@ -15,34 +15,34 @@ _KEPT = ("retry-after", "www-authenticate", "allow")
 
 
 class KServeErrorRoute(APIRoute):
-    """A route whose errors become `{"error": "..."}`, because KServe's clients look for that member alone."""
+    """A route whose errors become `{"error": "..."}`, because KServe's clients read only that member."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
+        """Return the handler of requests."""
         handle = super().get_route_handler()
 
-        async def answer(request: Request) -> Response:
+        async def handle_errors(request: Request) -> Response:
             try:
                 return await handle(request)
             except Exception as error:
-                return _reworded(await _handled(request, error))
+                return _kserve_response(await _problem_response(request, error))
 
-        return answer
-
-
-def refusal(request: Request, error: RiseError) -> Response:
-    """Return the answer to a request that is wrong."""
-    return _reworded(problem_response(request, error))
+        return handle_errors
 
 
-async def _handled(request: Request, error: Exception) -> Response:
-    """Return the problem that the front end makes of an error (`app/api/problems.py`)."""
+def error_response(request: Request, error: RiseError) -> Response:
+    """Return the response to a request that is refused."""
+    return _kserve_response(problem_response(request, error))
+
+
+async def _problem_response(request: Request, error: Exception) -> Response:
+    """Return the response of the front end's handler of an error (`app/api/problems.py`)."""
     handlers = request.app.exception_handlers
     kind = next(kind for kind in type(error).__mro__ if kind in handlers)
     response: Response = await handlers[kind](request, error)
     return response
 
 
-def _reworded(answer: Response) -> Response:
-    headers = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
-    return JSONResponse({"error": json.loads(bytes(answer.body))["detail"]}, answer.status_code, headers)
+def _kserve_response(response: Response) -> Response:
+    headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
+    return JSONResponse({"error": json.loads(bytes(response.body))["detail"]}, response.status_code, headers)

@@ -1,4 +1,4 @@
-"""What FastAPI cannot see by itself of `:explain`: its body, and its errors."""
+"""The OpenAPI description of `:explain` that FastAPI cannot derive: its body, and its errors."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from app.api.openapi_components import schema_ref
 from app.contract.schemas import ExplanationParams, JsonObject, StoredModel
-from app.integrations.kserve.request import MOST_INSTANCES
+from app.integrations.kserve.request import MAX_INSTANCES
 from app.integrations.kserve.response import ResponseOptions
 
 
@@ -42,11 +42,11 @@ def _object(**properties: Any) -> JsonObject:
 
 
 def _parameters() -> JsonObject:
-    question = ExplanationParams.model_json_schema(ref_template=schema_ref("{model}")["$ref"])["properties"]
-    asked = {name: schema for name, schema in question.items() if name != "model"}
+    params = ExplanationParams.model_json_schema(ref_template=schema_ref("{model}")["$ref"])["properties"]
+    without_model = {name: schema for name, schema in params.items() if name != "model"}
     return {
         "type": "object",
-        "properties": {**ResponseOptions.model_json_schema()["properties"], **asked},
+        "properties": {**ResponseOptions.model_json_schema()["properties"], **without_model},
         "additionalProperties": True,
         "description": "And whatever the method takes: `masks`, `until`, `grid`, `fill`, `seed`, ...",
     }
@@ -54,7 +54,7 @@ def _parameters() -> JsonObject:
 
 _FILE = _object(b64={"type": "string", "contentEncoding": "base64", "description": "A JPEG, PNG, WebP, ... file."})
 _INSTANCE = {"anyOf": [_object(image={"anyOf": [_FILE, _NUMBERS]}), _FILE, _NUMBERS]}
-_INSTANCES = {"type": "array", "items": _INSTANCE, "minItems": 1, "maxItems": MOST_INSTANCES}
+_INSTANCES = {"type": "array", "items": _INSTANCE, "minItems": 1, "maxItems": MAX_INSTANCES}
 _REQUEST = {**_object(instances=_INSTANCES, parameters=_parameters()), "required": ["instances"]}
 _EXAMPLE = {"instances": [[[0, 0, 255], [255, 255, 255]]], "parameters": {"targets": "top:3", "map": "png"}}
 EXPLAIN_BODY: JsonObject = {

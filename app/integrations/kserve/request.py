@@ -1,7 +1,7 @@
-"""The body of `:explain`: pictures as files or as nested numbers, and parameters.
+"""The body of `:explain`: images as files or as nested numbers, and parameters.
 
-Numbers become a PNG, which loses nothing of eight bits, so that everything behind this file knows files alone. They
-take more memory than anything else that a request may hold, and are counted before they are parsed.
+Numbers are encoded as PNG, which is lossless for eight bits, so that the rest of the service handles files alone. They
+take more memory than anything else in a request, and are counted before they are parsed.
 """
 
 import io
@@ -17,15 +17,15 @@ from app.api.request_body import parse_json_object
 from app.contract.errors import RiseError, invalid_field
 from app.contract.schemas import JsonObject
 
-MOST_INSTANCES = 32
-MOST_NUMBERS = 2_000_000  # of one request: a picture of 816 x 816 pixels in colours
+MAX_INSTANCES = 32
+MAX_NUMBERS = 2_000_000  # of one request: an RGB image of 816 x 816 pixels
 
 _FORMS = 'write it as {"image": {"b64": "..."}}, {"b64": "..."} or nested numbers: height, width, channels'
 
 
 @dataclass(frozen=True)
 class ExplainRequest:
-    """What a request asks for.
+    """The body of a request.
 
     Attributes:
         images: a file for each instance.
@@ -42,18 +42,18 @@ def read_instances(content: bytes) -> ExplainRequest:
     Raises:
         RiseError: `malformed-request`, `request-too-large`, or `invalid-parameters` pointing at the instance at fault.
     """
-    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_NUMBERS:
-        detail = f"a request holds at most {MOST_NUMBERS:,} numbers; send large pictures as files: {_FORMS}"
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_NUMBERS:
+        detail = f"a request holds at most {MAX_NUMBERS:,} numbers; send large pictures as files: {_FORMS}"
         raise RiseError("request-too-large", detail)
-    fields = parse_json_object(content, most_values=MOST_NUMBERS)
+    fields = parse_json_object(content, most_values=MAX_NUMBERS)
     instances, parameters = fields.pop("instances", None), fields.pop("parameters", None)
     if fields:
         raise invalid_field(f"/{next(iter(fields))}", "a request has instances and parameters, and nothing else")
-    if not isinstance(instances, list) or not 1 <= len(instances) <= MOST_INSTANCES:
-        raise invalid_field("/instances", f"send a list of 1 to {MOST_INSTANCES} pictures")
+    if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_INSTANCES:
+        raise invalid_field("/instances", f"send a list of 1 to {MAX_INSTANCES} pictures")
     if not isinstance(parameters, dict | None):
         raise invalid_field("/parameters", "write an object")
-    images = [_image(instance, f"/instances/{place}") for place, instance in enumerate(instances)]
+    images = [_image(instance, f"/instances/{index}") for index, instance in enumerate(instances)]
     return ExplainRequest(images, parameters or {})
 
 
@@ -86,13 +86,12 @@ def _png(rows: Sequence[Any], field: str) -> bytes:
 
 
 def _numbers(rows: Sequence[Any], field: str) -> tuple[np.ndarray[Any, np.dtype[np.float64]], bool]:
-    """Return numbers, and whether they are levels up to 255.
+    """Return numbers, and whether they are levels from 0 to 255 or values from 0 to 1.
 
-    A picture whose numbers are all written without a point has levels, any other has shares from 0 to 1. Where both
-    could be meant, nothing is guessed.
+    An image whose numbers are all integers has levels. Where both may be meant, the image is refused.
     """
-    kinds = _kinds(rows)
-    if not kinds or not kinds <= {int, float}:
+    types = _number_types(rows)
+    if not types or not types <= {int, float}:
         raise invalid_field(
             field, "a picture is a list of rows, these are lists of pixels, these numbers or lists of them"
         )
@@ -100,17 +99,17 @@ def _numbers(rows: Sequence[Any], field: str) -> tuple[np.ndarray[Any, np.dtype[
         array = np.array(rows, dtype=np.float64)
     except (ValueError, OverflowError) as cause:
         raise invalid_field(field, "rows and pixels must have the same length everywhere") from cause
-    whole, low, high = float not in kinds, array.min(initial=0), array.max(initial=0)
+    whole, low, high = float not in types, array.min(initial=0), array.max(initial=0)
     if low < 0 or high > (255 if whole else 1):
-        words = "write whole numbers from 0 to 255, or numbers with a point from 0 to 1"
-        raise invalid_field(field, f"its numbers reach from {low:g} to {high:g}: {words}")
+        advice = "write whole numbers from 0 to 255, or numbers with a point from 0 to 1"
+        raise invalid_field(field, f"its numbers reach from {low:g} to {high:g}: {advice}")
     if whole and high == 1:
-        words = "write 0.0 and 1.0 for black and white, or send a file"
-        raise invalid_field(field, f"whole numbers of which none is above 1 are levels that nobody can see: {words}")
+        advice = "write 0.0 and 1.0 for black and white, or send a file"
+        raise invalid_field(field, f"whole numbers of which none is above 1 are levels that nobody can see: {advice}")
     return array, whole
 
 
-def _kinds(rows: Sequence[Any]) -> set[type]:
-    """Return the types of the numbers in rows of pixels, or of whatever stands in their place."""
+def _number_types(rows: Sequence[Any]) -> set[type]:
+    """Return the types of the numbers in rows of pixels, or of the values instead of them."""
     cells = [cell for row in rows for cell in (row if isinstance(row, list) else [row])]
     return {type(value) for cell in cells for value in (cell if isinstance(cell, list) else [cell])}

@@ -1,7 +1,7 @@
-"""How an explanation is shown: which map, how large; and what it looks like as JSON.
+"""Explanations as the JSON response of `:explain`: which map, how large.
 
-An answer holds so many maps and numbers and no more, however many pictures and targets a request has: maps beyond that
-are left out, their links stay, and sides shrink where all would be too much.
+The maps and numbers of one response are limited, however many images and targets a request has: maps beyond the limit
+are omitted, their links stay, and sides shrink where the numbers would be too many.
 """
 
 import base64
@@ -29,8 +29,8 @@ from app.explanations.views import TargetView, view
 from app.rendering.formats import RenderedMap, RenderOptions, format_names, formats
 from app.rendering.renderer import Renderer
 
-MOST_MAPS = 100
-MOST_NUMBERS = 2_000_000
+MAX_MAPS = 100
+MAX_NUMBERS = 2_000_000
 
 _LIST, _NONE = "list", "none"
 _LIST_SIDE, _FILE_SIDE = 64, 512
@@ -95,7 +95,7 @@ class ExplainResponse(StoredModel):
 
 
 def read_response_options(parameters: JsonObject) -> tuple[ResponseOptions, JsonObject]:
-    """Split parameters into those of the presentation and those of the question.
+    """Split parameters into those of the response and those of the explanation.
 
     Raises:
         RiseError: `invalid-parameters` or `unknown-name`.
@@ -103,83 +103,75 @@ def read_response_options(parameters: JsonObject) -> tuple[ResponseOptions, Json
     own = {name: value for name, value in parameters.items() if name in ResponseOptions.model_fields}
     rest = {name: value for name, value in parameters.items() if name not in own}
     try:
-        shown = ResponseOptions.model_validate(own, strict=True)
+        options = ResponseOptions.model_validate(own, strict=True)
     except ValidationError as cause:
         errors = [FieldError(f"/parameters/{error['loc'][0]}", error["msg"]) for error in cause.errors()]
         detail = "; ".join(f"{error.field.lstrip('/')}: {error.detail}" for error in errors)
         raise RiseError("invalid-parameters", detail, errors=errors) from cause
-    if shown.map not in {_LIST, _NONE, *format_names()}:
-        raise unknown_choice("/parameters/map", shown.map, [_LIST, _NONE, *format_names()])
-    return shown, rest
+    if options.map not in {_LIST, _NONE, *format_names()}:
+        raise unknown_choice("/parameters/map", options.map, [_LIST, _NONE, *format_names()])
+    return options, rest
 
 
-def build_response(records: Sequence[ExplanationRecord], renderer: Renderer, shown: ResponseOptions) -> ExplainResponse:
-    """Return what a client gets of explanations that have ended.
+def build_response(
+    records: Sequence[ExplanationRecord], renderer: Renderer, options: ResponseOptions
+) -> ExplainResponse:
+    """Return the response for explanations that have ended.
 
     Args:
         records: the explanations.
-        renderer: draws their maps.
-        shown: how maps are shown.
+        renderer: renders their maps.
+        options: how maps are presented.
     """
-    room = MOST_MAPS if shown.map != _NONE or shown.standard_error else 0
-    side = _side(records, shown)
-    explained = []
+    remaining_maps = MAX_MAPS if options.map != _NONE or options.standard_error else 0
+    side = _side(records, options)
+    explanations = []
     for record in records:
-        drawn = room if record.status is Status.SUCCEEDED else 0
-        explained.append(_explained(record, renderer, shown, side=side, most=drawn))
-        room -= min(drawn, len(record.targets))
-    return ExplainResponse(explanations=explained)
+        drawn = remaining_maps if record.status is Status.SUCCEEDED else 0
+        explanations.append(_instance_explanation(record, renderer, options, side=side, most=drawn))
+        remaining_maps -= min(drawn, len(record.targets))
+    return ExplainResponse(explanations=explanations)
 
 
-def _side(records: Sequence[ExplanationRecord], shown: ResponseOptions) -> int:
-    """Return the longest side of all maps: as asked for, or what there is room for."""
-    layers = [len(record.state.fills) for record in records if record.state for _ in record.targets][:MOST_MAPS]
-    pictures = max(1, sum(layers)) * (2 if shown.standard_error else 1)
-    asked = shown.max_side or (_LIST_SIDE if shown.map == _LIST else _FILE_SIDE)
-    return max(1, min(asked, math.isqrt(MOST_NUMBERS // pictures)))
+def _side(records: Sequence[ExplanationRecord], options: ResponseOptions) -> int:
+    """Return the longest side of all maps: as requested, or less at the limit of numbers."""
+    layers = [len(record.state.fills) for record in records if record.state for _ in record.targets][:MAX_MAPS]
+    planes = max(1, sum(layers)) * (2 if options.standard_error else 1)
+    requested = options.max_side or (_LIST_SIDE if options.map == _LIST else _FILE_SIDE)
+    return max(1, min(requested, math.isqrt(MAX_NUMBERS // planes)))
 
 
-def _explained(
-    record: ExplanationRecord, renderer: Renderer, shown: ResponseOptions, *, side: int, most: int
+def _instance_explanation(
+    record: ExplanationRecord, renderer: Renderer, options: ResponseOptions, *, side: int, most: int
 ) -> InstanceExplanation:
-    seen = view(record, None)
+    described = view(record, None)
     targets = [
         TargetExplanation(
-            **target.model_dump(), **(_drawn(record, renderer, target, shown, side) if place < most else {"map": None})
+            **target.model_dump(),
+            **(_rendered(record, renderer, target, options, side) if index < most else {"map": None}),
         )
-        for place, target in enumerate(seen.targets)
+        for index, target in enumerate(described.targets)
     ]
-    return InstanceExplanation(
-        id=seen.id,
-        status=seen.status,
-        model=seen.model,
-        method=seen.method,
-        parameters=seen.parameters,
-        image=seen.image,
-        targets=targets,
-        error=seen.error,
-        provenance=seen.provenance,
-        links=seen.links,
-    )
+    return InstanceExplanation.model_validate({**dict(described), "targets": targets})
 
 
-def _drawn(
-    record: ExplanationRecord, renderer: Renderer, target: TargetView, shown: ResponseOptions, side: int
+def _rendered(
+    record: ExplanationRecord, renderer: Renderer, target: TargetView, options: ResponseOptions, side: int
 ) -> JsonObject:
-    """Return the map of a target, null where it has none, and its standard error if it was asked for."""
+    """Return the map of a target, null where it has none, and its standard error if it is requested."""
     if target.error is not None:
         return {"map": None}
-    return renderer.render_target(record, target.index, lambda sheet: _written(sheet, shown), max_side=side)
+    return renderer.render_target(record, target.index, lambda sheet: _values(sheet, options), max_side=side)
 
 
-def _written(sheet: RenderedMap, shown: ResponseOptions) -> JsonObject:
+def _values(sheet: RenderedMap, options: ResponseOptions) -> JsonObject:
     values: Any = None
-    if shown.map == _LIST:
+    if options.map == _LIST:
         values = _rounded(sheet.drawn.values)
-    elif shown.map != _NONE:
-        file: bytes = formats()[format_names()[shown.map]].encode(sheet, RenderOptions())
+    elif options.map != _NONE:
+        file: bytes = formats()[format_names()[options.map]].encode(sheet, RenderOptions())
         values = {"b64": base64.b64encode(file).decode()}
-    error = sheet.drawn.standard_error if shown.standard_error else None
+    error = sheet.drawn.standard_error if options.standard_error else None
     return {"map": values, "standard_error": None if error is None else _rounded(error)}
 
 

@@ -1,12 +1,11 @@
 """An ML backend for Label Studio, at `/integrations/label-studio` or `/integrations/label-studio/MODEL`.
 
-Connected to a project, it answers every task with what the model says, its class or boxes, and where it looked, as
-brush masks; and an annotator's rectangle with what speaks inside of it. The model stands in the path, because Label
-Studio joins its own words to the address (a query would be lost) and sends its `extra_params` to /setup alone, which
-this service would have to remember.
+Connected to a project, it returns for every task the model's class or boxes and brush masks of its saliency, and for
+an annotator's rectangle the masks inside of it. The model is part of the path, because Label Studio appends its own
+path to the address (a query would be lost) and sends its `extra_params` to /setup alone, which would have to be stored.
 
-Label Studio waits 1 second for /health, 3 for /setup, 100 for /predict. What is not finished by then is 503, and
-sent later (`prediction_pusher.py`). The token that /setup sends is somebody's own: it is neither used nor kept.
+Label Studio waits 1 second for /health, 3 for /setup, 100 for /predict. What is not finished by then is 503, and pushed
+later (`prediction_pusher.py`). The token that /setup sends belongs to a user: it is neither used nor kept.
 """
 
 import logging
@@ -28,7 +27,7 @@ from app.contract.settings import Settings
 from app.integrations.label_studio.api_client import LabelStudioClient
 from app.integrations.label_studio.backend import MlBackend, TaskJob
 from app.integrations.label_studio.delayed_tasks import DelayedTasks
-from app.integrations.label_studio.interactive import Rectangle, answer_interactively
+from app.integrations.label_studio.interactive import Rectangle, explain_rectangle
 from app.integrations.label_studio.label_config import read_layout
 from app.integrations.label_studio.predict import predictions
 from app.integrations.label_studio.prediction_pusher import PredictionPusher
@@ -36,11 +35,11 @@ from app.label_studio_format.predictions import version_of
 from app.maintenance.periodic import running
 from app.services import Services
 
-_MOST_TASKS = 100_000  # because "all tasks" come in one request
+_MAX_TASKS = 100_000  # because "all tasks" come in one request
 
 
 def is_on(settings: Settings) -> bool:
-    """Return whether the operator has said where Label Studio is."""
+    """Return whether the operator has set the address of Label Studio."""
     return bool(settings.label_studio_url)
 
 
@@ -48,7 +47,7 @@ def is_on(settings: Settings) -> bool:
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, MlBackend]]:
     services: Services = app.state.services
     settings = services.settings
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # because it logs addresses, and clouds sign theirs
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # because it logs URLs, and those of clouds are signed
     studio = LabelStudioClient(
         httpx2.URL(settings.label_studio_url),
         settings.label_studio_api_key.get_secret_value(),
@@ -62,7 +61,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, MlBackend]]:
 
 
 class _Route(BoundedJsonRoute):
-    """Brush strokes that are drawn already come along, as numbers."""
+    """Requests include existing brush strokes, as numbers."""
 
     most_values = 2_000_000
     most_bytes = 30_000_000
@@ -77,7 +76,7 @@ async def _backend(request: Request) -> MlBackend:
 
 
 async def _caller(services: ServicesDep, caller: Annotated[Principal, Depends(basic_auth_principal)]) -> Principal:
-    """Return who asks, by the password that they were given for Label Studio.
+    """Return the caller by HTTP Basic, if its tenant may use this backend.
 
     Raises:
         RiseError: `unauthorized`, `forbidden` or `too-many-requests`.
@@ -89,44 +88,44 @@ async def _caller(services: ServicesDep, caller: Annotated[Principal, Depends(ba
 
 
 BackendDep = Annotated[MlBackend, Depends(_backend)]
-Asking = Annotated[Principal, Depends(_caller)]
+Caller = Annotated[Principal, Depends(_caller)]
 
 
 class _Body(BaseModel):
-    """What is read of a request; Label Studio sends more, and other versions send other things."""
+    """The fields of a request that are read; Label Studio sends more, and other versions send others."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Setup(_Body):
-    """A project is connected, or asked about again."""
+    """The body of /setup, which is sent when a project is connected or validated again."""
 
     label_config: str = Field("", alias="schema")
 
 
 class Task(_Body):
-    """A task to predict."""
+    """A task that needs a prediction."""
 
     id: int = Field(ge=0)
     data: JsonObject
 
 
 class InteractiveContext(_Body):
-    """What an annotator drew."""
+    """The regions that an annotator has drawn."""
 
     result: list[JsonObject] = Field(default_factory=list)
 
 
 class Params(_Body):
-    """How to predict."""
+    """The parameters of /predict."""
 
     context: InteractiveContext | None = None
 
 
 class Predict(_Body):
-    """Tasks to predict, of one project."""
+    """The body of /predict: tasks of one project."""
 
-    tasks: list[Task] = Field(min_length=1, max_length=_MOST_TASKS)
+    tasks: list[Task] = Field(min_length=1, max_length=_MAX_TASKS)
     label_config: str
     params: Params = Params()
 
@@ -134,37 +133,37 @@ class Predict(_Body):
 @router.get("")
 @router.get("/health")
 @router.get("/{model}/health")
-async def health(_: Asking) -> JsonObject:
-    """Return that somebody is here; of the model, /setup tells."""
+async def health(_: Caller) -> JsonObject:
+    """Return that the backend is up; the model is checked by /setup."""
     return {"status": "UP", "model_class": "rise-serve"}
 
 
 @router.post("/setup")
 @router.post("/{model}/setup")
-async def setup(body: Setup, backend: BackendDep, _: Asking, model: str | None = None) -> JsonObject:
-    """Return the model's version, after checking that the project has something to show an explanation with."""
+async def setup(body: Setup, backend: BackendDep, _: Caller, model: str | None = None) -> JsonObject:
+    """Return the model version, after checking that the project has a control that can show an explanation."""
     read_layout(body.label_config, field="/schema")
-    return {"model_version": version_of(await backend.question(model))}
+    return {"model_version": version_of(await backend.resolve(model))}
 
 
 @router.get("/versions")
 @router.get("/{model}/versions")
-async def versions(backend: BackendDep, _: Asking, model: str | None = None) -> JsonObject:
-    """Return the one version there is."""
-    return {"versions": [version_of(await backend.question(model))]}
+async def versions(backend: BackendDep, _: Caller, model: str | None = None) -> JsonObject:
+    """Return the only version."""
+    return {"versions": [version_of(await backend.resolve(model))]}
 
 
 @router.post("/predict")
 @router.post("/{model}/predict")
-async def predict(body: Predict, backend: BackendDep, caller: Asking, model: str | None = None) -> JsonObject:
-    """Return a prediction for each task; or the answer to what an annotator drew on the one that is open."""
+async def predict(body: Predict, backend: BackendDep, caller: Caller, model: str | None = None) -> JsonObject:
+    """Return a prediction for each task, or for the rectangle that an annotator has drawn on an open one."""
     layout = read_layout(body.label_config, field="/label_config")
-    request = await backend.question(model)
-    errands = [
+    request = await backend.resolve(model)
+    jobs = [
         TaskJob(
             task=task.id,
-            address=_text(task.data.get(layout.field), place, layout.field),
-            field=f"/tasks/{place}/data/{layout.field}",
+            address=_address_of(task.data.get(layout.field), index, layout.field),
+            field=f"/tasks/{index}/data/{layout.field}",
             layout=layout,
             request=request,
             tenant=caller.tenant,
@@ -172,18 +171,18 @@ async def predict(body: Predict, backend: BackendDep, caller: Asking, model: str
             limits=caller.limits,
             priority="interactive" if len(body.tasks) == 1 else "batch",
         )
-        for place, task in enumerate(body.tasks)
+        for index, task in enumerate(body.tasks)
     ]
     context = body.params.context
     if context is None or not context.result:
-        return {"results": await predictions(backend, errands)}
-    newest = context.result[-1]  # because what lay there before comes with it
-    return {"results": [await answer_interactively(backend, errands[0], _rectangle(newest))]}
+        return {"results": await predictions(backend, jobs)}
+    newest = context.result[-1]  # because the older regions are sent too
+    return {"results": [await explain_rectangle(backend, jobs[0], _rectangle(newest))]}
 
 
-def _text(address: Any, place: int, field: str) -> str:
+def _address_of(address: Any, index: int, field: str) -> str:
     if not isinstance(address, str):
-        raise invalid_field(f"/tasks/{place}/data/{field}", "the task has no address of an image here")
+        raise invalid_field(f"/tasks/{index}/data/{field}", "the task has no address of an image here")
     return address
 
 
@@ -198,4 +197,4 @@ def _rectangle(region: JsonObject) -> Rectangle:
 @router.post("/webhook", status_code=204)
 @router.post("/{model}/webhook", status_code=204)
 async def webhook() -> None:
-    """Take note of nothing: Label Studio tells ML backends of everything, without a key, and nobody learns here."""
+    """Ignore an event: Label Studio sends all of them to ML backends, without a key; this one does not train."""

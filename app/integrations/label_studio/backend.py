@@ -1,4 +1,4 @@
-"""The ML backend of one front end: what tasks ask for becomes explanations, and explanations become predictions."""
+"""The ML backend of one front end: tasks become explanations, and explanations become predictions."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -17,23 +17,23 @@ from app.label_studio_format.controls import LabelingConfig
 from app.label_studio_format.predictions import PredictionContext, prediction_of, version_of
 from app.services import Services
 
-_FETCHED_AT_ONCE = 8
+_FETCH_CONCURRENCY = 8
 
 
 class TaskJob(StoredModel):
-    """One task and what is owed to it: everything that another front end needs to go on with it.
+    """One task: everything that another front end needs to continue it.
 
     Attributes:
         task: its id.
-        address: of its image, as it stands in its data.
-        field: where that stood in the request, as a JSON pointer.
-        layout: of its project.
-        request: what to ask about the image.
-        tenant: who asks.
-        key: their API key, whose places count.
+        address: of its image, as its data has it.
+        field: the JSON pointer of the address in the request.
+        layout: the label config of its project.
+        request: for its image.
+        tenant: of the caller.
+        key: id of the caller's API key, whose quota counts.
         limits: of that key.
-        priority: whether somebody waits for this one.
-        explanation: that was made of it; None while there was no room.
+        priority: of the explanation.
+        explanation: its id; None while it is not submitted.
     """
 
     task: int
@@ -48,17 +48,17 @@ class TaskJob(StoredModel):
     explanation: str | None = None
 
     @property
-    def caller(self) -> Principal:
-        """On whose behalf it is run."""
+    def principal(self) -> Principal:
+        """The caller that it belongs to."""
         return Principal(self.tenant, frozenset({"explain"}), self.key, self.limits)
 
     @property
     def version(self) -> str:
-        """The model's version as Label Studio tells predictions apart: another for other weights or parameters."""
+        """The model version of its prediction: another one for other weights or parameters."""
         return version_of(self.request)
 
     def delayed(self) -> DelayedTask:
-        """Return the task to run it later."""
+        """Return it as a task for later."""
         return DelayedTask(id=f"{self.tenant}/{self.task}/{self.version}", content=self.model_dump(mode="json"))
 
 
@@ -68,20 +68,20 @@ class MlBackend:
 
     Attributes:
         services: of this front end.
-        studio: where tasks come from.
-        tasks: predictions to be sent later.
+        studio: client of the Label Studio that sends tasks.
+        tasks: predictions to be pushed later.
     """
 
     services: Services
     studio: LabelStudioClient
     tasks: DelayedTasks
-    _fetching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FETCHED_AT_ONCE))
+    _fetch_limiter: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FETCH_CONCURRENCY))
 
-    async def question(self, model: str | None, targets: list[JsonObject] | None = None) -> CanonicalRequest:
-        """Return what is asked about every image, or about one target of one.
+    async def resolve(self, model: str | None, targets: list[JsonObject] | None = None) -> CanonicalRequest:
+        """Return the request for every image, or for certain targets of one.
 
         Raises:
-            RiseError: for whatever no worker can do.
+            RiseError: for what no live worker can do.
         """
         settings = self.services.settings
         chosen = model or settings.label_studio_model
@@ -92,54 +92,54 @@ class MlBackend:
         catalogue = await run_in_threadpool(self.services.catalogue.now)
         return catalogue.resolve(*split_params(fields)).request
 
-    async def image(self, errand: TaskJob) -> bytes:
+    async def fetch_image(self, job: TaskJob) -> bytes:
         """Return the image of a task.
 
         Raises:
             RiseError: what `TaskImages.fetch` raises.
         """
         images = TaskImages(self.studio, self.services.image_fetcher)
-        async with self._fetching:
-            return await images.fetch(errand.address, errand.task, field=errand.field)
+        async with self._fetch_limiter:
+            return await images.fetch(job.address, job.task, field=job.field)
 
-    async def started(self, errand: TaskJob, content: bytes | None = None) -> TaskJob:
-        """Return the errand with its explanation, which exists already or is queued now.
+    async def submit(self, job: TaskJob, content: bytes | None = None) -> TaskJob:
+        """Return the job with its explanation, which exists already or is queued now.
 
         Args:
-            errand: what to do.
+            job: a task without explanation.
             content: the image; None to fetch it.
 
         Raises:
-            RiseError: what is wrong with the image, or that there is no room.
+            RiseError: what `ExplanationService.submit` raises.
         """
-        content = await self.image(errand) if content is None else content
+        content = await self.fetch_image(job) if content is None else content
         catalogue = await run_in_threadpool(self.services.catalogue.now)
-        command = SubmitCommand(catalogue.route(errand.request), errand.caller, errand.priority)
+        command = SubmitCommand(catalogue.route(job.request), job.principal, job.priority)
         submitted = await self.services.explanations.submit(command, content)
-        return errand.model_copy(update={"explanation": submitted.record.id})
+        return job.model_copy(update={"explanation": submitted.record.id})
 
-    async def ended(self, errand: TaskJob, *, seconds: float) -> ExplanationRecord | None:
-        """Return the explanation of a started errand when it has ended, or as it is when the time is up."""
-        assert errand.explanation is not None
-        return await self.services.explanations.wait(errand.explanation, seconds=seconds)
+    async def wait(self, job: TaskJob, *, seconds: float) -> ExplanationRecord | None:
+        """Return the explanation of a submitted job when it has ended, or as it is after `seconds`."""
+        assert job.explanation is not None
+        return await self.services.explanations.wait(job.explanation, seconds=seconds)
 
-    async def prediction(self, errand: TaskJob, record: ExplanationRecord) -> JsonObject:
+    async def prediction(self, job: TaskJob, record: ExplanationRecord) -> JsonObject:
         """Return the prediction for a task from its finished explanation."""
-        return await run_in_threadpool(prediction_of, record, self.services.renderer, self.wording(errand))
+        return await run_in_threadpool(prediction_of, record, self.services.renderer, self.context(job))
 
-    def wording(self, errand: TaskJob) -> PredictionContext:
-        """Return what a task's explanation is said with."""
-        return PredictionContext(errand.layout, self.services.settings.label_studio_labels, errand.version)
+    def context(self, job: TaskJob) -> PredictionContext:
+        """Return how the explanation of a task is presented."""
+        return PredictionContext(job.layout, self.services.settings.label_studio_labels, job.version)
 
-    async def send_later(self, errand: TaskJob, *, seconds: float) -> None:
-        """Have the prediction of a task sent, after so many seconds at the earliest."""
-        await run_in_threadpool(self.tasks.schedule, errand.delayed(), seconds=seconds)
+    async def schedule(self, job: TaskJob, *, seconds: float) -> None:
+        """Push the prediction of a task after `seconds` at the earliest."""
+        await run_in_threadpool(self.tasks.schedule, job.delayed(), seconds=seconds)
 
-    async def send_nothing(self, errand: TaskJob) -> None:
-        """Have no prediction of a task sent any more."""
-        await run_in_threadpool(self.tasks.cancel, errand.delayed().id)
+    async def cancel(self, job: TaskJob) -> None:
+        """Push no prediction of a task any more."""
+        await run_in_threadpool(self.tasks.cancel, job.delayed().id)
 
 
-def is_told(record: ExplanationRecord | None) -> bool:
-    """Return whether an explanation has come to something that a prediction can say."""
+def has_result(record: ExplanationRecord | None) -> bool:
+    """Return whether an explanation has a result that a prediction can show."""
     return record is not None and record.tells

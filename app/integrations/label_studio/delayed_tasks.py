@@ -1,8 +1,4 @@
-"""Tasks to be done later: kept in Redis until they are done, by any front end.
-
-A front end that answers "later" may die before it comes to it. So the task stands here, and whichever front end leases
-it does it: at least once, and whoever does it sees to it that twice does not show.
-"""
+"""Delayed tasks in Redis, processed by any front end at least once; processing has to be idempotent."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -14,16 +10,16 @@ from app.contract.redis.keys import delayed_tasks_key, due_tasks_key
 from app.contract.redis.leased_queue import Lease, LeasedQueue
 from app.contract.schemas import JsonObject, StoredModel, read_all
 
-_KEEP_SECONDS = 7 * 86_400  # after the last task of a kind: nobody is left who would do them
+_KEEP_SECONDS = 7 * 86_400  # after the last task of a kind: the integration is switched off
 
 
 class DelayedTask(StoredModel):
-    """Something to be done later.
+    """A task for later.
 
     Attributes:
-        id: there is one task of an id at a time; a newer one takes the place of an older.
-        content: what is to be done, in the words of whoever does it.
-        made_at: when it was put off.
+        id: a newer task replaces an older one of the same id.
+        content: the task in the format of its integration.
+        made_at: when it was created.
     """
 
     id: str
@@ -43,7 +39,7 @@ class DelayedTasks:
 
     Args:
         redis: client with byte replies.
-        kind: who does them.
+        kind: the integration that processes them.
     """
 
     def __init__(self, redis: Redis, kind: str) -> None:
@@ -53,24 +49,24 @@ class DelayedTasks:
         )
 
     def __len__(self) -> int:
-        """Return how many tasks there are."""
+        """Return the number of tasks."""
         return len(self._queue)
 
     def schedule(self, task: DelayedTask, *, seconds: float) -> None:
-        """Add a task, to be due after so many seconds."""
+        """Add a task, to be due after `seconds`."""
         self._queue.put(task.id, task.model_dump_json(), seconds=seconds)
 
     def lease(self, count: int, *, seconds: float) -> list[LeasedTask]:
-        """Return tasks that are due, the oldest first; nobody else gets them until `seconds` have passed."""
+        """Return tasks that are due, the oldest first; they are leased for `seconds`."""
         leases = self._queue.lease(count, seconds=seconds)
         return [LeasedTask(lease, task) for lease in leases for task in read_all(DelayedTask, [lease.content])]
 
     def reschedule(self, leased: LeasedTask, task: DelayedTask, *, seconds: float) -> bool:
-        """Put what is left of a leased task in its place, to be due after a pause; False where the lease is over."""
+        """Replace a leased task, to be due after `seconds`; return False where the lease has expired."""
         return self._queue.nack(leased.lease, task.model_dump_json(), seconds=seconds)
 
     def complete(self, leased: LeasedTask) -> bool:
-        """Remove a leased task, because it is done or cannot be; False where the lease is over."""
+        """Remove a leased task; return False where the lease has expired."""
         return self._queue.ack(leased.lease)
 
     def cancel(self, task_id: str) -> None:

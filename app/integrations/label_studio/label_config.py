@@ -1,7 +1,7 @@
-"""What a project's label config has for an explanation: an image, controls to say it with, a place for the overlay.
+"""Reads the label config of a project: its image, the controls that can show an explanation, a field for the overlay.
 
-A config is XML that annotators' managers write, so it is read with defusedxml (no DTD, no entities, nothing external)
-and bounded in size, depth and number of tags.
+A config is untrusted XML, so it is read with defusedxml (no DTD, no entities, nothing external) and bounded in size,
+depth and number of tags.
 """
 
 import io
@@ -19,16 +19,16 @@ _MAX_CHARACTERS = 1_000_000
 _MAX_DEPTH = 100
 _MAX_TAGS = 20_000
 _CONTROLS = {"choices": "Choices", "rectangles": "RectangleLabels", "brushes": "BrushLabels"}
-_FIELD_OF_TASK = re.compile(r"\$([A-Za-z0-9_.-]+)")
+_TASK_FIELD = re.compile(r"\$([A-Za-z0-9_.-]+)")
 _OVERLAYS = {"overlay", "saliency"}
 
 
 def read_layout(label_config: str, *, field: str) -> LabelingConfig:
-    """Return what a label config has for an explanation.
+    """Return the controls of a label config that can show an explanation.
 
     Args:
         label_config: XML.
-        field: where it stood in the request, as a JSON pointer.
+        field: its JSON pointer in the request.
 
     Raises:
         RiseError: `invalid-parameters` for what is no label config, or has no control for an explanation.
@@ -37,17 +37,17 @@ def read_layout(label_config: str, *, field: str) -> LabelingConfig:
         elements = list(_elements(label_config))
         return _layout(elements)
     except DefusedXmlException as cause:
-        raise _wrong(field, "a label config has no DTD and no entities") from cause
-    except (ParseError, ValueError, LookupError) as cause:  # LookupError: of an encoding that nobody knows
-        raise _wrong(field, str(cause)) from cause
+        raise _error(field, "a label config has no DTD and no entities") from cause
+    except (ParseError, ValueError, LookupError) as cause:  # LookupError: of an unknown encoding
+        raise _error(field, str(cause)) from cause
 
 
-def _wrong(field: str, detail: str) -> RiseError:
+def _error(field: str, detail: str) -> RiseError:
     return RiseError("invalid-parameters", f"label config: {detail}", errors=[FieldError(field, detail)])
 
 
 def _elements(text: str) -> Iterator[Element]:
-    """Yield the tags in the order in which they end: those of a control before itself."""
+    """Yield the tags in the order in which they end: children before their parent."""
     if len(text) > _MAX_CHARACTERS:
         raise ValueError(f"it has {len(text)} characters; at most {_MAX_CHARACTERS} are read")
     depth = count = 0
@@ -66,22 +66,23 @@ def _layout(elements: list[Element]) -> LabelingConfig:
         kind: [element for element in elements if element.tag == tag and element.get("toName") in images]
         for kind, tag in _CONTROLS.items()
     }
-    shown = next((found[0].get("toName", "") for found in controls.values() if found), None)
-    if shown is None:
+    image = next((found[0].get("toName", "") for found in controls.values() if found), None)
+    if image is None:
         raise ValueError(f"it needs an Image and, for it, one of {', '.join(_CONTROLS.values())}")
-    mine = {
-        kind: next((_control(element) for element in found if element.get("toName") == shown), None)
+    selected = {
+        kind: next((_control(element) for element in found if element.get("toName") == image), None)
         for kind, found in controls.items()
     }
-    field = _field(images[shown])
-    overlays = (_field(image) for name, image in images.items() if name.lower() in _OVERLAYS and name != shown)
+    field = _field_of_task(images[image])
+    others = {name: element for name, element in images.items() if name != image}
+    overlays = (_field_of_task(element) for name, element in others.items() if name.lower() in _OVERLAYS)
     return LabelingConfig(
-        image=shown, field=field, overlay=next((name for name in overlays if name != field), None), **mine
+        image=image, field=field, overlay=next((name for name in overlays if name != field), None), **selected
     )
 
 
-def _field(image: Element) -> str:
-    found = _FIELD_OF_TASK.fullmatch(image.get("value", ""))
+def _field_of_task(image: Element) -> str:
+    found = _TASK_FIELD.fullmatch(image.get("value", ""))
     if found is None:
         raise ValueError(f"the value of Image {image.get('name')!r} must be a field of tasks, as $image")
     return found[1]

@@ -1,8 +1,8 @@
-"""Answers Label Studio in time: from finished explanations, or with "later".
+"""Responds to Label Studio in time: with predictions of finished explanations, or with 503.
 
-Label Studio stores an empty answer as a prediction and does not ask again, so an unfinished explanation is never
-answered with one. Its predictions come together or not at all: where one is missing when the time is up, all of them
-are sent later (`prediction_pusher.py`).
+Label Studio stores an empty response as a prediction and does not repeat the request, so an unfinished explanation must
+not produce one. Predictions of one request are returned together or not at all: where one is missing at the deadline,
+all of them are pushed later (`prediction_pusher.py`).
 """
 
 import asyncio
@@ -13,74 +13,74 @@ from typing import NamedTuple
 from app.contract.errors import RiseError
 from app.contract.schemas import ExplanationRecord, JsonObject
 from app.explanations.service import failure_of
-from app.integrations.label_studio.backend import MlBackend, TaskJob, is_told
+from app.integrations.label_studio.backend import MlBackend, TaskJob, has_result
 
-COME_AGAIN_SECONDS = 30.0
-_LONGEST_SECONDS = 80.0  # Label Studio gives up after 100, and to put off thousands of tasks takes a while
-_STORED_SECONDS = 5.0  # by when Label Studio has stored the predictions of an answer
+RETRY_AFTER_SECONDS = 30.0
+_MAX_SECONDS = 80.0  # Label Studio times out after 100, and scheduling thousands of tasks takes a while
+_STORED_SECONDS = 5.0  # by then Label Studio has stored the predictions of a response
 
 
 class TaskOutcome(NamedTuple):
-    """How far a task came: its errand, and the explanation as it stands or why there is none."""
+    """The state of a task at the deadline: its explanation, or why there is none."""
 
-    errand: TaskJob
+    job: TaskJob
     record: ExplanationRecord | None = None
-    problem: RiseError | None = None
+    error: RiseError | None = None
 
 
 def deadline_of(backend: MlBackend) -> float:
-    """Return until when a request that came now can be held, on the monotonic clock."""
-    return time.monotonic() + min(_LONGEST_SECONDS, backend.services.settings.max_wait_seconds)
+    """Return until when a request that arrives now may take, on the monotonic clock."""
+    return time.monotonic() + min(_MAX_SECONDS, backend.services.settings.max_wait_seconds)
 
 
-async def predictions(backend: MlBackend, errands: list[TaskJob]) -> list[JsonObject]:
+async def predictions(backend: MlBackend, jobs: list[TaskJob]) -> list[JsonObject]:
     """Return the predictions for tasks.
 
     Raises:
-        RiseError: `busy` where they come later; for a single task, what is wrong with it.
+        RiseError: `busy` where they are pushed later; for a single task, what is wrong with it.
     """
-    end, deadline = asyncio.get_running_loop().time() + _LONGEST_SECONDS, deadline_of(backend)
-    outcomes = await asyncio.gather(*(_outcome(backend, errand, deadline) for errand in errands))
-    if len(outcomes) == 1 and (problem := _hopeless(outcomes[0])) is not None:
-        raise problem
-    with suppress(TimeoutError):  # because the masks of thousands of finished tasks take their time too
+    end, deadline = asyncio.get_running_loop().time() + _MAX_SECONDS, deadline_of(backend)
+    outcomes = await asyncio.gather(*(_outcome(backend, job, deadline) for job in jobs))
+    if len(outcomes) == 1 and (error := _permanent_error(outcomes[0])) is not None:
+        raise error
+    with suppress(TimeoutError):  # because rendering the masks of thousands of finished tasks takes long too
         async with asyncio.timeout_at(end):
-            if all(is_told(outcome.record) for outcome in outcomes):
-                return [await _said(backend, outcome) for outcome in outcomes]
-    owed = [outcome.errand for outcome in outcomes if _hopeless(outcome) is None]
-    await asyncio.gather(*(backend.send_later(errand, seconds=0) for errand in owed))
+            if all(has_result(outcome.record) for outcome in outcomes):
+                return [await _to_prediction(backend, outcome) for outcome in outcomes]
+    pending = [outcome.job for outcome in outcomes if _permanent_error(outcome) is None]
+    await asyncio.gather(*(backend.schedule(job, seconds=0) for job in pending))
     raise RiseError(
         "busy",
         "not all explanations are finished; their predictions are sent to Label Studio when they are",
-        retry_after_seconds=COME_AGAIN_SECONDS,
+        retry_after_seconds=RETRY_AFTER_SECONDS,
     )
 
 
-async def _outcome(backend: MlBackend, errand: TaskJob, deadline: float) -> TaskOutcome:
+async def _outcome(backend: MlBackend, job: TaskJob, deadline: float) -> TaskOutcome:
     try:
-        async with asyncio.timeout(_LONGEST_SECONDS):
-            started = await backend.started(errand)
-    except TimeoutError:  # because Label Studio sends all tasks of a project at once, and each has an image
-        return TaskOutcome(errand)
-    except RiseError as problem:
-        return TaskOutcome(errand, problem=problem)
-    return TaskOutcome(started, await backend.ended(started, seconds=max(0.0, deadline - time.monotonic())))
+        async with asyncio.timeout(_MAX_SECONDS):
+            submitted = await backend.submit(job)
+    except TimeoutError:  # because Label Studio sends all tasks of a project at once, and each image is fetched
+        return TaskOutcome(job)
+    except RiseError as error:
+        return TaskOutcome(job, error=error)
+    return TaskOutcome(submitted, await backend.wait(submitted, seconds=max(0.0, deadline - time.monotonic())))
 
 
-def _hopeless(outcome: TaskOutcome) -> RiseError | None:
-    """Return why a task will never have a prediction; None where it may come, or is there."""
-    if outcome.problem is not None:
-        return outcome.problem if outcome.problem.retry_after_seconds is None else None
-    return failure_of(outcome.record) if outcome.errand.explanation is not None else None
+def _permanent_error(outcome: TaskOutcome) -> RiseError | None:
+    """Return why a task will never have a prediction; None where it has one or may have one later."""
+    if outcome.error is not None:
+        return outcome.error if outcome.error.retry_after_seconds is None else None
+    return failure_of(outcome.record) if outcome.job.explanation is not None else None
 
 
-async def _said(backend: MlBackend, outcome: TaskOutcome) -> JsonObject:
-    """Return the prediction of a task, and see to what is still owed to it: nothing, or the overlay."""
-    errand, record = outcome.errand, outcome.record
+async def _to_prediction(backend: MlBackend, outcome: TaskOutcome) -> JsonObject:
+    """Return the prediction of a task; its overlay, if there is one, is pushed later."""
+    job, record = outcome.job, outcome.record
     assert record is not None
-    said = await backend.prediction(errand, record)
-    if errand.layout.overlay is None or record.found_nothing:
-        await backend.send_nothing(errand)
+    prediction = await backend.prediction(job, record)
+    if job.layout.overlay is None or record.found_nothing:
+        await backend.cancel(job)
     else:
-        await backend.send_later(errand, seconds=_STORED_SECONDS)
-    return said
+        await backend.schedule(job, seconds=_STORED_SECONDS)
+    return prediction

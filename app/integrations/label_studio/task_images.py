@@ -1,7 +1,8 @@
-"""Where the image of a task is: at Label Studio, which is asked with its key, or at another host, which never sees it.
+"""Fetches the images of tasks: from Label Studio with the operator's token, or from other hosts without it.
 
-Task data come from whoever may import tasks. At Label Studio only the addresses of files are asked for, because the key
-would open all others too; every other host goes through the guard of `app/outbound`, as an image by URL in the API.
+Task data are untrusted: everybody who may import tasks writes them. At Label Studio only paths of files are requested,
+because the token grants access to all others too; other hosts are requested through the SSRF-safe client
+(`app/egress`), as for images by URL in the API.
 """
 
 import base64
@@ -19,15 +20,15 @@ from app.integrations.label_studio.api_client import LabelStudioClient
 _FILES = re.compile(
     r"/data/(upload|local-files)/.*|/storage-data/uploaded/.*|/(tasks|projects)/[0-9]+/(presign|resolve)/.*"
 )
-_UPLOADED = "/data/upload/"
+_UPLOADS = "/data/upload/"
 _CLOUDS = ("s3://", "gs://", "azure-blob://")
-_INLINE = re.compile(r"data:image/[a-z0-9.+-]+;base64,")
+_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,")
 _PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True)
 class LabelStudioFile:
-    """An image at Label Studio: paths with queries, the second to be tried where the first has nothing."""
+    """An image at Label Studio: paths with queries, to be tried in this order."""
 
     paths: tuple[str, ...]
 
@@ -41,7 +42,7 @@ class ExternalUrl:
 
 @dataclass(frozen=True)
 class DataUrl:
-    """An image that stands in the task itself."""
+    """An image inside of the task itself."""
 
     content: bytes
 
@@ -50,35 +51,35 @@ def locate(address: object, task: int, studio: httpx2.URL) -> LabelStudioFile | 
     """Return where a task's image is.
 
     Args:
-        address: what stands in the task's data.
-        task: id of the task, on whose behalf Label Studio signs addresses of clouds.
+        address: from the task's data.
+        task: its id, which Label Studio needs to sign addresses of clouds.
         studio: Label Studio's own address.
 
     Raises:
-        Refused: for what is no address of an image.
+        UrlNotAllowed: for anything but an address of an image.
     """
     if not isinstance(address, str) or not address:
         raise UrlNotAllowed("the task has no address of an image here")
-    if found := _INLINE.match(address):
-        return DataUrl(_file(address[found.end() :]))
+    if found := _DATA_URL.match(address):
+        return DataUrl(_decode_data_url(address[found.end() :]))
     if address.startswith(_CLOUDS):
         name = base64.urlsafe_b64encode(address.encode()).decode()
         return LabelStudioFile((f"/tasks/{task}/presign/?fileuri={name}",))
-    url = _joined(studio, address)
+    url = _resolve_url(studio, address)
     if _origin(url) != _origin(studio):
         return ExternalUrl(address)
     return LabelStudioFile(_paths(url, studio.path.rstrip("/")))
 
 
-def _file(text: str) -> bytes:
+def _decode_data_url(text: str) -> bytes:
     try:
         return decode_base64(text)
     except ValueError as cause:
         raise UrlNotAllowed("the image in the task's data is not base64") from cause
 
 
-def _joined(studio: httpx2.URL, address: str) -> httpx2.URL:
-    """Return the URL of an address; one that begins with a single slash is a path of Label Studio."""
+def _resolve_url(studio: httpx2.URL, address: str) -> httpx2.URL:
+    """Return the absolute URL of an address; a single leading slash means a path of Label Studio."""
     try:
         url = httpx2.URL(address)
         if address.startswith("/") and not address.startswith("//"):
@@ -95,12 +96,12 @@ def _origin(url: httpx2.URL) -> tuple[str, str, int]:
 
 
 def _paths(url: httpx2.URL, base: str) -> tuple[str, ...]:
-    """Return the path below Label Studio's own, and for an upload where it is if uploads are kept in a cloud."""
+    """Return the path below the base path; for an upload also the path that applies if uploads are kept in a cloud."""
     path = url.raw_path.decode().removeprefix(base)
     plain, _, query = path.partition("?")
     if not _FILES.fullmatch(plain) or re.search(r"/\.\.?(/|$)|%2e|%2f|%5c|\\", plain, re.IGNORECASE):
         raise UrlNotAllowed(f"{plain!r} is no file of Label Studio")
-    if plain.startswith(_UPLOADED) and not query:
+    if plain.startswith(_UPLOADS) and not query:
         name = plain.removeprefix("/data/")
         return path, f"/storage-data/uploaded/?filepath={name}"
     return (path,)
@@ -111,7 +112,7 @@ class TaskImages:
     """Fetches the images of tasks."""
 
     studio: LabelStudioClient
-    pictures: ImageFetcher
+    fetcher: ImageFetcher
 
     async def fetch(self, address: object, task: int, *, field: str) -> bytes:
         """Return the bytes of a task's image.
@@ -119,40 +120,40 @@ class TaskImages:
         Args:
             address: as `locate`.
             task: id of the task.
-            field: where the address stood in the request, as a JSON pointer.
+            field: the JSON pointer of the address in the request.
 
         Raises:
             RiseError: `url-not-allowed`, `image-not-fetched` or `image-too-large`.
         """
         try:
-            place = locate(address, task, self.studio.url)
+            location = locate(address, task, self.studio.url)
         except UrlNotAllowed as cause:
-            raise _problem("url-not-allowed", field, str(cause)) from cause
-        if isinstance(place, DataUrl):
-            return place.content
-        if isinstance(place, ExternalUrl):
-            return await self.pictures.fetch(place.url, field=field)
-        return await self._from_studio(place, field)
+            raise _error("url-not-allowed", field, str(cause)) from cause
+        if isinstance(location, DataUrl):
+            return location.content
+        if isinstance(location, ExternalUrl):
+            return await self.fetcher.fetch(location.url, field=field)
+        return await self._fetch_file(location, field)
 
-    async def _from_studio(self, place: LabelStudioFile, field: str) -> bytes:
-        """Return an image that Label Studio has, or the one at a cloud to which it sends us: that is asked without key.
+    async def _fetch_file(self, location: LabelStudioFile, field: str) -> bytes:
+        """Return an image from Label Studio, or from the cloud that it redirects to, without the token.
 
         Raises:
             RiseError: as `fetch`.
         """
-        for path in place.paths:
+        for path in location.paths:
             try:
-                found = await self.studio.picture(path)
+                found = await self.studio.fetch_image(path)
             except httpx2.HTTPError as cause:
                 detail = f"Label Studio: {str(cause) or 'no answer'}"
-                raise _problem("image-not-fetched", field, detail) from cause
+                raise _error("image-not-fetched", field, detail) from cause
             if isinstance(found, bytes):
                 return found
             if found is not None and _origin(httpx2.URL(found)) != _origin(self.studio.url):
-                return await self.pictures.fetch(found, field=field)
+                return await self.fetcher.fetch(found, field=field)
         detail = "Label Studio does not have it, or not for the user of RISE_LABEL_STUDIO_API_KEY"
-        raise _problem("image-not-fetched", field, detail)
+        raise _error("image-not-fetched", field, detail)
 
 
-def _problem(code: str, field: str, detail: str) -> RiseError:
+def _error(code: str, field: str, detail: str) -> RiseError:
     return RiseError(code, f"{field.lstrip('/')}: {detail}", errors=[FieldError(field, detail)])

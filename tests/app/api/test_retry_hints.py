@@ -105,7 +105,7 @@ def test_what_a_worker_sends_back_through_the_queue_says_it_too(code: str, redis
     calls = WorkerCalls(JobQueue(redis, timeout_seconds=60))
 
     async def refused() -> RiseError:
-        asking = asyncio.create_task(calls.answer(ANONYMOUS, "q", PREDICT, "code", code, "detail", "not now"))
+        asking = asyncio.create_task(calls.call(ANONYMOUS, "q", PREDICT, "code", code, "detail", "not now"))
         while not redis.llen("rq:queue:q"):
             await asyncio.sleep(0.01)
         run_worker(redis, [])

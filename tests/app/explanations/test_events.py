@@ -48,20 +48,20 @@ def test_readers_are_woken_after_a_message_that_cannot_be_read(
 
     async def run() -> None:
         client = connect_async(valkey)
-        bells = ChannelNotifier(client)
-        read = bells._pubsub.get_message
+        notifier = ChannelNotifier(client)
+        read = notifier._pubsub.get_message
 
         async def unreadable(**options: Any) -> Any:
             if failures:
                 raise failures.pop()
             return await read(**options)
 
-        monkeypatch.setattr(bells._pubsub, "get_message", unreadable)
-        async with bells.bell("channel") as bell, asyncio.timeout(30):
-            while failures or not bell.is_set():
+        monkeypatch.setattr(notifier._pubsub, "get_message", unreadable)
+        async with notifier.subscribe("channel") as notified, asyncio.timeout(30):
+            while failures or not notified.is_set():
                 await asyncio.to_thread(redis.publish, "channel", "x")
                 await asyncio.sleep(0.05)
-        await bells.close()
+        await notifier.close()
         await client.aclose()
 
     asyncio.run(run())
@@ -194,7 +194,7 @@ def store(redis: Redis) -> ExplanationStore:
 def test_readers_hear_every_change_without_looking(
     valkey: str, store: ExplanationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.explanations.events._LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr("app.explanations.events._POLL_SECONDS", 3600.0)
     told: list[list[str]] = [[] for _ in range(50)]
 
     async def read(events: EventStreams, place: int) -> None:
@@ -239,10 +239,10 @@ def test_an_explanation_that_is_asked_for_again_begins_a_new_story(valkey: str, 
             store.create(a_record())
             store.cancel("one")
             assert await gathered(events, "one") == ["queued", "cancelled"]
-            before = await events.position("one")
+            before = await events.last_event_id("one")
             store.create(a_record())
-            assert [change.event for change in await events.since("one", "0")] == ["queued"]
-            assert await events.position("one") > before
+            assert [change.event for change in await events.read_after("one", "0")] == ["queued"]
+            assert await events.last_event_id("one") > before
 
     asyncio.run(story())
 
@@ -250,7 +250,7 @@ def test_an_explanation_that_is_asked_for_again_begins_a_new_story(valkey: str, 
 def test_readers_go_on_after_the_connection_that_they_listen_on_was_lost(
     valkey: str, redis: Redis, store: ExplanationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.explanations.events._LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr("app.explanations.events._POLL_SECONDS", 3600.0)
 
     async def story() -> None:
         async with reading(valkey) as events, asyncio.timeout(60):
@@ -271,7 +271,7 @@ def test_closing_lets_readers_go(valkey: str, store: ExplanationStore) -> None:
         async with reading(valkey) as events:
             reader = asyncio.create_task(gathered(events, "one"))
             await asyncio.sleep(0)
-            await events.position("one")
+            await events.last_event_id("one")
         await asyncio.gather(reader, return_exceptions=True)
         assert not asyncio.all_tasks() - {asyncio.current_task()}
 

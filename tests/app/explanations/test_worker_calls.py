@@ -19,7 +19,7 @@ from app.contract.queue.jobs import PREDICT, JobQueue
 from app.contract.redis.client import connect
 from app.contract.settings import Settings
 from app.explanations import worker_calls
-from app.explanations.worker_calls import MOST_OF_ONE, WorkerCalls, cancel_on_disconnect
+from app.explanations.worker_calls import MAX_CALLS_PER_CALLER, WorkerCalls, cancel_on_disconnect
 from tests.conftest import SAMPLES, Service, start_service, stop_service
 from tests.contract.test_jobs import run_worker
 from tests.support.faulty_model import MOOD
@@ -106,7 +106,7 @@ def test_calls_that_wait_hold_up_no_reads_and_those_that_are_too_many_are_told_s
     here = busy.keep_busy()
     with ThreadPoolExecutor(MORE_THAN_THREADS) as pool:
         asked: list[Future[httpx2.Response]] = [pool.submit(busy.predict) for _ in range(MORE_THAN_THREADS)]
-        wait_until(lambda: busy.waiting() >= MOST_OF_ONE)
+        wait_until(lambda: busy.waiting() >= MAX_CALLS_PER_CALLER)
         reads = [get(here), get(f"{here}?wait=0"), get(f"{busy.service.url}/readyz"), get(f"{here}/image")]
         early = [call.result() for call in asked if call.done()]
         busy.mood.write_text("well")
@@ -114,7 +114,7 @@ def test_calls_that_wait_hold_up_no_reads_and_those_that_are_too_many_are_told_s
     assert [read.status_code for read in reads] == [200] * 4
     assert {answer.status_code for answer in early} <= {429}
     refused = [answer for answer in answers if answer.status_code != 200]
-    assert len(refused) == MORE_THAN_THREADS - MOST_OF_ONE
+    assert len(refused) == MORE_THAN_THREADS - MAX_CALLS_PER_CALLER
     assert {answer.json()["code"] for answer in refused} == {"too-many-requests"}
     assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
 
@@ -154,7 +154,7 @@ def test_a_call_that_nobody_answers_is_busy_and_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setattr(worker_calls, "CALL_SECONDS", 1.5)
     with pytest.raises(RiseError, match="every worker is busy"):
-        asyncio.run(WorkerCalls(JobQueue(redis, timeout_seconds=60)).answer(ANONYMOUS, "q", PREDICT, "a"))
+        asyncio.run(WorkerCalls(JobQueue(redis, timeout_seconds=60)).call(ANONYMOUS, "q", PREDICT, "a"))
     assert redis.keys("rq:job:*") == []
     assert redis.llen("rq:queue:q") == 0
 
@@ -164,14 +164,14 @@ def test_a_call_may_wait_for_longer_than_a_silent_server_is_trusted(
 ) -> None:
     monkeypatch.setattr(worker_calls, "CALL_SECONDS", 11)
     with connect(valkey) as redis, pytest.raises(RiseError, match="every worker is busy"):
-        asyncio.run(WorkerCalls(JobQueue(redis, timeout_seconds=60)).answer(ANONYMOUS, "nobody", PREDICT, "a"))
+        asyncio.run(WorkerCalls(JobQueue(redis, timeout_seconds=60)).call(ANONYMOUS, "nobody", PREDICT, "a"))
 
 
 def test_an_answer_is_what_the_worker_found_or_what_went_wrong_there(redis: Redis) -> None:
     desk = WorkerCalls(JobQueue(redis, timeout_seconds=60))
 
     async def answered(*given: object) -> Any:
-        asking = asyncio.create_task(desk.answer(ANONYMOUS, "q", PREDICT, *given))
+        asking = asyncio.create_task(desk.call(ANONYMOUS, "q", PREDICT, *given))
         while not redis.llen("rq:queue:q"):
             await asyncio.sleep(0.01)
         run_worker(redis, [])
@@ -187,11 +187,11 @@ def test_nobody_s_calls_are_refused_because_of_another_s_and_places_come_back(re
     one, other = (Principal("tenant", frozenset(), key=key) for key in ("one", "other"))
 
     async def fill(caller: Principal, *, then_waiting: int) -> list[asyncio.Task[Any]]:
-        asked = [asyncio.create_task(desk.answer(caller, "q", PREDICT)) for _ in range(MOST_OF_ONE)]
+        asked = [asyncio.create_task(desk.call(caller, "q", PREDICT)) for _ in range(MAX_CALLS_PER_CALLER)]
         while redis.llen("rq:queue:q") < then_waiting:
             await asyncio.sleep(0.01)
         with pytest.raises(RiseError, match="16 calls of yours wait"):
-            await desk.answer(caller, "q", PREDICT)
+            await desk.call(caller, "q", PREDICT)
         return asked
 
     async def leave(asked: list[asyncio.Task[Any]]) -> None:
@@ -200,12 +200,12 @@ def test_nobody_s_calls_are_refused_because_of_another_s_and_places_come_back(re
         await asyncio.gather(*asked, return_exceptions=True)
 
     async def come_and_go() -> None:
-        asked = await fill(one, then_waiting=MOST_OF_ONE)
-        others = await fill(other, then_waiting=2 * MOST_OF_ONE)
+        asked = await fill(one, then_waiting=MAX_CALLS_PER_CALLER)
+        others = await fill(other, then_waiting=2 * MAX_CALLS_PER_CALLER)
         await leave(asked)
-        while redis.llen("rq:queue:q") > MOST_OF_ONE:
+        while redis.llen("rq:queue:q") > MAX_CALLS_PER_CALLER:
             await asyncio.sleep(0.01)
-        asked = await fill(one, then_waiting=2 * MOST_OF_ONE)
+        asked = await fill(one, then_waiting=2 * MAX_CALLS_PER_CALLER)
         await leave([*asked, *others])
 
     asyncio.run(come_and_go())

@@ -17,8 +17,8 @@ from app.auth.principal import ANONYMOUS
 from app.contract.errors import RiseError
 from app.contract.schemas import ModelCard
 from app.contract.settings import Settings
-from app.integrations.cvat.annotations import digits, tight
-from app.integrations.cvat.functions import description, functions_of
+from app.integrations.cvat.annotations import crop_to_content, mask_digits
+from app.integrations.cvat.functions import describe, functions_of
 from app.integrations.cvat.invocation import Invocation, deadline_of
 from app.main import create_app
 from app.services import Services
@@ -79,7 +79,7 @@ def test_a_model_with_two_classes_of_one_name_has_the_label_once_and_one_that_is
     crane = ModelCard(id="m", task="classification", labels=["crane", "dog", "crane"], state="ready")
     found = functions_of([crane, crane.model_copy(update={"id": "n", "state": "loading"})])
     assert {function.model.id for function in found.values()} == {"m"}
-    labels = parsed(description(found["m.seen"], 8000))["labels"]
+    labels = parsed(describe(found["m.seen"], 8000))["labels"]
     assert [label["name"] for label in labels] == ["crane", "dog"]
 
 
@@ -232,13 +232,13 @@ def test_what_may_pass_is_tried_again_until_the_time_is_up_and_what_may_not_is_n
 
 def test_the_tiny_mask_has_the_code_that_was_read_from_cvats_sources() -> None:
     mask = np.array([[0, 0, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=bool)
-    part, corners = tight(mask)
-    cells = [int(cell) for cell in digits(part).split(b",")]
+    part, corners = crop_to_content(mask)
+    cells = [int(cell) for cell in mask_digits(part).split(b",")]
     item = {"type": "mask", "label": "star", "confidence": "1", "mask": [*cells, *corners]}
     assert stored(item, "mask").annotation.points == encode_mask(mask) == [1, 4, 1, 1, 0, 3, 1]
 
 
 def test_a_mask_is_sent_row_by_row_with_the_pixels_at_its_edges() -> None:
-    part, corners = tight(np.array([[0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 1, 0]], dtype=bool))
-    assert (digits(part), corners) == (b"1,1,1,0,0,1", [0, 1, 2, 2])
-    assert tight(np.zeros((3, 4), dtype=bool))[0].size == 0
+    part, corners = crop_to_content(np.array([[0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 1, 0]], dtype=bool))
+    assert (mask_digits(part), corners) == (b"1,1,1,0,0,1", [0, 1, 2, 2])
+    assert crop_to_content(np.zeros((3, 4), dtype=bool))[0].size == 0

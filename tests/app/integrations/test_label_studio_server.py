@@ -184,7 +184,7 @@ def test_a_personal_access_token_serves_as_well(studio: LabelStudio) -> None:
         found = LabelStudioClient(httpx2.URL(studio.url), personal, max_bytes=1_000_000, seconds=30)
         there = await found.has_prediction(task, "any")
         address = studio.ask("GET", f"/api/tasks/{task}")["data"]["image"]
-        return there, await found.picture(address)
+        return there, await found.fetch_image(address)
 
     assert asyncio.run(run()) == (False, (SAMPLES / "star.jpg").read_bytes())
     assert project

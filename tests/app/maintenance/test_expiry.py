@@ -146,7 +146,7 @@ def test_an_explanation_that_is_asked_for_again_keeps_what_was_uploaded_for_it(h
     assert len(house.blobs.names(explanation_prefix("one"))) == 2
     house.expire()
     house.blobs.put(image_blob("one"), b"again")  # uploaded, but not stored yet
-    house.expiry.put_off("one", time.time() - 1)
+    house.expiry.reschedule("one", time.time() - 1)
     house.collector.sweep_due(now=time.time())
     assert image_blob("one") in house.blobs.names(explanation_prefix("one"))
 
