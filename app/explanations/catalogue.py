@@ -1,6 +1,5 @@
 """The models and methods that live workers announce, and the validation of requests against them."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +26,6 @@ from app.contract.schemas import (
 _FRESH_SECONDS = 0.5
 _MAX_VALUES = 200  # in a parameter: each of them is checked, and no method needs more
 _MAX_ERRORS = 20  # in one response
-_NUMBER_TYPES: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float)}
-_ANNOTATIONS = {"title", "description", "default", "examples"}
-_NUMBER_KEYWORDS = {"type", "minimum", "maximum", *_ANNOTATIONS}
-_OBJECT_KEYWORDS = {"type", "properties", "additionalProperties", "required", "$defs", *_ANNOTATIONS}
 
 
 @dataclass(frozen=True)
@@ -200,15 +195,11 @@ def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:
 
 
 def _check_parameters(method: MethodCard, given: JsonObject, parameters: JsonObject) -> None:
-    """Validate all but a method's own defaults and plain numbers, because jsonschema is slow."""
-    unchecked = {
-        name: schema
-        for name, schema in _properties(method).items()
-        if not (_is_trivially_valid(given[name], schema) if name in given else "default" in schema)
+    """Validate all but a method's own defaults."""
+    properties = {
+        name: schema for name, schema in _properties(method).items() if name in given or "default" not in schema
     }
-    if not unchecked and method.parameters.keys() <= _OBJECT_KEYWORDS:
-        return
-    validator = Draft202012Validator({**method.parameters, "properties": unchecked, "additionalProperties": True})
+    validator = Draft202012Validator({**method.parameters, "properties": properties, "additionalProperties": True})
     errors = sorted(islice(validator.iter_errors(parameters), _MAX_ERRORS), key=lambda error: str(error.path))
     if errors:
         raise _invalid_parameters(errors)
@@ -225,14 +216,6 @@ def _has_more_values(value: Any, limit: int) -> bool:
                 return True
             stack += parts.values() if isinstance(parts, dict) else parts
     return False
-
-
-def _is_trivially_valid(value: Any, schema: JsonObject) -> bool:
-    """Return whether a value is a number within the bounds of a schema that has no other keywords."""
-    types = _NUMBER_TYPES.get(schema.get("type", ""), ())
-    if type(value) not in types or not schema.keys() <= _NUMBER_KEYWORDS:
-        return False
-    return bool(schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf))
 
 
 def _clamp_masks(model: ModelCard, given: JsonObject, parameters: JsonObject) -> JsonObject:

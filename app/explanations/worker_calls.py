@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from anyio import CancelScope, CapacityLimiter, fail_after, to_thread
 from fastapi import Request
 from rq.job import Job
+from rq.results import Result
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -22,7 +23,7 @@ from app.auth.principal import Principal
 from app.contract.errors import RiseError, reported_error
 from app.contract.queue.fair_queue import SchedulingTags
 from app.contract.queue.jobs import JobQueue
-from app.explanations.call_results import poll_result
+from app.contract.queue.rq_compat import is_abandoned
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ CALL_SECONDS = 30.0
 MAX_CALLS_PER_CALLER = 16  # that wait in this process, with an image each
 _MAX_POLLING_THREADS = 32
 _RETRY_SECONDS = 1.0
+_POLL_SECONDS = 1  # per call of Redis: the client's socket times out after five seconds
 
 
 class WorkerCalls:
@@ -102,6 +104,23 @@ class WorkerCalls:
             reply = await to_thread.run_sync(poll_result, job, limiter=self._polling_threads)
             if reply is not None:
                 return reply
+
+
+def poll_result(job: Job) -> Any:
+    """Return the result of a call; None if there is none within a second.
+
+    Raises:
+        ConnectionAbortedError: if the worker was lost meanwhile.
+        RuntimeError: if it failed there.
+    """
+    result = job.latest_result(timeout=_POLL_SECONDS)
+    if result is None:
+        return None
+    if is_abandoned(result):
+        raise ConnectionAbortedError(f"the worker was lost that ran {job.func_name}")
+    if result.type != Result.Type.SUCCESSFUL:
+        raise RuntimeError(f"{job.func_name} failed on the worker")
+    return result.return_value
 
 
 def fire_and_forget(function: Callable[[str], object], name: str) -> None:

@@ -18,7 +18,7 @@ from app.contract.queue.fair_queue import SchedulingTags
 from app.contract.queue.jobs import EXPLAIN, PREDICT, JobQueue
 from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.redis.client import connect
-from app.explanations.call_results import poll_result
+from app.explanations.worker_calls import poll_result
 
 
 def run_worker(redis: Redis, calls: list[object]) -> None:
