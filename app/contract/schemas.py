@@ -22,7 +22,7 @@ TopTargets = Annotated[str, Field(pattern=r"^top:[1-9][0-9]{0,2}$", examples=["t
 Box = tuple[float, float, float, float]
 BoxList = Annotated[Box, Strict(False)]  # because JSON has no tuples; its numbers stay strict
 Metric = Literal["deletion", "insertion", "pointing-game", "energy-in-box", "average-drop", "randomised-model"]
-Task = Literal["classification", "detection"]
+Task = Literal["classification", "detection", "segmentation"]
 Priority = Literal["interactive", "batch"]
 Label = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1, max_length=200)]
 

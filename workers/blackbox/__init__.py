@@ -1,6 +1,6 @@
-"""What the masking loop knows of a model: pictures in, scores or detections out.
+"""What the masking loop knows of a model: pictures in, scores, detections or maps of scores out.
 
-Nothing else may be known about a black box. A loader (`workers/models/`) returns one of the two values below;
+Nothing else may be known about a black box. A loader (`workers/models/`) returns one of the three values below;
 methods and the loop call `forward` and read the fields, and never ask where the model came from.
 """
 
@@ -159,4 +159,35 @@ class Detector:
     assumptions: tuple[Assumption, ...] = ()
 
 
-BlackBox = Classifier | Detector
+@dataclass(frozen=True)
+class Segmenter:
+    """A black box that gives each place of a picture one score per class.
+
+    Attributes:
+        forward: normalised pictures `[B, 3, H, W]` -> raw outputs `[B, C, h, w]` for the whole input, of any h and w.
+        labels: the names of the C classes.
+        preprocessing: what happens to a picture before `forward`.
+        activation: what turns raw outputs into probabilities, place by place.
+        files: the files that define the model; they are part of its digest.
+        identity: what else is part of it, such as the version that a remote model names.
+        has_changed: asks whether that is another by now; None where it cannot be.
+        device: where `forward` wants its input.
+        dtype: in which precision.
+        fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
+        assumptions: what the loader takes to be so, and whence.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    activation: Activation = "softmax"
+    files: tuple[Path, ...] = ()
+    identity: str = ""
+    has_changed: Callable[[], bool] | None = None
+    device: torch.device = CPU
+    dtype: torch.dtype = torch.float32
+    fixed_batch: int | None = None
+    assumptions: tuple[Assumption, ...] = ()
+
+
+BlackBox = Classifier | Detector | Segmenter

@@ -1,7 +1,8 @@
 """The interface of a method plug-in (`workers/methods/`), as an explanation's plan uses it.
 
 Arguments that differ from method to method (`Any` here) have the types that the method's `TASKS` imply: a `Classifier`
-and its raw outputs `[1, C]`, or a `Detector` and its `Detections`; `parameters` is an instance of its `Parameters`.
+and its raw outputs `[1, C]`, a `Segmenter` and its raw outputs `[1, C, h, w]`, or a `Detector` and its `Detections`;
+`parameters` is an instance of its `Parameters`.
 """
 
 from typing import Any, Protocol, runtime_checkable

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.contract.schemas import Task
-from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
+from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing, Segmenter
 from workers.loading.assumptions import Assumptions
 from workers.loading.labels import labels_of, names_of
 from workers.loading.metadata import merge_metadata
@@ -29,6 +29,7 @@ from workers.model_io.image_input import ImageInput, Run, preprocessing_for, run
 from workers.model_io.outputs import (
     DetectorLayout,
     Outputs,
+    class_maps,
     class_scores,
     detections,
     named,
@@ -80,7 +81,7 @@ def black_box_of(graph: Graph, entry: ModelEntry, *, folder: Path) -> BlackBox:
     assumed = Assumptions(entry, merged)
     task = task_of(merged, outputs)
     assumed.note("task", task, by_default="checked")
-    make = _classifier if task == "classification" else _detector
+    make = {"classification": _classifier, "detection": _detector, "segmentation": _segmenter}[task]
     black_box = make(graph, merged, folder, preprocessing, outputs, assumed)
     check_that_outputs_change(outputs)
     return replace(
@@ -132,6 +133,8 @@ def task_of(entry: ModelEntry, outputs: Outputs) -> Task:
         return entry.task
     if entry.outputs.packed is not None or named(outputs, "boxes", entry.outputs) is not None:
         return "detection"
+    if len(outputs) == 1 and all(output.dim() == 4 and max(output.shape[2:]) > 1 for output in outputs.values()):
+        return "segmentation"
     if any(output.dim() == 3 for output in outputs.values()):
         shapes = ", ".join(f"{name} {list(output.shape)}" for name, output in outputs.items())
         raise ValueError(
@@ -156,6 +159,22 @@ def _classifier(
 
     labels = labels_of(entry, folder=folder, count=scores.shape[1])
     return Classifier(forward, labels, preprocessing, activation)
+
+
+def _segmenter(
+    graph: Graph, entry: ModelEntry, folder: Path, preprocessing: Preprocessing, outputs: Outputs, assumed: Assumptions
+) -> BlackBox:
+    scores = class_maps(outputs, entry.outputs)
+    squashed = graph.squashed.get(entry.outputs.scores or next(iter(outputs)))
+    per_place = scores.movedim(1, -1).flatten(0, -2)
+    activation, source = classifier_activation(entry.outputs.activation, per_place, squashed)
+    assumed.note("outputs.activation", activation, by_default=source)
+
+    def forward(images: Tensor) -> Tensor:
+        return torch.cat([class_maps(part, entry.outputs) for part in run_batched(graph.run, graph.given, images)])
+
+    labels = labels_of(entry, folder=folder, count=scores.shape[1])
+    return Segmenter(forward, labels, preprocessing, activation)
 
 
 def _detector(

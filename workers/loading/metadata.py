@@ -1,16 +1,15 @@
 """What a model file says about itself in text, read into an entry: the operator's word comes first.
 
-Read are `task` (`classification` or `detection`), `labels` (a JSON list), `preprocessing` and `outputs` (JSON objects
-with the fields of the models file), and what Ultralytics writes: `task` (`classify`, `detect`, `segment`, `pose`),
-`names`, `imgsz`, `description` (of an RT-DETR), `kpt_shape`, and `end2end` or `args` where the model drops doubles
-itself.
+Read are `task`, `labels` (a JSON list), `preprocessing` and `outputs` (JSON objects with the fields of the models
+file), and what Ultralytics writes: `task` (`classify`, `detect`, `segment`, `pose`), `names`, `imgsz`, `description`
+(of an RT-DETR), `kpt_shape`, and `end2end` or `args` where the model drops doubles itself.
 """
 
 import ast
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -21,7 +20,7 @@ from workers.model_io.entry import ModelEntry
 Metadata = Mapping[str, str]
 Part = TypeVar("Part", bound=RequestModel)
 
-_TASKS: dict[str, Task] = {"classification": "classification", "detection": "detection"}
+_TASKS: dict[str, Task] = {task: task for task in get_args(Task)}
 _ULTRALYTICS_TASKS: dict[str, Task] = {
     "classify": "classification",
     "detect": "detection",

@@ -10,13 +10,14 @@ from pydantic import Field
 from torch import Tensor
 
 from app.contract.schemas import Task
-from workers.blackbox import Classifier
+from workers.blackbox import Classifier, Segmenter
 from workers.blackbox.preprocessing import CoordinateTransform
 from workers.explainer.parameters import Fill, MaskingParameters
+from workers.explainer.regions import resolve_region_targets
 from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets, resolve_class_targets
 from workers.saliency.estimators import PublishedMap
 
-TASKS: tuple[Task, ...] = ("classification",)
+TASKS: tuple[Task, ...] = ("classification", "segmentation")
 DEFAULT_FOR: tuple[Task, ...] = ()
 
 
@@ -38,9 +39,15 @@ def fills(parameters: Parameters) -> list[str]:
 
 
 def resolve_targets(
-    black_box: Classifier, outputs: Tensor, requested: RequestedTargets, _: CoordinateTransform, parameters: Parameters
+    black_box: Classifier | Segmenter,
+    outputs: Tensor,
+    requested: RequestedTargets,
+    transform: CoordinateTransform,
+    parameters: Parameters,
 ) -> ResolvedTargets:
-    """Return the classes to explain and how raw outputs become their scores."""
+    """Return the classes to explain, of segmentation models with their regions, and how raw outputs become scores."""
+    if isinstance(black_box, Segmenter):
+        return resolve_region_targets(black_box, outputs, requested, transform, what=parameters.score)
     numbers = parameters.cells[0] * parameters.cells[1] * len(parameters.colors)
     kept = numbers if parameters.estimator == "contrast" else None
     return resolve_class_targets(black_box, outputs, requested, what=parameters.score, numbers_per_class=kept)

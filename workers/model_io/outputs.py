@@ -1,6 +1,7 @@
-"""Raw outputs of a model by their names, to scores `[B, C]` or `Detections`, by an entry in which nothing is open.
+"""Raw outputs of a model by their names, to scores `[B, C]` or `[B, C, h, w]`, or to `Detections`.
 
-`workers/loading/output_layout.py` finds out what neither the models file nor the model's own file says.
+The entry by which they are read leaves nothing open: `workers/loading/output_layout.py` finds out what neither the
+models file nor the model's own file says.
 """
 
 from collections.abc import Mapping
@@ -82,6 +83,22 @@ def class_scores(outputs: Outputs, entry: OutputsEntry) -> Tensor:
         words = f"the scores have shape {list(scores.shape)}"
         raise ValueError(f"task: {words}, which is no one number a class; a classifier gives [batch, classes]")
     return scores.flatten(1)
+
+
+def class_maps(outputs: Outputs, entry: OutputsEntry) -> Tensor:
+    """Return a segmentation model's raw scores, `[B, C, h, w]`.
+
+    Raises:
+        ValueError: if there are several outputs and none is known by name, or it is no score for each class and place.
+    """
+    scores = next(iter(outputs.values())) if len(outputs) == 1 and entry.scores is None else None
+    scores = scores if scores is not None else named(outputs, "scores", entry)
+    if scores is None:
+        raise ValueError(f"outputs.scores: say which of {', '.join(outputs)} holds the scores of classes; write scores")
+    if scores.dim() != 4 or not scores.is_floating_point():
+        words = f"the scores have shape {list(scores.shape)} and type {scores.dtype}"
+        raise ValueError(f"outputs.scores: {words}; a segmentation model gives floats [batch, classes, rows, columns]")
+    return scores
 
 
 def detections(outputs: Outputs, layout: DetectorLayout, size: tuple[int, int]) -> Detections:

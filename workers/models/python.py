@@ -1,6 +1,6 @@
 """Loader `python`: `source = "module:callable"`, something that the operator put on the path.
 
-The callable takes nothing and returns a `Classifier` or a `Detector` (see `workers/blackbox/__init__.py`).
+The callable takes nothing and returns a `Classifier`, a `Detector` or a `Segmenter` (`workers/blackbox/__init__.py`).
 """
 
 import importlib
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from app.contract.schemas import RequestModel
-from workers.blackbox import BlackBox, Classifier, Detector
+from workers.blackbox import BlackBox, Classifier, Detector, Segmenter
 from workers.model_io.entry import ModelEntry, NoOptions
 
 OPTIONS: type[RequestModel] = NoOptions
@@ -30,6 +30,8 @@ def load(entry: ModelEntry, _: NoOptions, *, folder: Path, device: torch.device)
     except (ImportError, AttributeError) as cause:
         raise ValueError(f"source = {entry.source!r}: {cause}") from cause
     black_box = make()
-    if not isinstance(black_box, Classifier | Detector):
-        raise ValueError(f"source = {entry.source!r} returned {type(black_box).__name__}, not a Classifier or Detector")
+    if not isinstance(black_box, Classifier | Detector | Segmenter):
+        raise ValueError(
+            f"source = {entry.source!r} returned {type(black_box).__name__}, no Classifier, Detector or Segmenter"
+        )
     return replace(black_box, device=device)

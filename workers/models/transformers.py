@@ -19,15 +19,19 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from app.contract.schemas import RequestModel, Task
-from workers.blackbox import Activation, BlackBox, Classifier, Detections, Detector
+from workers.blackbox import Activation, BlackBox, Classifier, Detections, Detector, Segmenter
 from workers.loading.labels import labels_of
 from workers.loading.torch_module import Forward, prepare_module
 from workers.model_io.entry import ModelEntry, OutputsEntry
 from workers.model_io.hf_image_processor import read_preprocessing
 from workers.model_io.hub import ModelSource, find_source, first_line
-from workers.model_io.outputs import DetectorLayout, class_scores, detections
+from workers.model_io.outputs import DetectorLayout, class_maps, class_scores, detections
 
-_HEADS: dict[str, Task] = {"ForImageClassification": "classification", "ForObjectDetection": "detection"}
+_HEADS: dict[str, Task] = {
+    "ForImageClassification": "classification",
+    "ForObjectDetection": "detection",
+    "ForSemanticSegmentation": "segmentation",
+}
 _LOADING = Lock()  # because transformers replaces functions of torch while it loads: two at once restore the wrong ones
 _EXCLUSIVE = {"detr", "yolos", "table-transformer"}  # model types whose classes exclude each other, "no object" last
 
@@ -42,7 +46,7 @@ OPTIONS: type[RequestModel] = TransformersOptions
 
 
 def load(entry: ModelEntry, options: TransformersOptions, *, folder: Path, device: torch.device) -> BlackBox:
-    """Load a model with a head for classification or detection.
+    """Load a model with a head for classification, detection or semantic segmentation.
 
     Raises:
         ValueError: if the source is not there, holds no SafeTensors, has another task, or lacks weights of the model.
@@ -55,7 +59,9 @@ def load(entry: ModelEntry, options: TransformersOptions, *, folder: Path, devic
     labels = labels_of(entry, folder=folder, found=names, count=config.num_labels)
     preprocessing = read_preprocessing(entry, source.folder)
     carried = {"labels": labels, "preprocessing": preprocessing, "files": source.files, "identity": source.identity}
-    make = _classifier(entry, config, carried) if task == "classification" else _detector(entry, config, carried)
+    make = {"classification": _classifier, "detection": _detector, "segmentation": _segmenter}[task](
+        entry, config, carried
+    )
     return prepare_module(_model(task, source, config), entry, device, make)
 
 
@@ -80,9 +86,9 @@ def _task(config: Any, source: ModelSource) -> Task:
 
 def _model(task: Task, source: ModelSource, config: Any) -> nn.Module:
     """Return the model with all its weights, from SafeTensors and nothing else."""
-    from transformers import AutoModelForImageClassification, AutoModelForObjectDetection  # noqa: PLC0415 - optional
+    import transformers  # noqa: PLC0415 - an optional library
 
-    kind = AutoModelForImageClassification if task == "classification" else AutoModelForObjectDetection
+    kind = getattr(transformers, f"AutoModel{next(head for head, its_task in _HEADS.items() if its_task == task)}")
     try:
         with _LOADING:
             model, report = kind.from_pretrained(
@@ -119,6 +125,19 @@ def _classifier(entry: ModelEntry, config: Any, carried: dict[str, Any]) -> Call
             return class_scores(_tensors(forward(images)), entry.outputs)
 
         return Classifier(forward=scores, activation=activation, **carried)
+
+    return make
+
+
+def _segmenter(entry: ModelEntry, config: Any, carried: dict[str, Any]) -> Callable[[Forward], BlackBox]:
+    """Return the function from a module to a model for semantic segmentation."""
+    activation: Activation = entry.outputs.activation or ("sigmoid" if config.num_labels == 1 else "softmax")
+
+    def make(forward: Forward) -> BlackBox:
+        def scores(images: Tensor) -> Tensor:
+            return class_maps(_tensors(forward(images)), entry.outputs)
+
+        return Segmenter(forward=scores, activation=activation, **carried)
 
     return make
 

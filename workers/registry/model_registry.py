@@ -18,7 +18,7 @@ import torch
 
 from app.contract.errors import RiseError
 from app.contract.schemas import ModelCard, Task
-from workers.blackbox import BlackBox, Classifier
+from workers.blackbox import BlackBox, Classifier, Detector, Segmenter
 from workers.blackbox.batch_size import autotune_batch_size
 from workers.blackbox.memory import free_share
 from workers.model_io.entry import ModelEntry
@@ -27,6 +27,11 @@ from workers.registry.models_file import read_models_file
 
 logger = logging.getLogger(__name__)
 
+_TASKS: dict[type[BlackBox], Task] = {
+    Classifier: "classification",
+    Detector: "detection",
+    Segmenter: "segmentation",
+}
 _MAX_PAUSE_SECONDS = 600.0
 _MIN_FREE_SHARE = 0.1  # share of a device's memory below which a model makes room for the next
 
@@ -43,7 +48,7 @@ class LoadedModel:
     @property
     def task(self) -> Task:
         """What the model computes."""
-        return "classification" if isinstance(self.black_box, Classifier) else "detection"
+        return _TASKS[type(self.black_box)]
 
 
 class ModelRegistry:

@@ -142,7 +142,7 @@ async def _explain_inside(
         detail = f"an interactor's mask has a number for each pixel of the image, at most {MAX_MASK_PIXELS:,}"
         raise RiseError("image-too-large", detail)
     box = body.box(image)
-    detects = selected.model.task == "detection"
+    detects = selected.model.task != "classification"
     targets: list[JsonObject] | None = [{"box": list(box), "label": None}] if detects else None
     record = await invocation.explain(selected.model.id, body.image, targets)
     if record.found_nothing:

@@ -16,7 +16,7 @@ Kind = Literal["seen", "saliency-50", "saliency-80", "inside"]
 LEVELS: Mapping[Kind, float] = {"saliency-50": 0.5, "saliency-80": 0.8, "inside": 0.8}
 """Share of the positive saliency that a mask holds, by the kind of function."""
 
-_PREDICTION_TYPES = {"detection": "rectangle", "classification": "tag"}
+_PREDICTION_TYPES = {"detection": "rectangle", "classification": "tag", "segmentation": "rectangle"}
 _ATTRIBUTES: list[JsonObject] = [
     {"name": name, "input_type": "text", "values": []} for name in ("score", "reliability")
 ]

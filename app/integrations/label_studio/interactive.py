@@ -106,7 +106,7 @@ async def explain_rectangle(backend: MlBackend, job: TaskJob, rectangle: Rectang
     box = box_of(rectangle, image)
     card = await run_in_threadpool(_model_card, backend, job)
     name = _labelled_class(backend, job, rectangle, card)
-    if card.task == "detection":
+    if card.task != "classification":
         record = await request.explain([{"box": list(box), "label": name}])
         target, box = target_at(record, 0), (0.0, 0.0, float(image.width), float(image.height))
     else:

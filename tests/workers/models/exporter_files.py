@@ -177,6 +177,16 @@ def write_classifier(
     graph.write(path, {"output": (graph.add("Cast", logits, to=kind), kind)}, _inputs(batch, half=half), metadata or {})
 
 
+def write_segmenter(path: Path, classes: int, *, ends: Literal["none", "sigmoid"]) -> None:
+    """Write a segmentation model: the classes' logits of each cell, `[B, C, CELLS, CELLS]`, then what `ends` says."""
+    graph = _Graph()
+    flat = graph.add("Transpose", _class_logits(graph, classes, half=False), perm=[0, 2, 1])
+    maps = graph.add("Reshape", flat, np.array([0, classes, CELLS, CELLS]))
+    if ends == "sigmoid":
+        maps = graph.add("Sigmoid", maps)
+    graph.write(path, {"out": (maps, TensorProto.FLOAT)}, _inputs(None, half=False), {})
+
+
 def write_detector(path: Path, head: Head, metadata: Mapping[str, str] | None = None) -> None:
     """Write a detector with a head."""
     graph = _Graph()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from workers.blackbox import Classifier, Detector
+from workers.blackbox import BlackBox, Classifier, Detector, Segmenter
+from workers.explainer.regions import class_probabilities
 from workers.explainer.targets import probabilities
 from workers.model_io.entry import ModelEntry
 from workers.models import load_model
@@ -25,6 +26,7 @@ from tests.workers.models.exporter_files import (
     corners,
     write_classifier,
     write_detector,
+    write_segmenter,
 )
 
 CPU = torch.device("cpu")
@@ -38,12 +40,12 @@ def red_and_blue() -> Floats:
     return picture
 
 
-def load(folder: Path, **fields: Any) -> Classifier | Detector:
+def load(folder: Path, **fields: Any) -> BlackBox:
     entry = ModelEntry.model_validate({"loader": "onnx", "source": "it.onnx", **fields})
     return load_model(entry, folder=folder, device=CPU)
 
 
-def scores_of(model: Classifier | Detector) -> Floats:
+def scores_of(model: BlackBox) -> Floats:
     """Return a classifier's probabilities of the picture, `[C]`."""
     assert isinstance(model, Classifier)
     images = torch.from_numpy(red_and_blue())[None].to(model.dtype)
@@ -51,7 +53,7 @@ def scores_of(model: Classifier | Detector) -> Floats:
     return found
 
 
-def check_detections(model: Classifier | Detector, head: Head) -> None:
+def check_detections(model: BlackBox, head: Head) -> None:
     """Check that each proposal has its box, its best class and that class's score."""
     assert isinstance(model, Detector)
     found = model.forward(torch.from_numpy(red_and_blue())[None].to(model.dtype))
@@ -188,6 +190,25 @@ def test_torchvision_exports_detectors_without_a_batch_axis(tmp_path: Path, clas
     head = Head(classes, labelled=True, batch=1, batch_axis=False)
     write_detector(tmp_path / "it.onnx", head)
     check_detections(load(tmp_path, labels=[str(index) for index in range(classes)]), head)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 80])
+def test_four_axes_are_scores_of_classes_at_places(tmp_path: Path, classes: int) -> None:
+    write_segmenter(tmp_path / "it.onnx", classes, ends="sigmoid")
+    model = load(tmp_path)
+    assert isinstance(model, Segmenter)
+    found = class_probabilities(model, model.forward(torch.from_numpy(red_and_blue())[None]))[0]
+    assert found.flatten(1).T.numpy() == pytest.approx(cell_scores(red_and_blue(), classes), abs=1e-4)
+
+
+@pytest.mark.parametrize(("classes", "activation"), [(1, "sigmoid"), (5, "softmax")])
+def test_a_segmentation_models_logits_are_turned_into_probabilities_place_by_place(
+    tmp_path: Path, classes: int, activation: str
+) -> None:
+    write_segmenter(tmp_path / "it.onnx", classes, ends="none")
+    model = load(tmp_path)
+    assert isinstance(model, Segmenter)
+    assert model.activation == activation
 
 
 OPEN = ("box_format", "box_unit", "activation", "background", "columns_first")

@@ -42,9 +42,12 @@ def test_probabilities_are_not_taken_for_raw_scores(tmp_path: Path) -> None:
         return {"output": torch.from_numpy(classify(pictures)["logits"]).softmax(1).numpy()}
 
     with serve({"remote": ServedModel(probable, SHAPE)}) as server:
-        assert "outputs.activation: the scores of a picture add up to 1" in reason_of(tmp_path, remote(server.url))
-        more = 'outputs.activation = "probabilities"'
-        assert collection_of(tmp_path, remote(server.url, more=more)).cards()[0].state == "ready"
+        (card,) = collection_of(tmp_path, remote(server.url)).cards()
+        assert {(one.what, one.value, one.source) for one in card.assumptions} >= {
+            ("outputs.activation", "probabilities", "checked")
+        }
+        more = 'outputs.activation = "softmax"'
+        assert 'applied twice: write activation = "probabilities"' in reason_of(tmp_path, remote(server.url, more=more))
 
 
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,13 @@ from tests.workers.models.tiny_transformers import (
     detr,
     resnet,
     rt_detr,
+    segformer,
     vit,
     yolos,
 )
-from workers.blackbox import Classifier, Detections, Detector
+from workers.blackbox import Classifier, Detections, Detector, Segmenter
 from workers.blackbox.preprocessing import input_transform, normalise, pixels, to_input
+from workers.explainer.regions import class_probabilities
 from workers.model_io.entry import ModelEntry
 from workers.model_io.hf_image_processor import read_preprocessing
 
@@ -74,6 +76,24 @@ def test_a_classifier_says_what_the_library_says(make: Any, processor: str, fold
         theirs = model(**PROCESSORS[processor]()(PHOTOGRAPH, return_tensors="pt")).logits.softmax(-1)
         ours = black_box.forward(shown(black_box, PHOTOGRAPH)).softmax(-1)
     assert (ours - theirs).abs().max() < 0.005
+
+
+def test_a_segmentation_model_says_what_the_library_says(folder: Path) -> None:
+    """Probabilities within 0.005, as of classifiers; the map of a class explains its region."""
+    model = save(seeded(segformer), PROCESSORS["segformer"](), folder)
+    loaded = load_entry(folder, ENTRY)
+    black_box = loaded.black_box
+    assert isinstance(black_box, Segmenter)
+    assert black_box.labels == ("cat", "dog", "bird")
+    with torch.inference_mode():
+        theirs = model(**PROCESSORS["segformer"]()(PHOTOGRAPH, return_tensors="pt")).logits.softmax(1)
+        ours = class_probabilities(black_box, black_box.forward(shown(black_box, PHOTOGRAPH)))
+    assert theirs.shape == ours.shape
+    assert (ours - theirs).abs().max() < 0.005
+    record = explain(loaded, PHOTOGRAPH, folder, masks=512, until=1)
+    assert record.request.method == "rise"
+    assert record.targets[0].name in black_box.labels
+    assert record.targets[0].box is not None
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,22 @@ def rt_detr() -> Any:
     return model
 
 
+def segformer() -> Any:
+    config = transformers.SegformerConfig(
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 16],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=16,
+        id2label=NAMES,
+    )
+    return transformers.SegformerForSemanticSegmentation(config)
+
+
 PROCESSORS: dict[str, Any] = {
     "vit": lambda: transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}),
     "convnext-cut": lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 48}),
@@ -118,5 +134,6 @@ PROCESSORS: dict[str, Any] = {
     "detr": lambda: transformers.DetrImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 160}),
     "detr-long": lambda: transformers.DetrImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 117}),
     "yolos": lambda: transformers.YolosImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 160}),
+    "segformer": lambda: transformers.SegformerImageProcessorPil(size={"height": 64, "width": 64}),
     "rt-detr": lambda: transformers.RTDetrImageProcessorPil(size={"height": 96, "width": 96}),
 }

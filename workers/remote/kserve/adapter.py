@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -10,12 +10,14 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from app.contract.schemas import Task
 from workers.blackbox import BlackBox, BlackBoxError, Classifier, Detections, Detector, Preprocessing
+from workers.loading.assumptions import Assumptions
+from workers.loading.graph_model import detector_layout, stacked, task_of
 from workers.loading.labels import labels_of
+from workers.loading.output_layout import check_that_outputs_change, classifier_activation
 from workers.loading.torch_module import probe_batch
-from workers.model_io.entry import ModelEntry, OutputsEntry
-from workers.model_io.outputs import DetectorLayout, class_scores, detections, named
+from workers.model_io.entry import ModelEntry
+from workers.model_io.outputs import Outputs, class_scores, detections
 from workers.model_io.preprocessing_config import preprocessing_of
 from workers.model_io.proposals import joined
 from workers.remote.http.client import (
@@ -32,7 +34,6 @@ from workers.remote.kserve.v2_client import BatchSlice, KServeV2Client
 
 Value = TypeVar("Value")
 
-_NEARLY = 1e-3
 _SOURCE = re.compile(r"(?P<server>.+?)(/(?P<protocol>v[12]))?(?P<model>/models/[^/?#]+(/versions/[^/?#]+)?)/?")
 
 
@@ -89,9 +90,10 @@ def _load_v2(entry: ModelEntry, options: InferenceOptions, folder: Path) -> Blac
     spec = input_spec_of(metadata, options)
     preprocessing = preprocessing_of(entry, spec.preprocessing())
     client = KServeV2Client(http, metadata, spec)
-    (first,) = client.infer(probe_batch(preprocessing)[:1])
-    black_box = _black_box(entry, folder, replace(client, version=first.version), first)
-    return replace(black_box, preprocessing=preprocessing, identity=f"{metadata.identity} {first.version}")
+    parts = client.infer(probe_batch(preprocessing))
+    client = replace(client, version=parts[0].version)
+    black_box = _black_box(entry, folder, client, preprocessing, parts)
+    return replace(black_box, identity=f"{metadata.identity} {parts[0].version}")
 
 
 def _load_v1(entry: ModelEntry, options: InferenceOptions, folder: Path) -> BlackBox:
@@ -103,31 +105,42 @@ def _load_v1(entry: ModelEntry, options: InferenceOptions, folder: Path) -> Blac
     spec = input_spec_of(ServerMetadata(address), options.model_copy(update={"input": "instances", "binary": False}))
     preprocessing = preprocessing_of(entry, spec.preprocessing())
     client = KServeV1Client(ModelServerClient(options), address, spec)
-    (first,) = client.infer(probe_batch(preprocessing)[:1])
-    black_box = _black_box(entry, folder, client, first)
-    return replace(black_box, preprocessing=preprocessing, identity=json.dumps(redacted_url(address)))
+    black_box = _black_box(entry, folder, client, preprocessing, client.infer(probe_batch(preprocessing)))
+    return replace(black_box, identity=json.dumps(redacted_url(address)))
 
 
-def _black_box(entry: ModelEntry, folder: Path, client: InferenceClient, first: BatchSlice) -> BlackBox:
-    make = _detector if _task(entry, first.outputs) == "detection" else _classifier
-    return make(entry, folder, client, first)
+def _black_box(
+    entry: ModelEntry, folder: Path, client: InferenceClient, preprocessing: Preprocessing, parts: Sequence[BatchSlice]
+) -> BlackBox:
+    """Return the black box of a model, by its outputs for the probe images."""
+    with server_context(client.url):
+        for part in parts:
+            for name, output in part.outputs.items():
+                _check_shape(output, part.rows, *output.shape[1:], name=name)
+        outputs = stacked([{name: output[: part.images] for name, output in part.outputs.items()} for part in parts])
+    assumed = Assumptions(entry, entry)
+    task = task_of(entry, outputs)
+    assumed.note("task", task, by_default="checked")
+    if task == "segmentation":
+        raise ValueError("task: models for segmentation are explained through onnx or transformers, not over HTTP")
+    make = _detector if task == "detection" else _classifier
+    black_box = make(entry, folder, client, preprocessing, outputs, assumed)
+    check_that_outputs_change(outputs)
+    return replace(black_box, assumptions=assumed.complete(black_box))
 
 
-def _task(entry: ModelEntry, outputs: Mapping[str, Tensor]) -> Task:
-    """Return the task that the entry declares, else detection where there is an output of boxes."""
-    if entry.task is not None:
-        return entry.task
-    boxes = entry.outputs.packed is not None or named(outputs, "boxes", entry.outputs) is not None
-    return "detection" if boxes else "classification"
-
-
-def _classifier(entry: ModelEntry, folder: Path, client: InferenceClient, first: BatchSlice) -> BlackBox:
-    scores = class_scores(first.outputs, entry.outputs)
+def _classifier(
+    entry: ModelEntry,
+    folder: Path,
+    client: InferenceClient,
+    preprocessing: Preprocessing,
+    outputs: Outputs,
+    assumed: Assumptions,
+) -> BlackBox:
+    scores = class_scores(outputs, entry.outputs)
     labels = labels_of(entry, folder=folder, count=scores.shape[1])
-    activation = entry.outputs.activation
-    if activation is None and bool((scores >= 0).all()) and abs(float(scores[0].sum()) - 1) < _NEARLY:
-        words = 'say "probabilities", or "softmax" if they are none'
-        raise ValueError(f"outputs.activation: the scores of a picture add up to 1 as probabilities do; {words}")
+    activation, source = classifier_activation(entry.outputs.activation, scores, None)
+    assumed.note("outputs.activation", activation, by_default=source)
 
     def read(part: BatchSlice) -> Tensor:
         scores = class_scores(part.outputs, entry.outputs)
@@ -137,12 +150,18 @@ def _classifier(entry: ModelEntry, folder: Path, client: InferenceClient, first:
     def forward(images: Tensor) -> Tensor:
         return torch.cat(_infer(client, images, read)).to(images.device)
 
-    return Classifier(forward, labels, Preprocessing(size=None), activation or "softmax")
+    return Classifier(forward, labels, preprocessing, activation)
 
 
-def _detector(entry: ModelEntry, folder: Path, client: InferenceClient, first: BatchSlice) -> BlackBox:
-    labels = labels_of(entry, folder=folder, count=_count_classes(entry.outputs, first.outputs))
-    layout = DetectorLayout(entry.outputs, len(labels), entry.outputs.activation or "probabilities")
+def _detector(
+    entry: ModelEntry,
+    folder: Path,
+    client: InferenceClient,
+    preprocessing: Preprocessing,
+    outputs: Outputs,
+    assumed: Assumptions,
+) -> BlackBox:
+    layout, labels = detector_layout(entry, outputs, folder, preprocessing, assumed)
 
     def read(part: BatchSlice) -> Detections:
         proposals = detections(part.outputs, layout, part.size)
@@ -157,8 +176,7 @@ def _detector(entry: ModelEntry, folder: Path, client: InferenceClient, first: B
         whole = joined(_infer(client, images, read))
         return Detections(*(values.to(images.device) for values in (whole.boxes_xyxy, whole.classes, whole.objectness)))
 
-    _check_probabilities(read(first).classes)
-    return Detector(forward, labels, Preprocessing(size=None))
+    return Detector(forward, labels, preprocessing)
 
 
 def _infer(client: InferenceClient, images: Tensor, read: Callable[[BatchSlice], Value]) -> list[Value]:
@@ -167,20 +185,6 @@ def _infer(client: InferenceClient, images: Tensor, read: Callable[[BatchSlice],
         return [read(part) for part in parts]
 
 
-def _count_classes(entry: OutputsEntry, outputs: Mapping[str, Tensor]) -> int | None:
-    """Return how many classes a detector has; None where its outputs do not imply it."""
-    scores = None if entry.packed else named(outputs, "scores", entry)
-    if scores is None or scores.dim() != 3 or named(outputs, "labels", entry) is not None:
-        return None
-    return scores.shape[2] - (1 if entry.background in {"first", "last"} else 0)
-
-
-def _check_probabilities(scores: Tensor) -> None:
-    if scores.numel() and (float(scores.min()) < -_NEARLY or float(scores.max()) > 1 + _NEARLY):
-        words = f"scores from {float(scores.min()):g} to {float(scores.max()):g} are no probabilities"
-        raise ValueError(f'outputs.activation: {words}; say "sigmoid" or "softmax"')
-
-
-def _check_shape(values: Tensor, *expected: int) -> None:
+def _check_shape(values: Tensor, *expected: int, name: str = "") -> None:
     if values.shape != expected:
-        raise ValueError(f"gave shape {list(values.shape)}, expected {list(expected)}")
+        raise ValueError(f"gave {name and name + ' of '}shape {list(values.shape)}, expected {list(expected)}")
