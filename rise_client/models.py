@@ -162,11 +162,26 @@ class BatchItem(ResponseModel):
     explanation: ExplanationData | None
 
 
+class Assumption(ResponseModel):
+    """Something that the service takes to be so about a model.
+
+    Attributes:
+        what: field of the models file.
+        source: `entry` (the models file), `file` (the model's own), `checked` on probe images, or `convention`.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    what: str
+    value: str
+    source: str = Field(alias="from")
+
+
 class ModelCard(ResponseModel):
     """A model that the service has.
 
     Attributes:
-        task: `classification` or `detection`; None while it is not known.
+        task: `classification`, `detection` or `segmentation`; None while it is not known.
         input_size: height and width in pixels; None: any size.
         state: `ready`, `loading` or `failed`, for the `reason`.
     """
@@ -180,6 +195,7 @@ class ModelCard(ResponseModel):
     batch: int | None = None
     state: str
     reason: str | None = None
+    assumptions: list[Assumption] = Field(default_factory=list)
 
 
 class MethodCard(ResponseModel):
