@@ -36,7 +36,7 @@ class DecoderPool:
     """
 
     def __init__(self, size: int, *, max_pixels: int, cpu_seconds: int = 5) -> None:
-        self._command = [sys.executable, "-m", "app.images.decoder", str(max_pixels), str(cpu_seconds)]
+        self._command = [sys.executable, "-P", "-m", "app.images.decoder", str(max_pixels), str(cpu_seconds)]
         self._environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         self._idle = LifoQueue[subprocess.Popen[bytes] | None]()

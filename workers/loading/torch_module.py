@@ -19,7 +19,6 @@ from workers.model_io.entry import ModelEntry
 logger = logging.getLogger(__name__)
 
 Forward = Callable[[Tensor], Any]
-_PICTURES = 8
 _PROBE_SIDE = 224
 
 
@@ -74,14 +73,13 @@ def _certainty(black_box: BlackBox) -> Tensor:
 
 
 def probe_batch(preprocessing: Preprocessing) -> Tensor:
-    """Return coloured pictures as the model takes them, `[8, C, H, W]`: half of them smooth, the same every time."""
+    """Return 8 smooth and 4 patchy coloured images as the model takes them, `[12, C, H, W]`: the same every time."""
     random = torch.Generator().manual_seed(0)
-    colors = torch.rand(_PICTURES, 3, 6, 6, generator=random)
     size = preprocessing.size_for(_PROBE_SIDE, _PROBE_SIDE)
-    half = _PICTURES // 2
-    smooth = functional.interpolate(colors[:half], size, mode="bilinear")
-    patches = functional.interpolate(colors[half:].round(), size, mode="nearest")  # of full red, green, blue
-    return normalise(torch.cat([smooth, patches]), preprocessing)
+    smooth = functional.interpolate(torch.rand(8, 3, 6, 6, generator=random), size, mode="bilinear")
+    # Of full colours, which leave the range of probabilities where scores are logits.
+    patchy = functional.interpolate(torch.rand(4, 3, 6, 6, generator=random).round(), size, mode="nearest")
+    return normalise(torch.cat([smooth, patchy]), preprocessing)
 
 
 def _laid_out(module: nn.Module, entry: ModelEntry) -> Forward:

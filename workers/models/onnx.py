@@ -187,10 +187,12 @@ def _runner(
     def run(images: Tensor) -> Outputs:
         binding = session.io_binding()
         binding.bind_ortvalue_input(picture.name, OrtValue.from_dlpack(images))
+        held = []  # because the binding does not own what it is given
         for name, constant in constants.items():
             values = np.asarray(constant(_size_of(images, layout)), dtype=_NUMPY[types[name]])
             rows = np.tile(values, (len(images) if images.dim() == 4 else 1, 1))
-            binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(rows))
+            held.append(OrtValue.ortvalue_from_numpy(rows))
+            binding.bind_ortvalue_input(name, held[-1])
         for name in names:
             binding.bind_output(name, device.type, device.index or 0)
         if device.type == "cuda":

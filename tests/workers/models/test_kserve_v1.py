@@ -79,7 +79,7 @@ def test_a_detector_of_v1_names_its_outputs_in_each_prediction(
 REFUSALS: dict[str, tuple[Callable[[Array], Any], str]] = {
     "labels": (lambda pictures: classify(pictures)["logits"].argmax(1).tolist(), "a label perhaps"),
     "words": (lambda pictures: [["star"]] * len(pictures), "that is no table of numbers"),
-    "too few": (lambda _: [], "gave 0 predictions for 8 pictures"),
+    "too few": (lambda _: [], "gave 0 predictions for 12 pictures"),
     "not a number": (lambda pictures: np.full((len(pictures), 6), np.nan).tolist(), "gave NaN in 'predictions'"),
     "an error": (lambda _: Reply(b'{"error": "wrong shape"}', 400), 'answered 400: {"error": "wrong shape"}'),
     "other JSON": (lambda _: Reply(b'{"outputs": []}'), "gave an answer with predictions amiss"),

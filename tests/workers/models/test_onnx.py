@@ -211,7 +211,7 @@ REFUSED = [
     ("good.onnx", 'outputs = { scores = "logit" }', "outputs.scores = 'logit': the model has logits"),
     ("rotated.onnx", "", "task: the file says 'obb', which cannot be explained: its boxes are rotated"),
     ("raw.onnx", 'labels = ["a", "b"]', "outputs.activation: scores from -3 to 4 are no probabilities"),
-    ("what.onnx", "", "task: the outputs (output [8, 2, 4]) might be anything"),
+    ("what.onnx", "", "task: the outputs (output [12, 2, 4]) might be anything"),
 ]
 
 
