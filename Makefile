@@ -74,7 +74,7 @@ $(BIN)/python:
 
 # One stamp per set of dependencies; the larger one satisfies the smaller.
 PINS := pyproject.toml rise_client/pyproject.toml constraints.txt
-is_newer = test -e $(1) -a -z "$$(find $(PINS) -newer $(1))"
+is_newer = test -e $(1) && test -z "$$(find $(PINS) -newer $(1))"
 
 $(VENV)/.runtime: $(BIN)/python $(PINS)
 	@$(call is_newer,$(VENV)/.development) || $(call install,$(VENV),$(RUNTIME))

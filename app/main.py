@@ -118,7 +118,8 @@ def _services(settings: Settings) -> Services:
     validator = ImageValidator(settings)
     throughput = ThroughputStats(redis)
     admission = AdmissionController(settings, BacklogReader(redis, throughput), ConcurrencyQuota(redis))
-    events = EventStreams(connect_async(settings.redis_url))
+    async_redis = connect_async(settings.redis_url)
+    events = EventStreams(async_redis)
     image_fetcher = _image_fetcher(settings)
     uploads = Uploads(UploadRegister(redis, keep_seconds=settings.keep_seconds), blobs)
     images = ImageSourceResolver(image_fetcher, uploads)
@@ -145,6 +146,7 @@ def _services(settings: Settings) -> Services:
             images=images,
             validator=validator,
             store=store,
+            async_redis=async_redis,
             blobs=blobs,
             jobs=jobs,
             creator=ExplanationCreator(redis, store, jobs),

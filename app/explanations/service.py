@@ -1,14 +1,15 @@
 """The use case: an image and a request become one explanation, and the same ones again become the same explanation.
 
-What waits for Redis or the object store, or takes time, runs in the thread pool.
+What waits for Redis or the object store, or takes time, runs in the thread pool; status reads run on the event loop.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from redis.asyncio import Redis as AsyncRedis
 from starlette.concurrency import run_in_threadpool
 
 from app.admission.controller import AdmissionController
@@ -18,6 +19,7 @@ from app.contract.explanations.webhooks import WebhookSubscriptions
 from app.contract.queue.fair_queue import SchedulingTags, scheduling_tags_of
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.throughput import ThroughputStats
+from app.contract.redis.keys import record_key
 from app.contract.schemas import CanonicalRequest, ExplanationRecord, ImageInfo, Status
 from app.contract.storage.object_store import BlobStore, image_blob
 from app.contract.tracing import request_context
@@ -28,6 +30,9 @@ from app.explanations.events import EventStreams
 from app.images.resolver import ImageSourceResolver
 from app.images.source import ImageSource
 from app.images.validation import ImageValidator
+
+RawRecord = tuple[tuple[bytes, bytes], ...]
+"""Fields of an explanation's hash, none where it does not exist; `parse_record` reads them."""
 
 _REUSABLE = frozenset({Status.QUEUED, Status.RUNNING, Status.SUCCEEDED})
 
@@ -76,6 +81,7 @@ class ExplanationService:
         images: reads images by URL and by id.
         validator: validates them.
         store: the records.
+        async_redis: the same server, for status reads.
         blobs: where images are stored.
         jobs: the queues.
         creator: stores new explanations together with their jobs.
@@ -89,6 +95,7 @@ class ExplanationService:
     images: ImageSourceResolver
     validator: ImageValidator
     store: ExplanationStore
+    async_redis: AsyncRedis
     blobs: BlobStore
     jobs: JobQueue
     creator: ExplanationCreator
@@ -114,6 +121,11 @@ class ExplanationService:
         if command.callback_url is not None:
             await run_in_threadpool(self.subscriptions.register, explanation_id, command.callback_url)
         return result
+
+    async def read_raw(self, explanation_id: str) -> RawRecord:
+        """Return an explanation as it is stored, on the event loop: most requests are status reads."""
+        found: Any = await self.async_redis.hgetall(record_key(explanation_id))
+        return tuple(found.items())
 
     async def wait(self, explanation_id: str, *, seconds: float) -> ExplanationRecord | None:
         """Return an explanation when it has ended, or as it is after `seconds`; None if it does not exist."""

@@ -2,7 +2,7 @@
 
 import math
 import re
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -16,13 +16,15 @@ from app.api.openapi_components import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MOD
 from app.api.request_body import ParsedBody, read_body
 from app.auth.principal import Principal
 from app.contract.errors import RiseError
+from app.contract.explanations.store import parse_record
 from app.contract.schemas import ExplanationRecord, Status
-from app.explanations.service import SubmitResult
+from app.explanations.service import RawRecord, SubmitResult
 from app.explanations.views import ExplanationView, explanation_path, view
 from app.services import Services
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"], responses=PROBLEMS)
 
+_VIEWS_KEPT = 200  # of a few kilobytes; the view of an explanation changes with what is stored, and with nothing else
 _LONGEST_RETRY_SECONDS = 60  # because estimates err, and looking is cheap
 
 Wait = Annotated[float | None, Query(ge=0, description="Seconds to hold the request until the explanation has ended.")]
@@ -126,11 +128,26 @@ async def read(
         await run_in_threadpool(existing_record, services, caller, explanation_id)
         seconds = min(wait, services.settings.max_wait_seconds)
         await wait_for_record(services, caller, explanation_id, seconds=seconds)
-    return await run_in_threadpool(_answer, services, caller, explanation_id, if_none_match)
+    tenant, body = _rendered(await services.explanations.read_raw(explanation_id))
+    if body is None or tenant != caller.tenant:
+        body = await run_in_threadpool(_current, services, caller, explanation_id)
+    return _answer(body, if_none_match)
 
 
-def _answer(services: Services, caller: Principal, explanation_id: str, if_none_match: str | None) -> Response:
-    body = _view(services, existing_record(services, caller, explanation_id)).model_dump_json()
+@lru_cache(maxsize=_VIEWS_KEPT)
+def _rendered(stored: RawRecord) -> tuple[str | None, str | None]:
+    """Return tenant and view, as JSON, of a stored explanation; None for one that waits or does not exist."""
+    record = parse_record(dict(stored))
+    if record is None or record.status is Status.QUEUED:  # because its place in the queue is not stored with it
+        return None, None
+    return record.tenant, view(record, None).model_dump_json()
+
+
+def _current(services: Services, caller: Principal, explanation_id: str) -> str:
+    return _view(services, existing_record(services, caller, explanation_id)).model_dump_json()
+
+
+def _answer(body: str, if_none_match: str | None) -> Response:
     headers = {"ETag": etag(body), "Cache-Control": "private, no-cache"}
     if etag_matches(headers["ETag"], if_none_match):
         return Response(status_code=304, headers=headers)
