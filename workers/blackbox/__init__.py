@@ -97,8 +97,31 @@ class Detections:
     objectness: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How a model is identified, and how it runs.
+
+    Attributes:
+        files: the files that define the model; they are part of its digest.
+        identity: what else is part of it, such as the version that a remote model names.
+        has_changed: asks whether that is another by now; None where it cannot be.
+        device: where `forward` wants its input.
+        dtype: in which precision.
+        fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
+        assumptions: what the loader takes to be so, and whence.
+    """
+
+    files: tuple[Path, ...] = ()
+    identity: str = ""
+    has_changed: Callable[[], bool] | None = None
+    device: torch.device = CPU
+    dtype: torch.dtype = torch.float32
+    fixed_batch: int | None = None
+    assumptions: tuple[Assumption, ...] = ()
+
+
 @dataclass(frozen=True)
-class Classifier:
+class Classifier(Runtime):
     """A black box that gives one score per class.
 
     Attributes:
@@ -106,61 +129,33 @@ class Classifier:
         labels: the names of the C classes.
         preprocessing: what happens to a picture before `forward`.
         activation: what turns raw outputs into probabilities.
-        files: the files that define the model; they are part of its digest.
-        identity: what else is part of it, such as the version that a remote model names.
-        has_changed: asks whether that is another by now; None where it cannot be.
-        device: where `forward` wants its input.
-        dtype: in which precision.
         randomised: makes the same model with random weights from a seed, for sanity checks; None where it cannot.
-        fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
-        assumptions: what the loader takes to be so, and whence.
     """
 
     forward: Callable[[Tensor], Tensor]
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     activation: Activation = "softmax"
-    files: tuple[Path, ...] = ()
-    identity: str = ""
-    has_changed: Callable[[], bool] | None = None
-    device: torch.device = CPU
-    dtype: torch.dtype = torch.float32
     randomised: "Callable[[int], Classifier] | None" = None
-    fixed_batch: int | None = None
-    assumptions: tuple[Assumption, ...] = ()
 
 
 @dataclass(frozen=True)
-class Detector:
+class Detector(Runtime):
     """A black box that gives boxes with classes.
 
     Attributes:
         forward: normalised pictures `[B, 3, H, W]` -> `Detections`.
         labels: the names of the C classes.
         preprocessing: what happens to a picture before `forward`.
-        files: the files that define the model; they are part of its digest.
-        identity: what else is part of it, such as the version that a remote model names.
-        has_changed: asks whether that is another by now; None where it cannot be.
-        device: where `forward` wants its input.
-        dtype: in which precision.
-        fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
-        assumptions: what the loader takes to be so, and whence.
     """
 
     forward: Callable[[Tensor], Detections]
     labels: tuple[str, ...]
     preprocessing: Preprocessing
-    files: tuple[Path, ...] = ()
-    identity: str = ""
-    has_changed: Callable[[], bool] | None = None
-    device: torch.device = CPU
-    dtype: torch.dtype = torch.float32
-    fixed_batch: int | None = None
-    assumptions: tuple[Assumption, ...] = ()
 
 
 @dataclass(frozen=True)
-class Segmenter:
+class Segmenter(Runtime):
     """A black box that gives each place of a picture one score per class.
 
     Attributes:
@@ -168,26 +163,12 @@ class Segmenter:
         labels: the names of the C classes.
         preprocessing: what happens to a picture before `forward`.
         activation: what turns raw outputs into probabilities, place by place.
-        files: the files that define the model; they are part of its digest.
-        identity: what else is part of it, such as the version that a remote model names.
-        has_changed: asks whether that is another by now; None where it cannot be.
-        device: where `forward` wants its input.
-        dtype: in which precision.
-        fixed_batch: how many pictures the model itself takes at once; `forward` divides and fills up. None: any number.
-        assumptions: what the loader takes to be so, and whence.
     """
 
     forward: Callable[[Tensor], Tensor]
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     activation: Activation = "softmax"
-    files: tuple[Path, ...] = ()
-    identity: str = ""
-    has_changed: Callable[[], bool] | None = None
-    device: torch.device = CPU
-    dtype: torch.dtype = torch.float32
-    fixed_batch: int | None = None
-    assumptions: tuple[Assumption, ...] = ()
 
 
 BlackBox = Classifier | Detector | Segmenter

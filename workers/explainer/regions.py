@@ -12,9 +12,16 @@ from torch import Tensor
 
 from app.contract.errors import RiseError
 from app.contract.schemas import Box, Prediction, TargetResult, TargetSpec
-from workers.blackbox import Segmenter
+from workers.blackbox import Classifier, Segmenter
 from workers.blackbox.preprocessing import CoordinateTransform
-from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets, class_index
+from workers.explainer.targets import (
+    ClassScore,
+    RequestedTargets,
+    ResolvedTargets,
+    class_index,
+    probabilities,
+    resolve_class_targets,
+)
 
 _BACKGROUND = {"background", "__background__", "_background_", "unlabeled", "unlabelled", "void", "other"}
 _HALF = 0.5  # probability from which a place has the class of a model that has one class only
@@ -32,17 +39,6 @@ class Region(NamedTuple):
     label: int
     places: Tensor
     box: Box
-
-
-def class_probabilities(black_box: Segmenter, outputs: Tensor) -> Tensor:
-    """Turn raw outputs into probabilities, both `[B, C, h, w]`."""
-    match black_box.activation:
-        case "softmax":
-            return outputs.float().softmax(1)
-        case "sigmoid":
-            return outputs.float().sigmoid()
-        case _:
-            return outputs.float()
 
 
 def regions_of(black_box: Segmenter, scores: Tensor, transform: CoordinateTransform) -> list[Region]:
@@ -66,7 +62,7 @@ def region_predictions(
     black_box: Segmenter, outputs: Tensor, transform: CoordinateTransform, *, limit: int
 ) -> list[Prediction]:
     """Return the classes in an image, the largest region first, each with its mean probability there and its box."""
-    scores = class_probabilities(black_box, outputs)[0]
+    scores = probabilities(black_box, outputs)[0]
     return [
         Prediction(
             label=region.label,
@@ -76,6 +72,24 @@ def region_predictions(
         )
         for region in regions_of(black_box, scores, transform)[:limit]
     ]
+
+
+def resolve_scored_targets(
+    black_box: Classifier | Segmenter,
+    outputs: Tensor,
+    requested: RequestedTargets,
+    transform: CoordinateTransform,
+    *,
+    what: ClassScore,
+    numbers_per_class: int | None,
+) -> ResolvedTargets:
+    """Resolve targets of a classifier to classes, those of a segmentation model to classes in regions.
+
+    Arguments and errors are those of `resolve_class_targets` and `resolve_region_targets`.
+    """
+    if isinstance(black_box, Segmenter):
+        return resolve_region_targets(black_box, outputs, requested, transform, what=what)
+    return resolve_class_targets(black_box, outputs, requested, what=what, numbers_per_class=numbers_per_class)
 
 
 def resolve_region_targets(
@@ -99,7 +113,7 @@ def resolve_region_targets(
         RiseError: `unknown-name` for a label that the model does not have; `no-target` for a class that is nowhere in
             the image, or a box without a place in it; `model-failed` for scores that are not finite numbers.
     """
-    scores = class_probabilities(black_box, outputs)[0]
+    scores = probabilities(black_box, outputs)[0]
     if not bool(torch.isfinite(scores).all()):
         raise RiseError("model-failed", "the model's scores on the unmasked image are not finite numbers")
     present = regions_of(black_box, scores, transform)
@@ -115,7 +129,7 @@ def resolve_region_targets(
     labels = torch.tensor([region.label for region in regions], device=scores.device)
 
     def score(outputs: Tensor) -> Tensor:
-        chosen = class_probabilities(black_box, outputs)[:, labels]
+        chosen = probabilities(black_box, outputs)[:, labels]
         mean = torch.einsum("brhw,rhw->br", chosen, weights)
         return mean if what == "probability" else mean.logit(eps=1e-6)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from app.contract.errors import RiseError, unknown_choice
 from app.contract.schemas import Prediction, TargetResult, TargetSpec
-from workers.blackbox import Classifier
+from workers.blackbox import Classifier, Segmenter
 
 RequestedTargets = str | Sequence[TargetSpec] | None
 ClassScore = Literal["probability", "logit"]
@@ -36,8 +36,8 @@ class ResolvedTargets:
     match: float = 0.0
 
 
-def probabilities(black_box: Classifier, outputs: Tensor) -> Tensor:
-    """Turn raw outputs into probabilities, both `[B, C]`."""
+def probabilities(black_box: Classifier | Segmenter, outputs: Tensor) -> Tensor:
+    """Turn raw outputs into probabilities, both `[B, C]`, or `[B, C, h, w]` place by place."""
     match black_box.activation:
         case "softmax":
             return outputs.float().softmax(1)

@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from workers.blackbox import BlackBox, Classifier, Preprocessing, Segmenter
 from workers.blackbox.preprocessing import normalise
-from workers.explainer.regions import class_probabilities
 from workers.explainer.targets import probabilities
 from workers.model_io.entry import ModelEntry
 
@@ -65,9 +64,9 @@ def _certainty(black_box: BlackBox) -> Tensor:
     images = probe_batch(black_box.preprocessing).to(device=black_box.device, dtype=black_box.dtype)
     with torch.inference_mode():
         if isinstance(black_box, Classifier):
-            return probabilities(black_box, black_box.forward(images)).float()
+            return probabilities(black_box, black_box.forward(images))
         if isinstance(black_box, Segmenter):
-            return class_probabilities(black_box, black_box.forward(images)).mean((2, 3))
+            return probabilities(black_box, black_box.forward(images)).mean((2, 3))
         found = black_box.forward(images)
         return (found.classes.float() * found.objectness.float().unsqueeze(-1)).amax(1)
 

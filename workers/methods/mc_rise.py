@@ -13,8 +13,8 @@ from app.contract.schemas import Task
 from workers.blackbox import Classifier, Segmenter
 from workers.blackbox.preprocessing import CoordinateTransform
 from workers.explainer.parameters import Fill, MaskingParameters
-from workers.explainer.regions import resolve_region_targets
-from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets, resolve_class_targets
+from workers.explainer.regions import resolve_scored_targets
+from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap
 
 TASKS: tuple[Task, ...] = ("classification", "segmentation")
@@ -46,11 +46,11 @@ def resolve_targets(
     parameters: Parameters,
 ) -> ResolvedTargets:
     """Return the classes to explain, of segmentation models with their regions, and how raw outputs become scores."""
-    if isinstance(black_box, Segmenter):
-        return resolve_region_targets(black_box, outputs, requested, transform, what=parameters.score)
     numbers = parameters.cells[0] * parameters.cells[1] * len(parameters.colors)
     kept = numbers if parameters.estimator == "contrast" else None
-    return resolve_class_targets(black_box, outputs, requested, what=parameters.score, numbers_per_class=kept)
+    return resolve_scored_targets(
+        black_box, outputs, requested, transform, what=parameters.score, numbers_per_class=kept
+    )
 
 
 def published_weights(parameters: Parameters) -> PublishedMap:

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from workers.blackbox import BlackBox, Classifier, Detector, Segmenter
-from workers.explainer.regions import class_probabilities
 from workers.explainer.targets import probabilities
 from workers.model_io.entry import ModelEntry
 from workers.models import load_model
@@ -197,7 +196,7 @@ def test_four_axes_are_scores_of_classes_at_places(tmp_path: Path, classes: int)
     write_segmenter(tmp_path / "it.onnx", classes, ends="sigmoid")
     model = load(tmp_path)
     assert isinstance(model, Segmenter)
-    found = class_probabilities(model, model.forward(torch.from_numpy(red_and_blue())[None]))[0]
+    found = probabilities(model, model.forward(torch.from_numpy(red_and_blue())[None]))[0]
     assert found.flatten(1).T.numpy() == pytest.approx(cell_scores(red_and_blue(), classes), abs=1e-4)
 
 

@@ -22,7 +22,7 @@ from tests.workers.models.tiny_transformers import (
 )
 from workers.blackbox import Classifier, Detections, Detector, Segmenter
 from workers.blackbox.preprocessing import input_transform, normalise, pixels, to_input
-from workers.explainer.regions import class_probabilities
+from workers.explainer.targets import probabilities
 from workers.model_io.entry import ModelEntry
 from workers.model_io.hf_image_processor import read_preprocessing
 
@@ -87,7 +87,7 @@ def test_a_segmentation_model_says_what_the_library_says(folder: Path) -> None:
     assert black_box.labels == ("cat", "dog", "bird")
     with torch.inference_mode():
         theirs = model(**PROCESSORS["segformer"]()(PHOTOGRAPH, return_tensors="pt")).logits.softmax(1)
-        ours = class_probabilities(black_box, black_box.forward(shown(black_box, PHOTOGRAPH)))
+        ours = probabilities(black_box, black_box.forward(shown(black_box, PHOTOGRAPH)))
     assert theirs.shape == ours.shape
     assert (ours - theirs).abs().max() < 0.005
     record = explain(loaded, PHOTOGRAPH, folder, masks=512, until=1)

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from workers.blackbox import BlackBox, BlackBoxError, Classifier, Detections, Detector, Preprocessing
 from workers.loading.assumptions import Assumptions
-from workers.loading.graph_model import detector_layout, stacked, task_of
-from workers.loading.labels import labels_of
-from workers.loading.output_layout import check_that_outputs_change, classifier_activation
+from workers.loading.output_layout import check_that_outputs_change
+from workers.loading.probed_model import ProbedModel, stacked
 from workers.loading.torch_module import probe_batch
 from workers.model_io.entry import ModelEntry
-from workers.model_io.outputs import Outputs, class_scores, detections
+from workers.model_io.outputs import class_scores, detections
 from workers.model_io.preprocessing_config import preprocessing_of
 from workers.model_io.proposals import joined
 from workers.remote.http.client import (
@@ -118,50 +117,31 @@ def _black_box(
             for name, output in part.outputs.items():
                 _check_shape(output, part.rows, *output.shape[1:], name=name)
         outputs = stacked([{name: output[: part.images] for name, output in part.outputs.items()} for part in parts])
-    assumed = Assumptions(entry, entry)
-    task = task_of(entry, outputs)
-    assumed.note("task", task, by_default="checked")
+    model = ProbedModel(entry, folder, preprocessing, outputs, Assumptions(entry, entry))
+    task = model.task()
     if task == "segmentation":
         raise ValueError("task: models for segmentation are explained through onnx or transformers, not over HTTP")
-    make = _detector if task == "detection" else _classifier
-    black_box = make(entry, folder, client, preprocessing, outputs, assumed)
+    black_box = _detector(client, model) if task == "detection" else _classifier(client, model)
     check_that_outputs_change(outputs)
-    return replace(black_box, assumptions=assumed.complete(black_box))
+    return replace(black_box, assumptions=model.assumptions.complete(black_box))
 
 
-def _classifier(
-    entry: ModelEntry,
-    folder: Path,
-    client: InferenceClient,
-    preprocessing: Preprocessing,
-    outputs: Outputs,
-    assumed: Assumptions,
-) -> BlackBox:
-    scores = class_scores(outputs, entry.outputs)
-    labels = labels_of(entry, folder=folder, count=scores.shape[1])
-    activation, source = classifier_activation(entry.outputs.activation, scores, None)
-    assumed.note("outputs.activation", activation, by_default=source)
+def _classifier(client: InferenceClient, model: ProbedModel) -> BlackBox:
+    labels, activation = model.classes(class_scores(model.outputs, model.entry.outputs))
 
     def read(part: BatchSlice) -> Tensor:
-        scores = class_scores(part.outputs, entry.outputs)
+        scores = class_scores(part.outputs, model.entry.outputs)
         _check_shape(scores, part.rows, len(labels))
         return scores[: part.images].float()
 
     def forward(images: Tensor) -> Tensor:
         return torch.cat(_infer(client, images, read)).to(images.device)
 
-    return Classifier(forward, labels, preprocessing, activation)
+    return Classifier(forward, labels, model.preprocessing, activation)
 
 
-def _detector(
-    entry: ModelEntry,
-    folder: Path,
-    client: InferenceClient,
-    preprocessing: Preprocessing,
-    outputs: Outputs,
-    assumed: Assumptions,
-) -> BlackBox:
-    layout, labels = detector_layout(entry, outputs, folder, preprocessing, assumed)
+def _detector(client: InferenceClient, model: ProbedModel) -> BlackBox:
+    layout, labels = model.detector_layout()
 
     def read(part: BatchSlice) -> Detections:
         proposals = detections(part.outputs, layout, part.size)
@@ -176,7 +156,7 @@ def _detector(
         whole = joined(_infer(client, images, read))
         return Detections(*(values.to(images.device) for values in (whole.boxes_xyxy, whole.classes, whole.objectness)))
 
-    return Detector(forward, labels, preprocessing)
+    return Detector(forward, labels, model.preprocessing)
 
 
 def _infer(client: InferenceClient, images: Tensor, read: Callable[[BatchSlice], Value]) -> list[Value]:
