@@ -196,12 +196,12 @@ class Watchdog:
         self._armed = False
 
     def _rearm(self) -> None:
-        """Restart the timer during a model call; stop it otherwise."""
+        """Restart the timer during a model call of a job; stop it otherwise, because nothing would stop it later."""
         job, model = self._job, self._model
-        if model is None:
+        if model is None or job is None:
             self._disarm()
             return
-        if self._file is not None and job is not None:
+        if self._file is not None:
             context = CrashContext(self._worker, job.job, job.attempt, model, self._blocked_seconds, time.time())
             try:
                 write_crash_context(self._file, context)

@@ -39,6 +39,14 @@ def test_a_job_that_asks_no_model_may_be_silent_for_longer(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_is_asked_outside_of_a_job_arms_no_timer(tmp_path: Path) -> None:
+    code = BEGINNING.partition("with watchdog.watch_job")[0] + "with watchdog.watch_model('m'): pass\ntime.sleep(2.5)\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), "60"], capture_output=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_model_that_is_asked_may_not(tmp_path: Path) -> None:
     process = start(tmp_path, "with watchdog.watch_model('m'): time.sleep(60)")
     said, stack = process.communicate(timeout=30)
