@@ -7,19 +7,18 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from redis.asyncio import Redis as AsyncRedis
 from starlette.concurrency import run_in_threadpool
 
 from app.admission.controller import AdmissionController
 from app.contract.errors import RiseError, reported_error
-from app.contract.explanations.store import ExplanationStore
+from app.contract.explanations.store import ExplanationStore, RawRecord, read_raw
 from app.contract.explanations.webhooks import WebhookSubscriptions
 from app.contract.queue.fair_queue import SchedulingTags, scheduling_tags_of
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.throughput import ThroughputStats
-from app.contract.redis.keys import record_key
 from app.contract.schemas import CanonicalRequest, ExplanationRecord, ImageInfo, Status
 from app.contract.storage.object_store import BlobStore, image_blob
 from app.contract.tracing import request_context
@@ -30,9 +29,6 @@ from app.explanations.events import EventStreams
 from app.images.resolver import ImageSourceResolver
 from app.images.source import ImageSource
 from app.images.validation import ImageValidator
-
-RawRecord = tuple[tuple[bytes, bytes], ...]
-"""Fields of an explanation's hash, none where it does not exist; `parse_record` reads them."""
 
 _REUSABLE = frozenset({Status.QUEUED, Status.RUNNING, Status.SUCCEEDED})
 
@@ -124,8 +120,7 @@ class ExplanationService:
 
     async def read_raw(self, explanation_id: str) -> RawRecord:
         """Return an explanation as it is stored, on the event loop: most requests are status reads."""
-        found: Any = await self.async_redis.hgetall(record_key(explanation_id))
-        return tuple(found.items())
+        return await read_raw(self.async_redis, explanation_id)
 
     async def wait(self, explanation_id: str, *, seconds: float) -> ExplanationRecord | None:
         """Return an explanation when it has ended, or as it is after `seconds`; None if it does not exist."""

@@ -16,9 +16,9 @@ from app.api.openapi_components import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MOD
 from app.api.request_body import ParsedBody, read_body
 from app.auth.principal import Principal
 from app.contract.errors import RiseError
-from app.contract.explanations.store import parse_record
+from app.contract.explanations.store import RawRecord, parse_record
 from app.contract.schemas import ExplanationRecord, Status
-from app.explanations.service import RawRecord, SubmitResult
+from app.explanations.service import SubmitResult
 from app.explanations.views import ExplanationView, explanation_path, view
 from app.services import Services
 

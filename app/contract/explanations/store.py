@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from app.contract.counters import BUCKETS
 from app.contract.explanations.reuse_index import blocks_key
@@ -252,6 +253,16 @@ class ExplanationStore:
         """Return seconds to live, those of the tombstone, and when the blobs are due for deletion."""
         due = time.time() + self._keep_seconds + SLACK_SECONDS
         return [self._keep_seconds, self._keep_seconds + REMEMBERED_SECONDS, due]
+
+
+RawRecord = tuple[tuple[bytes, bytes], ...]
+"""Fields of an explanation's hash, none where it does not exist; `parse_record` reads them."""
+
+
+async def read_raw(redis: AsyncRedis, explanation_id: str) -> RawRecord:
+    """Return an explanation as it is stored."""
+    found: Any = await redis.hgetall(record_key(explanation_id))
+    return tuple(found.items())
 
 
 def parse_record(found: Mapping[bytes, bytes]) -> ExplanationRecord | None:
