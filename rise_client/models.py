@@ -26,12 +26,13 @@ class ModelRef(ResponseModel):
 
 
 class ImageInfo(ResponseModel):
-    """The image, upright."""
+    """The image, upright; `scaled` tells how grey values of more than 8 bits became 0 to 255."""
 
     width: int
     height: int
     sha256: str
     media_type: str
+    scaled: str | None = None
 
 
 class Progress(ResponseModel):

@@ -18,7 +18,7 @@ from app.contract.schemas import ExplanationParams, JsonObject, MethodCard
 
 _MOST_IMAGES = 100
 
-_FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, BMP, GIF or TIFF."}
+_FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF."}
 _CALLBACK = {
     "anyOf": [{"type": "string", "format": "uri"}, {"type": "null"}],
     "title": "Callback",

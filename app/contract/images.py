@@ -1,20 +1,34 @@
 """Decodes images to upright RGB; front end and workers decode the same bytes in the same way."""
 
 import io
+from contextlib import suppress
 
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from app.contract.errors import RiseError
+from app.contract.grey_levels import MODES, grey_range, to_8_bits
+from app.contract.unsupported_images import name_unsupported
 
-FORMATS = {
+BROWSER_FORMATS = {  # those that browsers show, by Pillow's names: media types
     "JPEG": "image/jpeg",
     "PNG": "image/png",
     "WEBP": "image/webp",
     "BMP": "image/bmp",
     "GIF": "image/gif",
-    "TIFF": "image/tiff",
+    "AVIF": "image/avif",
 }
+FORMATS = {**BROWSER_FORMATS, "TIFF": "image/tiff"}
+
+with suppress(ImportError):  # the extra `heic`
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    FORMATS["HEIF"] = "image/heic"
+
+_SIXTEEN_BITS = ";16"  # in the name of what Pillow unpacks
+_DARK = 64  # of 256: colours of at most 14 bits in a file of 16
 
 _JPEG = b"\xff\xd8\xff"
 _ORIENTATION = 0x0112
@@ -52,25 +66,36 @@ def open_image(content: bytes) -> Image.Image:
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Decode the first frame as RGB, rotated as its EXIF says.
 
-    Transparency is composed on white; 16-bit grey is scaled to 8.
+    Transparency is composed on white; grey values of more than 8 bits are scaled (`scaling`).
 
     Raises:
         OSError, ValueError, SyntaxError: if the data are broken, by Pillow.
+        RiseError: `unreadable-image`, if values are no numbers, or colours of 16 bits would be nearly black.
     """
-    image.load()
+    _load(image)
     upright = _rotated(image)
-    if upright.mode in {"I;16", "I;16B", "I;16L", "I", "F"}:
-        return _grey_to_rgb(upright)
+    if upright.mode in MODES:
+        return to_8_bits(upright, grey_range(image)).convert("RGB")
     if upright.has_transparency_data:
         colored = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", colored.size, "white"), colored).convert("RGB")
     return upright.convert("RGB")
 
 
+def scaling(image: Image.Image) -> str | None:
+    """Return how the grey values of a decoded image become 8 bits, as a sentence; None if they have 8 bits.
+
+    Raises:
+        RiseError: as `upright_rgb`.
+    """
+    return str(grey_range(image)) if image.mode in MODES else None
+
+
 def upright_bytes(content: bytes) -> tuple[bytes, str]:
-    """Return an encoded image that needs no rotation, and its type; the same bytes if it is upright already."""
+    """Return an encoded image that browsers show upright, and its type; the same bytes if they do so already."""
     image = open_image(content)
-    if image.getexif().get(_ORIENTATION, 1) == 1:
+    upright = image.getexif().get(_ORIENTATION, 1) == 1
+    if upright and image.format in BROWSER_FORMATS and image.mode not in MODES:
         return content, FORMATS[image.format or ""]
     buffer = io.BytesIO()
     upright_rgb(image).save(buffer, "PNG")
@@ -88,13 +113,21 @@ def _rotated(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _grey_to_rgb(image: Image.Image) -> Image.Image:
-    values = image.convert("F")
-    low, high = values.getextrema()
-    assert isinstance(low, float | int)  # because it has one band
-    assert isinstance(high, float | int)
-    span = 65535.0 if low >= 0 and high > 255 else 255.0
-    return values.point(lambda value: value * (255.0 / span)).convert("L").convert("RGB")
+def _load(image: Image.Image) -> None:
+    """Decode the pixels.
+
+    Pillow keeps the upper 8 of 16 bits of colours: an instrument's values of 10 or 12 bits would become nearly black.
+    """
+    tiles = image.tile if isinstance(image, ImageFile) else []
+    sixteen_bits = any(_SIXTEEN_BITS in str(tile.args) for tile in tiles) and image.mode not in MODES
+    image.load()
+    if not sixteen_bits:
+        return
+    largest = max(band.getextrema()[1] for band in image.convert("RGB").split())
+    assert isinstance(largest, int)  # because every band has 8 bits by now
+    if largest < _DARK:
+        detail = f"its colours have 16 bits, of which values up to {largest / 256:.0%} of the largest are used"
+        raise RiseError("unreadable-image", f"the image is nearly black: {detail}; save it with 8 bits")
 
 
 def decode(content: bytes) -> Image.Image:
@@ -105,5 +138,8 @@ def decode(content: bytes) -> Image.Image:
     """
     try:
         return upright_rgb(open_image(content))
+    except RiseError:
+        raise
     except Exception as cause:  # because decoders raise whatever they like on broken input
-        raise RiseError("unreadable-image", f"the image cannot be read: {cause}") from cause
+        detail = name_unsupported(content) or f"the image cannot be read: {cause}"
+        raise RiseError("unreadable-image", detail) from cause

@@ -117,6 +117,11 @@ class ImageInfo(StoredModel):
     height: int
     sha256: str = Field(description="Of the uploaded bytes.")
     media_type: str
+    scaled: str | None = Field(
+        None,
+        description="How grey values of more than 8 bits, or negative or floating ones, became 0 to 255, as a "
+        "sentence; null where the image has 8 bits.",
+    )
 
 
 class Status(StrEnum):

@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from app.contract.images import open_image, orientation_swaps_sides, upright_rgb
+from app.contract.errors import RiseError
+from app.contract.images import open_image, orientation_swaps_sides, scaling, upright_rgb
 
 _BASE_BYTES = 300_000_000  # of address space; interpreter and Pillow take 28 MB, and the encoded image its bytes
 _BYTES_PER_PIXEL = 20  # RGBA takes most: 17, with its copies on the way to RGB
@@ -38,24 +39,30 @@ def _limit_cpu_time(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
 
 
-def probe(content: bytes, *, max_pixels: int) -> dict[str, str | int] | None:
-    """Decode an image and return its `format`, and `width` and `height` when it is upright.
+def probe(content: bytes, *, max_pixels: int) -> dict[str, str | int | None] | None:
+    """Decode an image and return its `format`, `width` and `height` when it is upright, and how it is `scaled`.
+
+    An image with more than `max_pixels` is opened, but not decoded.
 
     Returns:
-        None if it cannot be decoded. An image with more than `max_pixels` is opened, but not decoded.
+        None if it cannot be decoded; a reason alone if it is `refused`.
     """
     try:
         image = open_image(content)
         width, height = image.size
+        scaled = None
         if width * height <= max_pixels:
             _decode(image)
+            scaled = scaling(image)
             if orientation_swaps_sides(image):
                 width, height = height, width
     except MemoryError:
         sys.exit(1)
+    except RiseError as cause:
+        return {"refused": cause.detail}
     except Exception:  # because decoders raise whatever they like on broken input
         return None
-    return {"format": image.format or "", "width": width, "height": height}
+    return {"format": image.format or "", "width": width, "height": height, "scaled": scaled}
 
 
 def _decode(image: Image.Image) -> None:

@@ -8,16 +8,26 @@ from queue import LifoQueue
 from threading import Timer
 from typing import NamedTuple
 
+from app.contract.errors import RiseError
+
 _ELAPSED_SECONDS = 30.0  # for one image; its CPU time is limited by the child itself
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")  # and no secrets
 
 
 class ProbedImage(NamedTuple):
-    """What a child has found: Pillow's name of the format, and the size of the upright image in pixels."""
+    """What a child has found.
+
+    Attributes:
+        format: Pillow's name of it.
+        width: of the upright image, in pixels.
+        height: the same.
+        scaled: how grey values became 8 bits; None if they have 8 bits.
+    """
 
     format: str
     width: int
     height: int
+    scaled: str | None
 
 
 class DecoderDiedError(Exception):
@@ -49,6 +59,7 @@ class DecoderPool:
 
         Raises:
             DecoderDiedError: if the image takes too much time or memory.
+            RiseError: `unreadable-image`, if its values are none that can be shown.
         """
         child = self._idle.get()
         try:
@@ -93,4 +104,8 @@ def _exchange(child: subprocess.Popen[bytes], content: bytes) -> ProbedImage | N
         raise DecoderDiedError from cause
     finally:
         timer.cancel()
-    return None if reply is None else ProbedImage(**reply)
+    if reply is None:
+        return None
+    if "refused" in reply:
+        raise RiseError("unreadable-image", reply["refused"])
+    return ProbedImage(**reply)

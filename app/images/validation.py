@@ -16,6 +16,7 @@ from app.contract.errors import RiseError
 from app.contract.images import FORMATS
 from app.contract.schemas import ImageInfo
 from app.contract.settings import Settings
+from app.contract.unsupported_images import name_unsupported
 from app.images.decoder_pool import DecoderDiedError, DecoderPool
 
 _REMEMBERED = 2000  # hashes, with a few numbers each: less than a kilobyte
@@ -78,10 +79,16 @@ class ImageValidator:
         except DecoderDiedError as cause:
             raise RiseError("unreadable-image", "the image takes too much time or memory to decode") from cause
         if found is None:
-            detail = f"the image cannot be read: it is broken or incomplete, or not one of {', '.join(FORMATS)}"
-            raise RiseError("unreadable-image", detail)
+            unknown = f"the image cannot be read: it is broken or incomplete, or not one of {', '.join(FORMATS)}"
+            raise RiseError("unreadable-image", name_unsupported(content) or unknown)
         most = self._settings.max_image_pixels
         if found.width * found.height > most:
             detail = f"the image has {found.width} x {found.height} pixels; at most {most} in all are allowed"
             raise RiseError("image-too-large", detail)
-        return ImageInfo(width=found.width, height=found.height, sha256=sha256, media_type=FORMATS[found.format])
+        return ImageInfo(
+            width=found.width,
+            height=found.height,
+            sha256=sha256,
+            media_type=FORMATS[found.format],
+            scaled=found.scaled,
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.contract.errors import RiseError, unknown_choice
-from app.contract.images import FORMATS, decode, open_image
+from app.contract.images import FORMATS, decode, open_image, scaling
 from app.contract.schemas import (
     CanonicalRequest,
     ExplanationParams,
@@ -48,7 +48,8 @@ def explain_locally(
         RiseError: for whatever is wrong with the request, the image or the model.
     """
     params, name, parameters = _parse_request(fields, model)
-    image = decode(content)
+    image, original = decode(content), open_image(content)
+    original.load()
     plan = build_plan(model.black_box, image, method(name), parameters, params.targets, batch=model.batch)
     blobs = BlobStore(folder.absolute().as_uri())
     blobs.put(image_blob(_ID), content)
@@ -65,7 +66,8 @@ def explain_locally(
             width=image.width,
             height=image.height,
             sha256=hashlib.sha256(content).hexdigest(),
-            media_type=FORMATS[open_image(content).format or ""],
+            media_type=FORMATS[original.format or ""],
+            scaled=scaling(original),
         ),
         status=Status.SUCCEEDED,
         created_at=now,

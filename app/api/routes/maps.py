@@ -14,7 +14,7 @@ from app.api.content_negotiation import best_match, media_types, split_name
 from app.api.dependencies import Reader, ServicesDep, existing_record
 from app.api.openapi_components import FRESHNESS, NOT_MODIFIED, PROBLEMS, header
 from app.contract.errors import BlobNotFoundError, RiseError
-from app.contract.images import FORMATS, upright_bytes
+from app.contract.images import BROWSER_FORMATS, upright_bytes
 from app.contract.schemas import ExplanationRecord
 from app.contract.storage.object_store import image_blob
 from app.rendering.formats import RenderedMap, RenderOptions, formats
@@ -77,12 +77,12 @@ ClassName = Annotated[str, Path(description="Name or index of the class, and end
     operation_id="getImage",
     response_class=Response,
     responses={
-        200: {"content": {media_type: {} for media_type in FORMATS.values()}, "headers": FRESHNESS},
+        200: {"content": {media_type: {} for media_type in BROWSER_FORMATS.values()}, "headers": FRESHNESS},
         **NOT_MODIFIED,
     },
 )
 def image(explanation_id: str, services: ServicesDep, caller: Reader, if_none_match: IfNoneMatch) -> Response:
-    """Return the uploaded image, upright: as it came, or where its EXIF says that it lies, rotated as a PNG."""
+    """Return the uploaded image as browsers show it: as it came, or where its EXIF or format needs it, as a PNG."""
     record = existing_record(services, caller, explanation_id)
     headers = {"ETag": etag("image", record.image.sha256), "Cache-Control": immutable_until_expiry(record)}
     if etag_matches(headers["ETag"], if_none_match):

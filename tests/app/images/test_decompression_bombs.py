@@ -113,7 +113,7 @@ def test_a_process_that_is_killed_is_replaced_at_work_and_at_rest(pool: DecoderP
     children()[-1].kill()
     with suppress(DecoderDiedError):  # because it may die after it was found well
         pool.probe(PNG)
-    assert pool.probe(PNG) == ("PNG", 60, 40)
+    assert pool.probe(PNG) == ("PNG", 60, 40, None)
 
 
 def test_a_decoder_has_no_file_or_secret_of_its_parent(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:
