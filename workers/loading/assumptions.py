@@ -29,19 +29,43 @@ class Assumptions:
             source = "file"
         self._noted[what] = Assumption.model_validate({"what": what, "value": str(value), "from": source})
 
-    def complete(self, black_box: BlackBox) -> tuple[Assumption, ...]:
-        """Return all assumptions, with those about labels and pictures."""
+    def complete(
+        self, black_box: BlackBox, *, preprocessing: AssumptionSource = "convention"
+    ) -> tuple[Assumption, ...]:
+        """Return all assumptions, with those about labels and pictures.
+
+        Args:
+            black_box: what is loaded.
+            preprocessing: whence it is known how pictures are prepared, where the entry does not say it.
+        """
         labels = black_box.labels
         numbered = labels == tuple(map(str, range(len(labels))))
         self.note(
             "labels", "numbers" if numbered else f"{len(labels)} names", by_default="convention" if numbered else "file"
         )
-        preprocessing = black_box.preprocessing
-        self.note("preprocessing.size", preprocessing.size or "any", by_default="file")
-        self.note("preprocessing.channels", preprocessing.channels, by_default="convention")
-        for name in ("resize", "interpolation", "mean", "std"):
-            self.note(f"preprocessing.{name}", getattr(preprocessing, name), by_default="convention")
+        found = black_box.preprocessing
+        self.note("preprocessing.size", found.size or "any", by_default="file")
+        for name in ("channels", "resize", "interpolation", "mean", "std"):
+            self.note(f"preprocessing.{name}", getattr(found, name), by_default=preprocessing)
         return tuple(self._noted.values())
+
+
+def assumptions_of(
+    entry: ModelEntry, completed: ModelEntry, black_box: BlackBox, *, preprocessing: AssumptionSource = "file"
+) -> tuple[Assumption, ...]:
+    """Return what is assumed about a model whose library says everything that the entry leaves open.
+
+    Args:
+        entry: what the models file says.
+        completed: the same, with the task and the meaning of outputs from the library.
+        black_box: the loaded model.
+        preprocessing: whence it is known how pictures are prepared, where the entry does not say it.
+    """
+    assumptions = Assumptions(entry, completed)
+    assumptions.note("task", completed.task, by_default="file")
+    for name, value in completed.outputs.model_dump(exclude_none=True).items():
+        assumptions.note(f"outputs.{name}", value, by_default="file")
+    return assumptions.complete(black_box, preprocessing=preprocessing)
 
 
 def _flat(entry: ModelEntry) -> dict[str, Any]:

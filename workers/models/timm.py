@@ -29,6 +29,7 @@ from torch import Tensor
 
 from app.contract.schemas import JsonObject, RequestModel
 from workers.blackbox import BlackBox, Classifier, Interpolation, Preprocessing
+from workers.loading.assumptions import assumptions_of
 from workers.loading.labels import labels_of
 from workers.loading.optional_imports import import_for_torch
 from workers.loading.torch_module import Forward, prepare_module
@@ -75,6 +76,8 @@ def load(entry: ModelEntry, options: TimmOptions, *, folder: Path, device: torch
     built = _from_file(entry, options, folder) if options.weights else _from_source(entry, options, folder)
     preprocessing = preprocessing_of(entry, _preprocessing(entry, built.model))
     activation = entry.outputs.activation or "softmax"
+    outputs = entry.outputs.model_copy(update={"activation": activation})
+    completed = entry.model_copy(update={"task": "classification", "outputs": outputs})
 
     def make(forward: Forward) -> BlackBox:
         def scores(images: Tensor) -> Tensor:
@@ -83,7 +86,8 @@ def load(entry: ModelEntry, options: TimmOptions, *, folder: Path, device: torch
         where = built.source
         return Classifier(scores, built.labels, preprocessing, activation, files=where.files, identity=where.identity)
 
-    return prepare_module(built.model, entry, device, make)
+    black_box = prepare_module(built.model, entry, device, make)
+    return replace(black_box, assumptions=assumptions_of(entry, completed, black_box))
 
 
 def _from_file(entry: ModelEntry, options: TimmOptions, folder: Path) -> TimmModel:

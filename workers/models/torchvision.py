@@ -17,7 +17,7 @@ options = {weights = "weights/mine.safetensors", transforms = "IMAGENET1K_V1"}
 
 import difflib
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from app.contract.schemas import JsonObject, RequestModel, Task
+from app.contract.schemas import AssumptionSource, JsonObject, RequestModel, Task
 from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
+from workers.loading.assumptions import assumptions_of
 from workers.loading.labels import labels_of
 from workers.loading.optional_imports import import_for_torch
 from workers.loading.torch_module import Forward, prepare_module
@@ -38,7 +39,7 @@ from workers.model_io.preprocessing_config import preprocessing_of
 from workers.model_io.torchvision_detector import Proposals, preprocessing_of_detector
 
 _FILES = {".safetensors", ".pt", ".pth", ".bin"}
-_LAYOUT = OutputsEntry(scores="scores", boxes="boxes", background="first")
+_LAYOUT = OutputsEntry(activation="probabilities", scores="scores", boxes="boxes", background="first")
 
 
 class TorchvisionOptions(RequestModel):
@@ -82,9 +83,12 @@ def load(entry: ModelEntry, options: TorchvisionOptions, *, folder: Path, device
     task = _task(entry.source)
     from_file = Path(options.weights).suffix in _FILES
     built = (_from_file if from_file else _from_name)(entry, options, task, folder)
-    if task == "detection":
-        return _detector(entry, built, device)
-    return _classifier(entry, built, device)
+    outputs = _LAYOUT if task == "detection" else OutputsEntry(activation=entry.outputs.activation or "softmax")
+    completed = entry.model_copy(update={"task": task, "outputs": outputs})
+    black_box = (_detector if task == "detection" else _classifier)(completed, built, device)
+    known = task == "detection" or built.weights is not None
+    source: AssumptionSource = "file" if known else "convention"
+    return replace(black_box, assumptions=assumptions_of(entry, completed, black_box, preprocessing=source))
 
 
 def _task(name: str) -> Task:

@@ -134,6 +134,69 @@ PROCESSORS: dict[str, Any] = {
     "detr": lambda: transformers.DetrImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 160}),
     "detr-long": lambda: transformers.DetrImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 117}),
     "yolos": lambda: transformers.YolosImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 160}),
+    "owl-vit": lambda: transformers.OwlViTImageProcessorPil(size={"height": 96, "width": 96}),
     "segformer": lambda: transformers.SegformerImageProcessorPil(size={"height": 64, "width": 64}),
     "rt-detr": lambda: transformers.RTDetrImageProcessorPil(size={"height": 96, "width": 96}),
 }
+
+
+def _text(**changes: Any) -> dict[str, Any]:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return {"vocab_size": 1200, "max_position_embeddings": 16, **sizes, **changes}
+
+
+def _vision(side: int) -> dict[str, Any]:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return {"image_size": side, "patch_size": 16, **sizes}
+
+
+def clip() -> Any:
+    text = _text(eos_token_id=102, bos_token_id=101, pad_token_id=0)
+    config = transformers.CLIPConfig(text_config=text, vision_config=_vision(81), projection_dim=16)
+    return transformers.CLIPModel(config)
+
+
+def siglip() -> Any:
+    config = transformers.SiglipConfig(text_config=_text(projection_size=16), vision_config=_vision(32))
+    model = transformers.SiglipModel(config)
+    model.logit_scale.data.fill_(2.0)
+    model.logit_bias.data.fill_(-1.0)
+    return model
+
+
+def owl_vit() -> Any:
+    text = _text(eos_token_id=102, bos_token_id=101, pad_token_id=0)
+    config = transformers.OwlViTConfig(text_config=text, vision_config=_vision(96), projection_dim=16)
+    return transformers.OwlViTForObjectDetection(config)
+
+
+def grounding_dino() -> Any:
+    stages = transformers.SwinConfig(
+        image_size=64,
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 2, 2, 2],
+        window_size=2,
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    text = transformers.BertConfig(**_text(max_position_embeddings=64))
+    config = transformers.GroundingDinoConfig(
+        backbone_config=stages,
+        text_config=text,
+        num_queries=12,
+        **{**SMALL, "d_model": 32, "decoder_layers": 2},
+        max_text_len=64,
+    )
+    return transformers.GroundingDinoForObjectDetection(config)
+
+
+PROMPTED_TOKENS = ["a", "photo", "of", "cat", "dog", "small", "bird"]
+
+
+def tokenizer() -> Any:
+    """Return a tokenizer of whole words; its marks have the numbers that BERT's have."""
+    words = {f"[unused{index}]": index for index in range(1200)}
+    named = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
+    named |= {1100 + index: word for index, word in enumerate(PROMPTED_TOKENS)}
+    vocabulary = {named.get(index, word): index for word, index in words.items()}
+    return transformers.BertTokenizer(vocab=vocabulary, model_max_length=16)
