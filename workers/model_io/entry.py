@@ -77,13 +77,16 @@ class ModelEntry(RequestModel):
     channels_last: bool = Field(False, description="Memory layout; often faster for convolutions.")
     compile: bool = Field(False, description="Compile the model when it is loaded (`torch.compile`).")
     device: str | None = Field(None, description="auto, cpu, cuda, ...; default: `RISE_DEVICE`.")
+    needs: list[str] = Field(
+        default_factory=list, description="Python modules without which the entry is left out, with a line in the log."
+    )
     preload: bool = Field(True, description="Keep it loaded from the start; else it is loaded when first asked for.")
     limits: LimitsEntry = LimitsEntry()
     options: JsonObject = Field(default_factory=dict, description="What this loader alone understands.")
 
     def identity(self) -> str:
         """Return as text the part of the entry that can change a map: it is part of the model's digest."""
-        return self.model_dump_json(exclude={"preload", "limits", "device", "tolerance"})
+        return self.model_dump_json(exclude={"preload", "limits", "device", "tolerance", "needs"})
 
 
 class NoOptions(RequestModel):

@@ -1,9 +1,11 @@
 """Loader `python`: `source = "module:callable"`, something that the operator put on the path.
 
-The callable takes nothing and returns a `Classifier`, a `Detector` or a `Segmenter` (`workers/blackbox/__init__.py`).
+The callable takes nothing, or the `device` where it should compute, and returns a `Classifier`, a `Detector` or a
+`Segmenter` (`workers/blackbox/__init__.py`).
 """
 
 import importlib
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +31,7 @@ def load(entry: ModelEntry, _: NoOptions, *, folder: Path, device: torch.device)
         make = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as cause:
         raise ValueError(f"source = {entry.source!r}: {cause}") from cause
-    black_box = make()
+    black_box = make(device=device) if "device" in inspect.signature(make).parameters else make()
     if not isinstance(black_box, Classifier | Detector | Segmenter):
         raise ValueError(
             f"source = {entry.source!r} returned {type(black_box).__name__}, no Classifier, Detector or Segmenter"

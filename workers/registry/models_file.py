@@ -8,9 +8,11 @@ What an entry may say is `workers/model_io/entry.py`; what the loaders add is in
 `workers/models/`.
 """
 
+import logging
 import re
 import tomllib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from app.contract.schemas import Identifier
 from workers.model_io.entry import ModelEntry
 from workers.models import check_entry
 
+logger = logging.getLogger(__name__)
+
 
 class ModelsFileError(ValueError):
     """The models file is missing or invalid; the message names the line, and what is allowed there."""
@@ -30,7 +34,7 @@ _ENTRIES = TypeAdapter(dict[Identifier, ModelEntry])
 
 
 def read_models_file(path: Path) -> dict[str, ModelEntry]:
-    """Return the entries of a models file by their id.
+    """Return the entries of a models file by their id, without those that need modules which are not there.
 
     Raises:
         ModelsFileError: naming the line in the file, and what is allowed there.
@@ -48,7 +52,14 @@ def read_models_file(path: Path) -> dict[str, ModelEntry]:
         raise ModelsFileError("\n".join(_errors(path, text, cause, ()))) from cause
     for model_id, entry in entries.items():
         _check(path, text, model_id, entry)
-    return entries
+    return {model_id: entry for model_id, entry in entries.items() if _is_usable(path, model_id, entry)}
+
+
+def _is_usable(path: Path, model_id: str, entry: ModelEntry) -> bool:
+    missing = [name for name in entry.needs if find_spec(name) is None]
+    if missing:
+        logger.warning("%s: [%s] is left out, because there is no module %s", path, model_id, ", ".join(missing))
+    return not missing
 
 
 def _check(path: Path, text: str, model_id: str, entry: ModelEntry) -> None:

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import httpx2
+import pytest
 from PIL import Image
 
-from tests.conftest import Service
+from tests.conftest import Service, start_service, stop_service, wait_for_models
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text()
@@ -28,7 +29,7 @@ def run(command: str, folder: Path, service: Service) -> str:
 
 
 def test_the_commands_are_the_ones_run_here() -> None:
-    assert [command.split()[0] for command in COMMANDS] == ["make", "curl", "curl", "rise-serve"]
+    assert [command.split()[0] for command in COMMANDS] == ["make", "curl", "curl", "curl", "rise-serve"]
 
 
 def test_make_run_starts_what_the_tests_start() -> None:
@@ -37,7 +38,7 @@ def test_make_run_starts_what_the_tests_start() -> None:
 
 
 def test_the_curl_lines_explain_the_sample_and_fetch_the_overlay(service: Service, tmp_path: Path) -> None:
-    _, create, fetch, _ = COMMANDS
+    _, create, fetch, *_ = COMMANDS
     body = json.loads(run(create, tmp_path, service))
     assert body["status"] == "succeeded"
     target = body["targets"][0]
@@ -64,8 +65,23 @@ def test_what_make_run_prints_can_be_pasted(service: Service, tmp_path: Path) ->
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
+def test_photographs_of_everything_are_explained_by_what_make_run_serves(tmp_path: Path) -> None:
+    data = pytest.importorskip("skimage.data")
+    running = start_service(tmp_path / "data", RISE_MODELS=str(ROOT / "workers/demo/models.toml"))
+    try:
+        wait_for_models(running)
+        for photograph, name in (("chelsea", "tiger cat"), ("coffee", "espresso"), ("rocket", "missile")):
+            Image.fromarray(getattr(data, photograph)()).save(tmp_path / "photo.png")
+            body = json.loads(run(COMMANDS[3].replace("photo.jpg", "photo.png"), tmp_path, running))
+            assert body["status"] == "succeeded", body
+            assert body["targets"][0]["name"] == name
+    finally:
+        stop_service(running)
+
+
 def test_the_command_line_works_without_a_server(service: Service, tmp_path: Path) -> None:
-    run(COMMANDS[3], tmp_path, service)
+    run(COMMANDS[4], tmp_path, service)
     assert (tmp_path / "result" / "0.overlay.png").exists()
 
 

@@ -18,7 +18,8 @@ from workers.supervision.watchdog import Watchdog, WatchedJob
 def report(model, seconds):
     print("reported", model, round(seconds, 1), flush=True)
 
-watchdog = Watchdog("w", stall_seconds=1.0, blocked_seconds=1.0, folder=Path(sys.argv[1]))
+longest = float(sys.argv[3])
+watchdog = Watchdog("w", stall_seconds=longest, blocked_seconds=longest, folder=Path(sys.argv[1]))
 watchdog.start()
 job = WatchedJob("j", "2", float(sys.argv[2]), report)
 with watchdog.watch_job(job):
@@ -26,9 +27,9 @@ with watchdog.watch_job(job):
 """
 
 
-def start(folder: Path, code: str, *, seconds: float = 60) -> "subprocess.Popen[str]":
+def start(folder: Path, code: str, *, seconds: float = 60, longest: float = 1) -> "subprocess.Popen[str]":
     lines = BEGINNING + "".join(f"    {line}\n" for line in code.splitlines()) + "print('ended')\n"
-    command = [sys.executable, "-c", lines, str(folder), str(seconds)]
+    command = [sys.executable, "-c", lines, str(folder), str(seconds), str(longest)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -42,7 +43,7 @@ def test_a_job_that_asks_no_model_may_be_silent_for_longer(tmp_path: Path) -> No
 def test_a_model_that_is_asked_outside_of_a_job_arms_no_timer(tmp_path: Path) -> None:
     code = BEGINNING.partition("with watchdog.watch_job")[0] + "with watchdog.watch_model('m'): pass\ntime.sleep(2.5)\n"
     ended = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), "60"], capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", code, str(tmp_path), "60", "1"], capture_output=True, timeout=60, check=False
     )
     assert ended.returncode == 0, ended.stderr
 
@@ -92,11 +93,13 @@ def test_a_job_that_does_not_hear_that_its_time_is_up_is_ended(tmp_path: Path) -
 
 
 def test_a_process_that_was_stopped_is_not_taken_for_one_whose_model_hangs(tmp_path: Path) -> None:
-    process = start(tmp_path, "with watchdog.watch_model('m'):\n  while True: time.sleep(0.1); watchdog.kick()")
+    # Three seconds, because on a busy machine a process may not run for one.
+    code = "with watchdog.watch_model('m'):\n  while True: time.sleep(0.1); watchdog.kick()"
+    process = start(tmp_path, code, longest=3)
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     os.kill(process.pid, signal.SIGSTOP)
-    time.sleep(8)
+    time.sleep(10)
     os.kill(process.pid, signal.SIGCONT)
     time.sleep(1)
     process.kill()
