@@ -1,6 +1,6 @@
 # make run       set up what is needed, then start everything
 # make test      set up what is needed, then format, lint, types, import contracts, tests
-# make test-all  the same, and the tests that are long by nature: torture, fuzzing, servers of others, installed wheels
+# make test-all  the same, and the tests that are long by nature: outages, torture, fuzzing, servers of others, installed wheels
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3

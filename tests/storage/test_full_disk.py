@@ -13,6 +13,8 @@ from tests.support.api_requests import explain
 from tests.support.small_disks import fill, make_room, small_disk
 from tests.system.test_worker_faults import ended, submit, the_map, wait_for_masks
 
+pytestmark = pytest.mark.slow
+
 MASKS = 6000
 
 

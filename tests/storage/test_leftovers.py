@@ -20,6 +20,8 @@ from tests.support.api_requests import WAIT, explain
 from tests.support.environments import free_port
 from tests.support.redis_servers import redis_server
 
+pytestmark = pytest.mark.slow
+
 KEEP_SECONDS = 4
 _SIZES = {"hash": "hlen", "zset": "zcard", "set": "scard", "list": "llen", "stream": "xlen"}
 

@@ -16,6 +16,8 @@ from tests.support.sse import opened
 from tests.support.tcp_gate import Gate, gate_to
 from tests.system.test_worker_faults import ended, submit, wait_for_masks
 
+pytestmark = pytest.mark.slow
+
 MASKS = 8000
 
 

@@ -19,6 +19,8 @@ from tests.support.s3_server import open_uploads, s3_server, settings_for
 from tests.support.tcp_gate import Gate, gate_to
 from tests.system.test_worker_faults import ended, submit, the_map, wait_for_masks
 
+pytestmark = pytest.mark.slow
+
 KEEP_SECONDS = 20
 STORAGE_SECONDS = 2.0
 

@@ -27,6 +27,8 @@ from tests.support.sse import opened
 from tests.support.tcp_gate import gate_to
 from tests.system.test_worker_faults import ended, submit, wait_for_masks
 
+pytestmark = pytest.mark.slow
+
 _PASSWORD = "p@ss:word/"
 
 

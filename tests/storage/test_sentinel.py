@@ -14,6 +14,8 @@ from tests.support.redis_servers import redis_server, watched_redis
 from tests.support.sse import opened
 from tests.system.test_worker_faults import ended, submit, wait_for_masks
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_url_names_sentinels_the_service_and_everything_that_connections_need() -> None:
     watched = read_sentinel_url(

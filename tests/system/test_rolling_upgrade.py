@@ -22,6 +22,8 @@ from tests.support.tcp_gate import Gate, gate_to
 from tests.torture.members import Member
 from tests.torture.stage import free_ports
 
+pytestmark = pytest.mark.slow
+
 _GENERATIONS = 2
 _LONG = {"model": "shapes", "masks": 1500, "until": 1}
 

@@ -42,7 +42,7 @@ def test_nothing_is_lost_while_processes_and_servers_fall(tmp_path: Path) -> Non
     said = report(outcome)
     assert not outcome.ledger.complaints, said
     assert len(outcome.ledger.breakages) == len(PROCESSES) + len(SERVERS), said
-    assert len(outcome.ledger.successes) >= 5, said
+    assert outcome.ledger.successes, said
 
 
 def test_a_seed_gives_the_same_faults_and_the_same_requests() -> None:

@@ -21,6 +21,8 @@ from tests.support.redis_servers import redis_server
 from tests.support.replicas import process
 from tests.torture.stage import free_ports
 
+pytestmark = pytest.mark.slow
+
 _FRONT_ENDS = {
     "older": [str(Path(sys.executable).with_name("rise-serve")), "api"],
     "newer": [sys.executable, "-m", "tests.support.newer_version", "app.cli.main:main", "api"],

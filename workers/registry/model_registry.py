@@ -33,6 +33,7 @@ _TASKS: dict[type[BlackBox], Task] = {
     Segmenter: "segmentation",
 }
 _MAX_PAUSE_SECONDS = 600.0
+_MAX_WAIT_SECONDS = 5.0  # for one load; beside others, a load of a few seconds would only delay all of them
 _MIN_FREE_SHARE = 0.1  # share of a device's memory below which a model makes room for the next
 
 
@@ -79,25 +80,34 @@ class ModelRegistry:
         self._reloading = threading.Lock()  # held for a whole reload
 
     def load_all(self) -> None:
-        """Load every model that is not known yet, those to keep first."""
+        """Load every model that is not known yet, those to keep first, and wait for all."""
         wait(self.load_local())
 
     def load_local(self) -> list[Future[LoadedModel | None]]:
-        """Load every model that is not known yet, except that loads of models behind servers are only started.
+        """Load every model that is not known yet, one after the other, without waiting long for any.
 
-        A server that does not answer takes minutes to fail, and jobs of other models must not wait for that.
+        One that takes long goes on beside the next ones, and beside the jobs of those that are ready: a file may be
+        large, and a server that does not answer takes minutes to fail.
 
         Returns:
-            The loads that were started.
+            The loads that go on.
         """
         unknown = {model_id: entry for model_id, entry in self._entries.items() if model_id not in self._cards}
-        started = [self._load(model_id) for model_id, entry in unknown.items() if _is_remote(entry)]
+        loads = [self._load(model_id) for model_id, entry in unknown.items() if _is_remote(entry)]
         for model_id, entry in sorted(unknown.items(), key=lambda item: not item[1].preload):
-            if not _is_remote(entry):
-                self._load(model_id).result()
-                if not entry.preload:
-                    self._evict(model_id)
-        return started
+            if not _is_remote(entry) and not self._load_within(_MAX_WAIT_SECONDS, model_id, keep=entry.preload):
+                loads.append(self._load(model_id))
+        return loads
+
+    def _load_within(self, seconds: float, model_id: str, *, keep: bool) -> bool:
+        """Load a model, and return whether that has ended within `seconds`; it goes on otherwise."""
+        load = self._load(model_id)
+        done = bool(wait([load], timeout=seconds).done)
+        if not keep and done:
+            self._evict(model_id)
+        elif not keep:
+            load.add_done_callback(lambda _: self._evict(model_id))
+        return done
 
     def reload(self) -> None:
         """Read the models file again, and load what has changed; a file with errors changes nothing.

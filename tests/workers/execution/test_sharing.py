@@ -18,6 +18,8 @@ from tests.conftest import SAMPLES
 from tests.support.replicas import replicas
 from tests.system.test_worker_faults import ended, explained_here, the_map, undisturbed_map, wait_for_masks
 
+pytestmark = pytest.mark.slow
+
 MASKS = 10_112
 SOON = {"RISE_SHARE_SECONDS": "0.3", "RISE_HEARTBEAT_SECONDS": "0.5", "RISE_CHECKPOINT_SECONDS": "0.3"}
 

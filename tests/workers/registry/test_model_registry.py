@@ -228,6 +228,24 @@ def test_a_model_that_takes_long_to_load_holds_up_no_other(tmp_path: Path, slow:
     assert models.cards()[2].state == "ready"
 
 
+def test_a_model_that_takes_long_to_load_does_not_keep_a_worker_from_its_jobs(
+    tmp_path: Path, slow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.registry.model_registry._MAX_WAIT_SECONDS", 0.2)
+    models = collection(
+        tmp_path, slow_entry(slow, ""), slow_entry(slow).replace("slow]", "lazy]"), SHAPES.format("here", "")
+    )
+    goes_on = models.load_local()
+    assert [card.state for card in models.cards()] == ["loading", "loading", "ready"]
+    assert models.get("here").task == "classification"
+    slow.go_on.set()
+    assert all(load.result(60) is not None for load in goes_on)
+    assert [card.state for card in models.cards()] == ["ready", "ready", "ready"]
+    while "lazy" in loaded(models):
+        time.sleep(0.01)
+    assert set(loaded(models)) == {"slow", "here"}
+
+
 def test_a_model_that_fails_slowly_is_tried_again_without_holding_up_others(tmp_path: Path, slow: Any) -> None:
     models = collection(tmp_path, SHAPES.format("here", ""), slow_entry(slow))
     models._load("here").result()

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from tests.conftest import SAMPLES, Service, start_service, stop_service
 from tests.support.faulty_model import MOOD
 
+pytestmark = pytest.mark.slow
+
 MODELS = """
 [shapes]
 loader = "python"
