@@ -53,6 +53,9 @@ def _print(card: ModelCard, found: Any, out: Path) -> None:
     console.print(f"{card.id}: {card.task}, {len(card.labels)} classes, {card.batch} images at once")
     for one in card.assumptions:
         console.print(f"  {one.what} = {one.value} ({one.source})")
+    usual = ", ".join(one.what for one in card.assumptions if one.source == "convention")
+    if usual:
+        console.print(f"  only usual, and said nowhere: {usual}; compare with how the model was trained")
     for photo in found["photos"]:
         console.print(f"{photo['photo']}: {', '.join(_words(photo['predictions'], 5)) or 'nothing'}")
         for words in photo["warnings"]:

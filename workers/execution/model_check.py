@@ -11,7 +11,7 @@ from torch import Tensor
 from app.contract.errors import RiseError
 from app.contract.images import decode
 from app.contract.schemas import Box, Prediction, StoredModel
-from workers.blackbox import BlackBox, Classifier, Preprocessing
+from workers.blackbox import BlackBox, Classifier, Detector, Preprocessing, Segmenter
 from workers.blackbox.preprocessing import pixels, to_input
 from workers.execution.local_run import explain_locally
 from workers.explainer.prediction import predict_image
@@ -19,6 +19,7 @@ from workers.registry.model_registry import LoadedModel
 
 _MASKS = 512
 _CLASSES = 10
+_ABOVE_EVEN = 1.5
 _ALIKE = 0.01  # difference of probabilities within which all classes are alike
 _SAME = 1e-4  # difference of the strongest probability within which photographs are told apart in nothing
 _DARK, _NARROW = 0.02, 0.1  # of the largest pixel value: spread of the input below which it is nearly uniform
@@ -95,9 +96,14 @@ def _warnings_of_input(shown: Tensor, preprocessing: Preprocessing) -> list[str]
 
 
 def _warnings_of_scores(black_box: BlackBox, image: Image.Image, predictions: Sequence[Prediction]) -> list[str]:
-    if not isinstance(black_box, Classifier):
+    if isinstance(black_box, Detector):
         return _warnings_of_boxes(image, predictions)
     scores = [one.score for one in predictions]
+    if isinstance(black_box, Segmenter):
+        even = 1 / len(black_box.labels)  # what each class has at each place where nothing is seen
+        if black_box.activation == "softmax" and scores and scores[0] < _ABOVE_EVEN * even:
+            return [f"no class stands out anywhere, the strongest has {scores[0]:.3f}: look at preprocessing"]
+        return []
     if len(scores) > 1 and scores[0] - scores[-1] < _ALIKE:
         words = f"the {len(scores)} strongest classes all have a score of about {scores[0]:.3f}"
         return [f"{words}: look at preprocessing (mean, std, channels) and outputs.activation"]

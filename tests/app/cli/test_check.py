@@ -14,7 +14,7 @@ from tests.conftest import SAMPLES
 
 pytest.importorskip("onnx")
 
-from tests.workers.models.exporter_files import Head, write_classifier, write_detector
+from tests.workers.models.exporter_files import Head, write_classifier, write_detector, write_segmenter
 
 PHOTOS = [str(SAMPLES / "star.jpg"), str(SAMPLES / "several.jpg")]
 
@@ -60,3 +60,14 @@ def test_a_model_that_does_not_load_is_told_with_the_line_to_write(tmp_path: Pat
     code, found = checked(tmp_path, 'loader = "onnx"\nsource = "it.onnx"\noutputs = { activation = "softmax" }\n')
     assert code == 2
     assert 'write activation = "sigmoid"' in found
+
+
+def test_a_segmentation_model_in_which_no_class_stands_out_is_told(tmp_path: Path) -> None:
+    write_segmenter(tmp_path / "it.onnx", 3, ends="none")
+    entry = (
+        'loader = "onnx"\nsource = "it.onnx"\nlabels = ["a", "b", "c"]\n'
+        'preprocessing = { mean = [0.5], std = [1000.0] }\noutputs = { activation = "softmax" }\n'
+    )
+    code, found = checked(tmp_path, entry)
+    assert code == 1
+    assert any("no class stands out" in words for photo in found["photos"] for words in photo["warnings"])
