@@ -140,7 +140,7 @@ def _services(settings: Settings) -> Services:
         catalogue=CatalogueReader(partial(announcements, redis)),
         idempotency=IdempotencyKeys(redis),
         admission=admission,
-        rates=TokenBucket(redis),
+        rate_limiter=TokenBucket(redis),
         validator=validator,
         explanations=ExplanationService(
             images=images,
@@ -157,12 +157,12 @@ def _services(settings: Settings) -> Services:
             keep_seconds=settings.keep_seconds,
         ),
         orphans=OrphanScanner(redis, keep_seconds=settings.keep_seconds),
-        served=ServedModels(redis, ttl_seconds=settings.queue_ttl_seconds),
+        served_models=ServedModels(redis, ttl_seconds=settings.queue_ttl_seconds),
         image_fetcher=image_fetcher,
         uploads=uploads,
         images=images,
         batches=BatchStore(redis, keep_seconds=settings.keep_seconds),
-        callbacks=callbacks,
+        webhook_subscriptions=callbacks,
     )
 
 
@@ -200,11 +200,11 @@ def _background_tasks(services: Services) -> list[PeriodicTask]:
         services.jobs,
         services.throughput,
         services.catalogue,
-        services.served,
+        services.served_models,
         keep_seconds=settings.keep_seconds,
         silent_seconds=SILENT_HEARTBEATS * settings.heartbeat_seconds,
     )
-    history = ModelHistory(services.served, services.statistics, services.throughput)
+    history = ModelHistory(services.served_models, services.statistics, services.throughput)
     return [
         *collector.tasks(leases, interval_seconds=settings.sweep_seconds),
         requeuer.task(leases, interval_seconds=settings.sweep_seconds),
@@ -215,7 +215,7 @@ def _background_tasks(services: Services) -> list[PeriodicTask]:
             services.blobs,
             services.store,
             services.catalogue,
-            services.served,
+            services.served_models,
             services.explanations,
             services.remover,
             services.leases,

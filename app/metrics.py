@@ -118,7 +118,7 @@ def _queues(services: Services, catalogue: Catalogue) -> list[Metric]:
 
 
 def _callbacks(services: Services) -> list[Metric]:
-    waiting, overdue = services.callbacks.waiting()
+    waiting, overdue = services.webhook_subscriptions.waiting()
     return [
         GaugeMetricFamily("rise_callbacks_waiting", "Callbacks that are due or will be tried again.", waiting),
         GaugeMetricFamily("rise_callbacks_overdue_seconds", "Seconds that the first due callback has waited.", overdue),

@@ -51,21 +51,21 @@ class Services:
     events: EventStreams
     keys: ApiKeyStore
     idempotency: IdempotencyKeys
-    rates: TokenBucket
+    rate_limiter: TokenBucket
     admission: AdmissionController
     catalogue: CatalogueReader
     validator: ImageValidator
     orphans: OrphanScanner
-    served: ServedModels
+    served_models: ServedModels
     explanations: ExplanationService
     image_fetcher: ImageFetcher
-    callbacks: WebhookSubscriptions
+    webhook_subscriptions: WebhookSubscriptions
     uploads: Uploads
     images: ImageSourceResolver
     batches: BatchStore
 
     @cached_property
-    def calls(self) -> WorkerCalls:
+    def worker_calls(self) -> WorkerCalls:
         """What asks workers while a client waits."""
         return WorkerCalls(self.jobs)
 
@@ -83,4 +83,4 @@ class Services:
     @cached_property
     def predictor(self) -> Predictor:
         """What asks a worker for predictions."""
-        return Predictor(self.calls, self.catalogue, self.blobs, self.validator)
+        return Predictor(self.worker_calls, self.catalogue, self.blobs, self.validator)

@@ -158,4 +158,4 @@ def _enqueue_if_waiting(
         record = store.read(explanation_id)
         if record is not None:
             tags = scheduling_tags_of(record, throughput.seconds_per_mask())
-            jobs.enqueue_explanation(queue, explanation_id, again=False, turn=tags)
+            jobs.enqueue_explanation(queue, explanation_id, again=False, tags=tags)

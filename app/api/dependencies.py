@@ -38,7 +38,7 @@ def authenticate_and_count(request: Request, services: Services, secret: str | N
         RiseError: `unauthorized` or `too-many-requests`.
     """
     caller = authenticate(services.keys, secret)
-    count_request(services.rates, caller, request.scope["state"])
+    count_request(services.rate_limiter, caller, request.scope["state"])
     return caller
 
 

@@ -38,7 +38,7 @@ def stream_coco(
     ids = count(1)
     yield b'{"annotations":['
     for item, record in iter_items(batch, batches, store):
-        if record is None or not record.tells:
+        if record is None or not record.is_answered:
             left_out.append(_left_out(batch, item, record))
             continue
         images.append(_image(item, record))

@@ -40,7 +40,7 @@ def tasks_of(
 def _task(item: BatchItem, record: ExplanationRecord, renderer: Renderer, prefix: str) -> JsonObject:
     address = item.source if item.kind == "url" else prefix + quote(item.name)
     data = {"image": address, "name": item.name, "explanation": record.id}
-    if not record.tells:
+    if not record.is_answered:
         return {"data": data, "predictions": []}
     names = [target.name or str(target.label) for target in record.targets]
     context = PredictionContext(_labeling_config(names), {}, version_of(record.request))

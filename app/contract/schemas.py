@@ -260,14 +260,14 @@ class ExplanationRecord(StoredModel):
     error: Failure | None = None
 
     @property
-    def found_nothing(self) -> bool:
+    def has_no_target(self) -> bool:
         """Whether it has ended because the image has nothing to explain."""
         return self.status is Status.FAILED and self.error is not None and self.error.code == "no-target"
 
     @property
-    def tells(self) -> bool:
+    def is_answered(self) -> bool:
         """Whether it has ended with a result: maps, or that there is nothing to explain."""
-        return self.status is Status.SUCCEEDED or self.found_nothing
+        return self.status is Status.SUCCEEDED or self.has_no_target
 
 
 AssumptionSource = Literal["entry", "file", "checked", "convention"]

@@ -28,7 +28,7 @@ class ExplanationCreator:
         self._jobs = jobs
         self._script = redis.register_script(lua("create_and_enqueue"))
 
-    def create(self, record: ExplanationRecord, queue_name: str, turn: SchedulingTags) -> tuple[bool, int | None]:
+    def create(self, record: ExplanationRecord, queue_name: str, tags: SchedulingTags) -> tuple[bool, int | None]:
         """Store and enqueue an explanation.
 
         Returns:
@@ -39,12 +39,12 @@ class ExplanationCreator:
             RedisError: where the server does not answer, or accepts no writes; it may be stored all the same.
         """
         keys, record_arguments = self._store.creation(record)
-        *job, last = self._jobs.job(queue_name, record.id, turn)
+        *job, last = self._jobs.job(queue_name, record.id, tags)
         created, position = self._script(
             keys=[*keys, *enqueue_keys(queue_name, record.id)],
             args=[_json_of_texts(record_arguments), _json_of_texts(job), last, JOB_PREFIX],
         )
-        return bool(created), self._jobs.settled(int(position), queue_name, record.id, turn)
+        return bool(created), self._jobs.settled(int(position), queue_name, record.id, tags)
 
 
 def _json_of_texts(arguments: Sequence[Any]) -> str:

@@ -62,7 +62,7 @@ def failure_of(record: ExplanationRecord | None) -> RiseError | None:
     """Return why an explanation will never have a result; None where it has one, or may have one later."""
     if record is None:
         return RiseError("expired", "the explanation is gone")
-    if not record.status.ended or record.tells:
+    if not record.status.ended or record.is_answered:
         return None
     if record.error is not None:
         return reported_error(record.error.code, record.error.detail)
@@ -141,7 +141,7 @@ class ExplanationService:
         if record.status is Status.QUEUED:  # because its job may be lost, or in the lane of batches
             prioritised = record.model_copy(update={"priority": command.priority})
             tags = scheduling_tags_of(prioritised, self.throughput.seconds_per_mask())
-            self.jobs.enqueue_explanation(command.resolved.queue, explanation_id, again=False, turn=tags)
+            self.jobs.enqueue_explanation(command.resolved.queue, explanation_id, again=False, tags=tags)
         return explanation_id, record
 
     async def _create(self, explanation_id: str, command: SubmitCommand, content: bytes) -> SubmitResult:

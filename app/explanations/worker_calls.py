@@ -47,7 +47,7 @@ class WorkerCalls:
         self._waiting = Counter[str]()
 
     async def call(
-        self, caller: Principal, queue: str, function: str, *arguments: Any, turn: SchedulingTags | None = None
+        self, caller: Principal, queue: str, function: str, *arguments: Any, tags: SchedulingTags | None = None
     ) -> Any:
         """Run a short function on a worker and return its result.
 
@@ -58,14 +58,14 @@ class WorkerCalls:
             queue: of the workers that can run it.
             function: its name.
             arguments: of the function.
-            turn: its place in the queue; None for a very short function, which goes first.
+            tags: its place in the queue; None for a very short function, which goes first.
 
         Raises:
             RiseError: what the function raises, `too-many-requests`, `busy` if no worker responds in time,
                 `unavailable` if one is lost.
         """
         name = uuid.uuid4().hex
-        enqueue = partial(self._jobs.ask, queue, function, *arguments, seconds=CALL_SECONDS, turn=turn, name=name)
+        enqueue = partial(self._jobs.ask, queue, function, *arguments, seconds=CALL_SECONDS, tags=tags, name=name)
         with self._limit_per_caller(caller):
             reply = await self._result(name, enqueue)
         if "code" in reply:

@@ -150,7 +150,7 @@ class OrphanRequeuer:
             return self._give_up(record, error)
         if not waiting.has_job:
             tags = scheduling_tags_of(record, now.pace)
-            self.jobs.enqueue_explanation(queue, record.id, again=False, turn=tags)
+            self.jobs.enqueue_explanation(queue, record.id, again=False, tags=tags)
             logger.warning("explanation %s had no job; it has a new one", record.id)
         return False
 

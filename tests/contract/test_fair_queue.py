@@ -20,8 +20,8 @@ from app.contract.schemas import MetricsRequest, Priority
 
 
 def enqueue(redis: Redis, job_id: str, tenant: str, priority: Priority = "interactive", seconds: float = 1) -> None:
-    turn = SchedulingTags(tenant=tenant, priority=priority, seconds=seconds, work="m", masks=100)
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", job_id, again=False, turn=turn)
+    tags = SchedulingTags(tenant=tenant, priority=priority, seconds=seconds, work="m", masks=100)
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", job_id, again=False, tags=tags)
 
 
 def waiting(redis: Redis) -> list[str]:
@@ -40,12 +40,12 @@ def run(redis: Redis, *, most: int | None = None) -> list[str]:
 def test_enqueueing_says_how_many_stand_before(redis: Redis) -> None:
     jobs = JobQueue(redis, timeout_seconds=60)
     for number, tenant in enumerate("aaabacbaab"):
-        turn = SchedulingTags(
+        tags = SchedulingTags(
             tenant=tenant, priority="batch" if number % 4 == 3 else "interactive", work="m", masks=100
         )
-        said = jobs.enqueue_explanation("q", f"{number}", again=False, turn=turn)
+        said = jobs.enqueue_explanation("q", f"{number}", again=False, tags=tags)
         assert said == jobs.position("q", f"{number}") == waiting(redis).index(f"{number}")
-    assert jobs.enqueue_explanation("q", "0", again=False, turn=SchedulingTags("a")) is None  # it stays where it is
+    assert jobs.enqueue_explanation("q", "0", again=False, tags=SchedulingTags("a")) is None  # it stays where it is
 
 
 def test_one_tenant_alone_is_served_in_the_order_of_arrival(redis: Redis) -> None:
@@ -115,8 +115,8 @@ def test_a_short_call_goes_before_everything_that_waits(redis: Redis) -> None:
 
 
 def measure(redis: Redis, name: str, tenant: str) -> None:
-    turn = scheduling_tags_of_metrics(Principal(tenant, frozenset()), MetricsRequest(steps=1000))
-    JobQueue(redis, timeout_seconds=60).ask("q", PREDICT, name, seconds=30, turn=turn)
+    tags = scheduling_tags_of_metrics(Principal(tenant, frozenset()), MetricsRequest(steps=1000))
+    JobQueue(redis, timeout_seconds=60).ask("q", PREDICT, name, seconds=30, tags=tags)
 
 
 def test_an_explanation_waits_for_one_of_a_tenant_s_measurements_however_many_those_are(redis: Redis) -> None:

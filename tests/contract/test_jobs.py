@@ -45,7 +45,7 @@ def test_callbacks_that_stand_in_a_job_s_hash_are_never_imported(redis: Redis) -
 
 
 def test_the_queue_carries_an_id_as_json_and_nothing_else(redis: Redis) -> None:
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     data: bytes = redis.hget("rq:job:abc", "data")  # type: ignore[assignment]
     assert json.loads(zlib.decompress(data)) == ["explain", None, ["abc"], {}]
 
@@ -61,7 +61,7 @@ def test_a_job_is_what_rq_itself_would_have_written(redis: Redis) -> None:
         failure_ttl=600,
         retry=Retry(max=2, enqueue_at_front=True),
     )
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     ours, known = redis.hgetall("rq:job:abc"), redis.smembers("rq:queues")
     redis.flushall()
     queue.enqueue_job(theirs)
@@ -90,7 +90,7 @@ def test_a_connection_that_breaks_after_a_job_is_enqueued_enqueues_it_once(
     with connect(valkey) as client:
         jobs = JobQueue(client, timeout_seconds=60)
         monkeypatch.setattr(client.connection_pool, "connection_class", Breaking)
-        jobs.enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+        jobs.enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
         assert not next(broken, False)
     assert redis.lrange("rq:queue:q", 0, -1) == [b"abc"]
 
@@ -98,19 +98,19 @@ def test_a_connection_that_breaks_after_a_job_is_enqueued_enqueues_it_once(
 def test_an_explanation_is_on_the_queue_once_however_often_it_is_asked_for(redis: Redis) -> None:
     jobs, calls = JobQueue(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
     for _ in range(3):
-        jobs.enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
-    jobs.enqueue_explanation("q", "def", again=False, turn=SchedulingTags("public"))
+        jobs.enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
+    jobs.enqueue_explanation("q", "def", again=False, tags=SchedulingTags("public"))
     assert (jobs.position("q", "abc"), jobs.position("q", "def"), jobs.position("q", "no")) == (0, 1, None)
     run_worker(redis, calls)
     assert calls == ["abc", "def"]
-    jobs.enqueue_explanation("q", "abc", again=True, turn=SchedulingTags("public"))
+    jobs.enqueue_explanation("q", "abc", again=True, tags=SchedulingTags("public"))
     run_worker(redis, calls)
     assert calls == ["abc", "def", "abc"]
 
 
 def test_a_removed_explanation_does_not_run(redis: Redis) -> None:
     jobs, calls = JobQueue(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
-    jobs.enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    jobs.enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     jobs.remove("abc")
     jobs.remove("never-there")
     run_worker(redis, calls)
@@ -131,7 +131,7 @@ def lose_worker(redis: Redis, name: str) -> None:
 
 def test_an_explanation_whose_worker_was_lost_can_be_taken_back(redis: Redis) -> None:
     jobs = JobQueue(redis, timeout_seconds=60)
-    jobs.enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    jobs.enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     lose_worker(redis, "abc")
     jobs.remove("abc")
     assert redis.keys("rq:*abc*") == []
@@ -140,7 +140,7 @@ def test_an_explanation_whose_worker_was_lost_can_be_taken_back(redis: Redis) ->
 
 def test_a_job_that_a_worker_was_lost_with_ends_when_another_has_done_it(redis: Redis) -> None:
     jobs, calls = JobQueue(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
-    jobs.enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    jobs.enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     lose_worker(redis, "abc")
     open_queue(redis, "q").started_job_registry.cleanup(time.time() + 120)
     run_worker(redis, calls)
@@ -151,14 +151,14 @@ def test_a_job_that_a_worker_was_lost_with_ends_when_another_has_done_it(redis: 
 def test_the_last_heartbeat_of_a_worker_that_comes_too_late_is_not_taken_for_a_job(redis: Redis) -> None:
     jobs, calls = JobQueue(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
     redis.hset("rq:job:abc", "last_heartbeat", "2026-11-26T10:00:00Z")
-    jobs.enqueue_explanation("q", "abc", again=True, turn=SchedulingTags("public"))
+    jobs.enqueue_explanation("q", "abc", again=True, tags=SchedulingTags("public"))
     run_worker(redis, calls)
     assert calls == ["abc"]
 
 
 def test_what_is_asked_in_turn_is_a_job_as_rq_itself_writes_it_and_forgotten_as_soon(redis: Redis) -> None:
     jobs = JobQueue(redis, timeout_seconds=60)
-    asked = [jobs.ask("q", PREDICT, "a", seconds=30, turn=turn) for turn in (None, SchedulingTags("a"))]
+    asked = [jobs.ask("q", PREDICT, "a", seconds=30, tags=tags) for tags in (None, SchedulingTags("a"))]
     theirs, ours = (redis.hgetall(job.key) for job in asked)
     assert ours.keys() == theirs.keys() | {b"lane", b"tenant", b"start", b"finish", b"work", b"masks"}
     changing = {b"created_at", b"enqueued_at"}
@@ -167,18 +167,18 @@ def test_what_is_asked_in_turn_is_a_job_as_rq_itself_writes_it_and_forgotten_as_
     assert redis.smembers("rq:queues") == {b"rq:queue:q"}
 
 
-@pytest.mark.parametrize("turn", [None, SchedulingTags("a")])
-def test_what_was_asked_is_answered_once_a_worker_has_done_it(redis: Redis, turn: SchedulingTags | None) -> None:
-    asked = JobQueue(redis, timeout_seconds=60).ask("q", PREDICT, "found", 1, seconds=30, turn=turn)
+@pytest.mark.parametrize("tags", [None, SchedulingTags("a")])
+def test_what_was_asked_is_answered_once_a_worker_has_done_it(redis: Redis, tags: SchedulingTags | None) -> None:
+    asked = JobQueue(redis, timeout_seconds=60).ask("q", PREDICT, "found", 1, seconds=30, tags=tags)
     assert poll_result(asked) is None
     run_worker(redis, [])
     assert poll_result(asked) == {"found": 1}
 
 
-@pytest.mark.parametrize("turn", [None, SchedulingTags("a")])
-def test_what_nobody_waits_for_any_more_does_not_run(redis: Redis, turn: SchedulingTags | None) -> None:
+@pytest.mark.parametrize("tags", [None, SchedulingTags("a")])
+def test_what_nobody_waits_for_any_more_does_not_run(redis: Redis, tags: SchedulingTags | None) -> None:
     jobs, calls = JobQueue(redis, timeout_seconds=60), []  # type: ignore[var-annotated]
-    removed, forgotten = (jobs.ask("q", EXPLAIN, name, seconds=30, turn=turn) for name in ("removed", "forgotten"))
+    removed, forgotten = (jobs.ask("q", EXPLAIN, name, seconds=30, tags=tags) for name in ("removed", "forgotten"))
     jobs.remove(removed.id)
     assert redis.lrange("rq:queue:q", 0, -1) == [forgotten.id.encode()]
     redis.delete(forgotten.key)  # as it is after a minute, if whoever asked could not remove it
@@ -209,9 +209,9 @@ class Removing(list[object]):
 
 def test_the_load_of_a_queue_tells_the_longest_wait_and_not_the_first_one_s(redis: Redis) -> None:
     jobs = JobQueue(redis, timeout_seconds=60)
-    jobs.enqueue_explanation("q", "patient", again=False, turn=SchedulingTags("public", priority="batch"))
+    jobs.enqueue_explanation("q", "patient", again=False, tags=SchedulingTags("public", priority="batch"))
     time.sleep(0.3)
-    jobs.enqueue_explanation("q", "quick", again=False, turn=SchedulingTags("public"))
+    jobs.enqueue_explanation("q", "quick", again=False, tags=SchedulingTags("public"))
     assert open_queue(redis, "q").job_ids == ["quick", "patient"]
     load = jobs.load("q")
     assert (load.waiting, load.running) == (2, 0)
@@ -220,7 +220,7 @@ def test_the_load_of_a_queue_tells_the_longest_wait_and_not_the_first_one_s(redi
 
 def test_whoever_looks_at_the_load_takes_no_job_from_a_lost_worker(redis: Redis) -> None:
     jobs = JobQueue(redis, timeout_seconds=60)
-    jobs.enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    jobs.enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     redis.lpop("rq:queue:q")
     started = open_queue(redis, "q").started_job_registry.key
     redis.zadd(started, {"abc:lost": time.time() - 1, "def:alive": time.time() + 60})
@@ -234,7 +234,7 @@ def test_a_job_that_is_removed_while_it_runs_ends_without_a_word(
 ) -> None:
     jobs = JobQueue(redis, timeout_seconds=60)
     runs = job_class({EXPLAIN: jobs.remove})
-    jobs.enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    jobs.enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     queue = open_queue(redis, "q", runs)
     assert SimpleWorker([queue], connection=redis, job_class=runs, serializer=JSONSerializer).work(burst=True)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

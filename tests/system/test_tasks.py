@@ -71,7 +71,7 @@ def enqueue(context: JobContext, **changes: Any) -> None:
     asked = {"method": "rise", "targets": None, "parameters": {"masks": 64}} | changes
     request = CanonicalRequest(model=ModelRef(id="shapes", digest=digest), **asked)
     context.store.create(a_record().model_copy(update={"request": request}))
-    context.peers.jobs.enqueue_explanation("q", "one", again=False, turn=SchedulingTags("public"))
+    context.peers.jobs.enqueue_explanation("q", "one", again=False, tags=SchedulingTags("public"))
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_an_assistant_that_fails_leaves_the_explanation_to_its_leader(
     enqueue(context, method="from-the-future")
     context.peers.shards.open("one", "x", first=0, limit=8, plan_digest="aim")
     redis.delete("rq:queue:q")
-    context.peers.jobs.call_in("q", "one", 1)
+    context.peers.jobs.enqueue_assistance("q", "one", 1)
     work()
     assert context.store.status_of("one") is Status.QUEUED
 

@@ -155,8 +155,8 @@ class PeerWorkers:
             and any((card.id, card.digest, card.state) == (model.id, model.digest, "ready") for card in peer.models)
         ]
         idle = self.jobs.idle(suited)
-        return self.jobs.call_in(self.queue, explanation_id, len(idle)) if idle else 0
+        return self.jobs.enqueue_assistance(self.queue, explanation_id, len(idle)) if idle else 0
 
     def has_pending_work(self) -> bool:
         """Return whether other jobs than requests for help are queued."""
-        return self.jobs.something_waits(self.queue)
+        return self.jobs.has_waiting_jobs(self.queue)

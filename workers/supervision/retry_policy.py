@@ -81,8 +81,8 @@ class AttemptLog:
     def __init__(self, redis: Redis, started: StartedJobRegistry) -> None:
         self._redis = redis
         self._started = started
-        self._record = redis.register_script(lua("note_attempt"))
-        self._reset = redis.register_script(lua("forgive_attempts"))
+        self._record = redis.register_script(lua("record_attempt"))
+        self._reset = redis.register_script(lua("reset_attempts"))
 
     def record_failure(self, job_id: str, attempt: str, failure: Failure) -> None:
         """Record why an attempt failed, if its job exists."""

@@ -42,7 +42,7 @@ async def measure(
     """Measure a finished map: deletion, insertion, pointing game, energy in a box, average drop, with protocols."""
     queue = await run_in_threadpool(_queue, services, caller, explanation_id, body)
     arguments = (explanation_id, body.model_dump(mode="json", exclude_defaults=True))
-    call = services.calls.call(caller, queue, MEASURE, *arguments, turn=scheduling_tags_of_metrics(caller, body))
+    call = services.worker_calls.call(caller, queue, MEASURE, *arguments, tags=scheduling_tags_of_metrics(caller, body))
     results = await cancel_on_disconnect(request, call)
     return {name: MetricResult.model_validate(result) for name, result in results.items()}
 

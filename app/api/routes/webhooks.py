@@ -22,7 +22,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 def callbacks(explanation_id: str, services: ServicesDep, caller: Reader) -> list[WebhookDelivery]:
     """Return the callbacks of an explanation: whom it tells, how often it was tried, what the receiver answered."""
     record = existing_record(services, caller, explanation_id)
-    return services.callbacks.of(record.id)
+    return services.webhook_subscriptions.of(record.id)
 
 
 @webhooks.post("explanation-ended", operation_id="onExplanationEnded", status_code=204, responses=_ANSWERS)

@@ -56,7 +56,7 @@ class JobQueue:
         self._forms: dict[str, JsonObject] = {}
 
     def enqueue_explanation(
-        self, queue_name: str, explanation_id: str, *, again: bool, turn: SchedulingTags
+        self, queue_name: str, explanation_id: str, *, again: bool, tags: SchedulingTags
     ) -> int | None:
         """Insert an explanation into a queue by its tags; idempotent.
 
@@ -67,27 +67,27 @@ class JobQueue:
             queue_name: of the workers that serve its model.
             explanation_id: also the job's id.
             again: whether an earlier attempt has ended; the rest of its job is removed first.
-            turn: its tags.
+            tags: its tags.
 
         Returns:
             How many jobs are before it; None if it has not moved.
         """
-        job = self.job(queue_name, explanation_id, turn)
+        job = self.job(queue_name, explanation_id, tags)
         keys = [*enqueue_keys(queue_name, explanation_id), record_key(explanation_id)]
         found = self._enqueue(keys=keys, args=[JOB_PREFIX, "again" if again else "", *job])
-        return self.settled(int(found), queue_name, explanation_id, turn)
+        return self.settled(int(found), queue_name, explanation_id, tags)
 
-    def settled(self, found: int, queue_name: str, explanation_id: str, turn: SchedulingTags) -> int | None:
+    def settled(self, found: int, queue_name: str, explanation_id: str, tags: SchedulingTags) -> int | None:
         """Return the number of jobs before one that the script has enqueued, after removing the rest of an old one."""
         if found == _LEFT_OVER:
             self.remove(explanation_id)
-            return self.enqueue_explanation(queue_name, explanation_id, again=False, turn=turn)
+            return self.enqueue_explanation(queue_name, explanation_id, again=False, tags=tags)
         return None if found == _STAYS else found
 
-    def job(self, queue_name: str, explanation_id: str, turn: SchedulingTags) -> list[Any]:
+    def job(self, queue_name: str, explanation_id: str, tags: SchedulingTags) -> list[Any]:
         """Return the arguments of `lua/enqueue.lua` for an explanation's job."""
         fields = {**self._form(queue_name), **fields_of_call(EXPLAIN, explanation_id)}
-        return [explanation_id, *turn.arguments(), *flat(fields)]
+        return [explanation_id, *tags.arguments(), *flat(fields)]
 
     def _form(self, queue_name: str) -> JsonObject:
         """Return the fields that RQ writes for every explanation of a queue, which are cached."""
@@ -118,7 +118,7 @@ class JobQueue:
         found: Any = self._redis.lpos(queue_key(queue_name), explanation_id)
         return None if found is None else int(found)
 
-    def call_in(self, queue_name: str, explanation_id: str, workers: int) -> int:
+    def enqueue_assistance(self, queue_name: str, explanation_id: str, workers: int) -> int:
         """Enqueue calls to assist with an explanation if nothing waits on the queue; return how many."""
         queue = open_queue(self._redis, queue_name)
         if queue.count:
@@ -134,7 +134,7 @@ class JobQueue:
             )
         return workers
 
-    def something_waits(self, queue_name: str) -> bool:
+    def has_waiting_jobs(self, queue_name: str) -> bool:
         """Return whether anything but calls for assistance waits on a queue."""
         return any(
             not name.startswith(ASSIST) for name in open_queue(self._redis, queue_name).get_job_ids(0, _LOOKED_AT)
@@ -154,7 +154,7 @@ class JobQueue:
         function: str,
         *arguments: Any,
         seconds: float,
-        turn: SchedulingTags | None = None,
+        tags: SchedulingTags | None = None,
         name: str | None = None,
     ) -> Job:
         """Enqueue a call to a worker, whose result the caller waits for.
@@ -167,7 +167,7 @@ class JobQueue:
             function: name of an allowed function.
             arguments: JSON values.
             seconds: for which the caller waits.
-            turn: its tags; None puts a short call at the front.
+            tags: its tags; None puts a short call at the front.
             name: id of the job, by which it can be removed even if this call is interrupted; None generates one.
         """
         queue = open_queue(self._redis, queue_name)
@@ -180,9 +180,9 @@ class JobQueue:
             ttl=_CALL_KEPT_SECONDS,
             failure_ttl=_CALL_KEPT_SECONDS,
         )
-        if turn is None:
+        if tags is None:
             queue.enqueue_job(job, at_front=True)
         else:
-            script_arguments = [JOB_PREFIX, _CALL_KEPT_SECONDS, job.id, *turn.arguments(), *flat(job_fields(job))]
+            script_arguments = [JOB_PREFIX, _CALL_KEPT_SECONDS, job.id, *tags.arguments(), *flat(job_fields(job))]
             self._ask(keys=enqueue_keys(queue_name, job.id), args=script_arguments)
         return job

@@ -145,7 +145,7 @@ async def _explain_inside(
     detects = selected.model.task != "classification"
     targets: list[JsonObject] | None = [{"box": list(box), "label": None}] if detects else None
     record = await invocation.explain(selected.model.id, body.image, targets)
-    if record.found_nothing:
+    if record.has_no_target:
         raise RiseError("no-target", record.error.detail if record.error else "there is nothing to explain")
     region = (0.0, 0.0, float(image.width), float(image.height)) if detects else box
     level, renderer = LEVELS[selected.kind], invocation.services.renderer

@@ -142,4 +142,4 @@ class MlBackend:
 
 def has_result(record: ExplanationRecord | None) -> bool:
     """Return whether an explanation has a result that a prediction can show."""
-    return record is not None and record.tells
+    return record is not None and record.is_answered

@@ -79,7 +79,7 @@ async def _to_prediction(backend: MlBackend, outcome: TaskOutcome) -> JsonObject
     job, record = outcome.job, outcome.record
     assert record is not None
     prediction = await backend.prediction(job, record)
-    if job.layout.overlay is None or record.found_nothing:
+    if job.layout.overlay is None or record.has_no_target:
         await backend.cancel(job)
     else:
         await backend.schedule(job, seconds=_STORED_SECONDS)

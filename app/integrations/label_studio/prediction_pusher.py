@@ -96,7 +96,7 @@ class PredictionPusher:
         try:
             submitted = await self.backend.submit(job)
         except RiseError as error:
-            is_gone = partial(self.backend.services.served.is_gone, job.request.model.id, since=task.made_at)
+            is_gone = partial(self.backend.services.served_models.is_gone, job.request.model.id, since=task.made_at)
             if error.code == "no-worker" and await run_in_threadpool(is_gone):
                 raise PermanentFailure(error.detail) from error
             if error.retry_after_seconds is not None:
@@ -111,7 +111,7 @@ class PredictionPusher:
         studio = self.backend.studio
         if not await studio.has_prediction(job.task, job.version):
             await studio.add_prediction(job.task, await self.backend.prediction(job, record))
-        if job.layout.overlay is not None and not record.found_nothing:
+        if job.layout.overlay is not None and not record.has_no_target:
             data_url = await run_in_threadpool(overlay_of, record, self.backend.services.renderer)
             await studio.patch_task_data(job.task, job.layout.overlay, data_url)
 

@@ -81,7 +81,7 @@ def enqueued_eta(
 def enqueue(redis: Redis, *names: str, masks: int = 1000) -> None:
     jobs = JobQueue(redis, timeout_seconds=60)
     for name in names:
-        jobs.enqueue_explanation("q", name, again=False, turn=SchedulingTags("t", work=WORK, masks=masks))
+        jobs.enqueue_explanation("q", name, again=False, tags=SchedulingTags("t", work=WORK, masks=masks))
 
 
 def test_a_minute_s_requests_may_come_at_once_and_no_more(redis: Redis) -> None:
@@ -200,8 +200,8 @@ def test_what_is_left_of_a_running_explanation_shrinks_with_its_masks_and_it_kno
 ) -> None:
     request = a_request().model_copy(update={"parameters": {**a_request().parameters, "until": until}})
     measure(redis, request, masks=1000, seconds=10)
-    turn = SchedulingTags("public", seconds=10, work=workload_class(request), masks=1000)
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=False, turn=turn)
+    tags = SchedulingTags("public", seconds=10, work=workload_class(request), masks=1000)
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=False, tags=tags)
     redis.lrem("rq:queue:q", 1, "one")
     redis.zadd("rq:wip:q", {"one:execution": time.time() + 60})
     store = ExplanationStore(redis, keep_seconds=600)

@@ -51,7 +51,7 @@ def test_concurrent_creations_of_the_same_one_make_one_explanation_and_one_job(
 def test_what_waits_moves_to_a_better_lane_and_stays_one(redis: Redis, creator: ExplanationCreator) -> None:
     record = a_record()
     JobQueue(redis, timeout_seconds=60).enqueue_explanation(
-        "q", "other", again=False, turn=SchedulingTags("b", "batch")
+        "q", "other", again=False, tags=SchedulingTags("b", "batch")
     )
     assert creator.create(record, "q", SchedulingTags("a", "batch")) == (True, 1)
     assert creator.create(record, "q", SchedulingTags("a", "batch")) == (False, None)
@@ -64,6 +64,6 @@ def test_a_failed_one_is_created_anew_in_the_place_of_its_old_job(redis: Redis, 
     creator.create(record, "q", SchedulingTags("a"))
     store.fail(record.id, Failure(code="no-target", detail="nothing there"))
     jobs = JobQueue(redis, timeout_seconds=60)
-    jobs.enqueue_explanation("q", "other", again=False, turn=SchedulingTags("b"))
+    jobs.enqueue_explanation("q", "other", again=False, tags=SchedulingTags("b"))
     assert creator.create(record, "q", SchedulingTags("a", seconds=1)) == (True, 1)
     assert run(redis) == ["other", record.id]

@@ -64,7 +64,7 @@ class House:
 
     def enqueue(self, record: ExplanationRecord) -> None:
         tags = scheduling_tags_of(record, self.pace.seconds_per_mask())
-        self.jobs.enqueue_explanation("q", record.id, again=False, turn=tags)
+        self.jobs.enqueue_explanation("q", record.id, again=False, tags=tags)
 
     def lose_jobs(self) -> None:
         """Do what a failover to a replica does that had heard of the explanations, and of nothing after them."""

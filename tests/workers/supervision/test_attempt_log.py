@@ -26,25 +26,25 @@ def lose(redis: Redis, queue: Queue, *, blocks: int) -> bool:
 
 
 def test_an_explanation_that_comes_further_each_time_is_never_given_up(redis: Redis) -> None:
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     assert all(lose(redis, open_queue(redis, "q"), blocks=blocks) for blocks in range(1, 10))
 
 
 def test_one_that_stays_where_it_is_is_given_up_after_its_attempts(redis: Redis) -> None:
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     queue = open_queue(redis, "q")
     assert [lose(redis, queue, blocks=0) for _ in range(RETRIES + 1)] == [True] * RETRIES + [False]
 
 
 def test_one_that_gets_stuck_later_is_given_up_as_well(redis: Redis) -> None:
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     queue = open_queue(redis, "q")
     assert lose(redis, queue, blocks=3)
     assert [lose(redis, queue, blocks=3) for _ in range(RETRIES)] == [True] * (RETRIES - 1) + [False]
 
 
 def test_what_is_known_to_have_hung_counts_however_far_it_came(redis: Redis) -> None:
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, turn=SchedulingTags("public"))
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "abc", again=False, tags=SchedulingTags("public"))
     queue = open_queue(redis, "q")
     for left in range(RETRIES + 1):
         AttemptLog(redis, queue.started_job_registry).record_failure("abc", str(left), HUNG)

@@ -28,7 +28,7 @@ def store(redis: Redis) -> ExplanationStore:
     """A store with an explanation that is on the queue."""
     store = a_store(redis)
     store.create(a_record())
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=False, turn=SchedulingTags("public"))
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=False, tags=SchedulingTags("public"))
     return store
 
 
@@ -110,7 +110,7 @@ def test_an_explanation_that_is_asked_for_again_begins_with_its_first_attempt(
 ) -> None:
     run(breaking)
     store.create(a_record())
-    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=True, turn=SchedulingTags("public"))
+    JobQueue(redis, timeout_seconds=60).enqueue_explanation("q", "one", again=True, tags=SchedulingTags("public"))
     seen: list[str] = []
     run(lambda _, job: seen.append(attempt_of(job)))
     assert seen == ["2"]
