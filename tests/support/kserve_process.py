@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_OWN = {"REDIS_URL", "RISE_REDIS_URL", "RISE_MODELS"}  # because each service has its own
 COMMAND = [str(Path(sys.executable).with_name("rise-serve")), "kserve"]
 SETTINGS = {"RISE_HOST": "127.0.0.1", "RISE_KEYS": "off", "RISE_HEARTBEAT_SECONDS": "0.5", "OMP_NUM_THREADS": "1"}
 
@@ -25,7 +26,7 @@ def explainer(folder: Path, *arguments: str, **environment: str) -> Iterator[str
 @contextmanager
 def started(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Run an explainer in a folder until the block ends."""
-    inherited = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "RISE_REDIS_URL"}}
+    inherited = {name: value for name, value in os.environ.items() if name not in _OWN}
     with (folder / "explainer.log").open("w") as errors:
         process = subprocess.Popen(
             [*COMMAND, *arguments],

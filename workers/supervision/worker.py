@@ -19,6 +19,7 @@ from rq.executions import Execution
 from rq.job import Job
 
 from app.contract.queue.rq_compat import stop_after_job
+from app.contract.signal_events import set_in_handler
 from workers.supervision.current_attempt import Attempt, supervised_attempt
 from workers.supervision.retry_policy import RetryPolicy
 from workers.supervision.watchdog import Watchdog
@@ -104,7 +105,7 @@ class InProcessWorker(SimpleWorker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Stop after the current batch: the job is requeued with its checkpoint."""
-        self._stopping.set()
+        set_in_handler(self._stopping)
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:

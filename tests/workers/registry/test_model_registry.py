@@ -236,8 +236,8 @@ def test_a_model_that_takes_long_to_load_does_not_keep_a_worker_from_its_jobs(
         tmp_path, slow_entry(slow, ""), slow_entry(slow).replace("slow]", "lazy]"), SHAPES.format("here", "")
     )
     goes_on = models.load_local()
-    assert [card.state for card in models.cards()] == ["loading", "loading", "ready"]
     assert models.get("here").task == "classification"
+    assert [card.state for card in models.cards()] == ["loading", "loading", "ready"]
     slow.go_on.set()
     assert all(load.result(60) is not None for load in goes_on)
     assert [card.state for card in models.cards()] == ["ready", "ready", "ready"]
