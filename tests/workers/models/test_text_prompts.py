@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from tests.workers.models.entries import explain, library, load_entry, photograph, refusal, shown
+from tests.workers.models.test_transformers import save as save_model
+from tests.workers.models.test_transformers import seeded
 from tests.workers.models.tiny_transformers import (
     PROCESSORS,
     clip,
@@ -33,11 +35,8 @@ def folder(tmp_path: Path) -> Path:
 
 def save(make: Any, processor: str, folder: Path) -> Any:
     """Write a model with its processor and tokenizer; return it as the library computes with it."""
-    torch.manual_seed(1)
-    model = make()
-    for part in (model, PROCESSORS[processor](), tokenizer()):
-        part.save_pretrained(folder / "model")
-    return model.eval()
+    tokenizer().save_pretrained(folder / "model")
+    return save_model(seeded(make), PROCESSORS[processor](), folder)
 
 
 def tokens(padding: Any = True) -> Any:
