@@ -6,7 +6,9 @@ as an ONNX graph, which is four times as fast as torch there. It is exported onc
 """
 
 import hashlib
+import logging
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,14 +97,16 @@ def _exported(weights: Path, folder: Path) -> Path:
 
 
 def _export(network: nn.Module, path: Path) -> None:
-    batch = torch.export.Dim("batch")
-    program = torch.onnx.export(
-        network,
-        (torch.zeros(2, 3, _SIDE, _SIDE),),
-        input_names=["images"],
-        output_names=["scores"],
-        dynamic_shapes=({0: batch},),
-        verbose=False,
-    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # because it warns of libraries that are not needed here
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, _SIDE, _SIDE),),
+            input_names=["images"],
+            output_names=["scores"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
     assert program is not None
     program.save(path)
