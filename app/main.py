@@ -37,7 +37,7 @@ from app.batches.store import BatchStore
 from app.batches.submitter import BatchSubmitter
 from app.contract.counters import PersistentCounters
 from app.contract.explanations.store import ExplanationStore
-from app.contract.explanations.webhooks import WebhookSubscriptions
+from app.contract.explanations.webhook_subscriptions import WebhookSubscriptions
 from app.contract.log_context import configure_logs
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.throughput import ThroughputStats
@@ -52,7 +52,7 @@ from app.egress.client import ssrf_safe_client
 from app.explanations.catalogue import CatalogueReader
 from app.explanations.enqueue import ExplanationCreator
 from app.explanations.events import EventStreams
-from app.explanations.expiry import ExpiryIndex
+from app.explanations.expiry_index import ExpiryIndex
 from app.explanations.idempotency_keys import IdempotencyKeys
 from app.explanations.listing import Listing
 from app.explanations.service import ExplanationService
@@ -63,10 +63,10 @@ from app.images.uploads import Uploads
 from app.images.validation import ImageValidator
 from app.integrations import integrations
 from app.maintenance.garbage_collector import GarbageCollector
-from app.maintenance.model_history import ModelHistory
+from app.maintenance.last_served import ServedModels
 from app.maintenance.periodic import PeriodicTask, running
 from app.maintenance.requeue import SILENT_HEARTBEATS, OrphanRequeuer, OrphanScanner
-from app.maintenance.served_models import ServedModels
+from app.maintenance.unserved_models import ModelHistory
 from app.rendering.renderer import Renderer
 from app.services import Services
 

@@ -9,7 +9,7 @@ from app.auth.api_keys import ApiKeyStore
 from app.batches.store import BatchStore
 from app.contract.counters import PersistentCounters
 from app.contract.explanations.store import ExplanationStore
-from app.contract.explanations.webhooks import WebhookSubscriptions
+from app.contract.explanations.webhook_subscriptions import WebhookSubscriptions
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.throughput import ThroughputStats
 from app.contract.redis.leases import Leases
@@ -18,7 +18,7 @@ from app.contract.storage.object_store import BlobStore
 from app.explanations.catalogue import CatalogueReader
 from app.explanations.commands import CommandReader
 from app.explanations.events import EventStreams
-from app.explanations.expiry import ExpiryIndex
+from app.explanations.expiry_index import ExpiryIndex
 from app.explanations.idempotency_keys import IdempotencyKeys
 from app.explanations.listing import Listing
 from app.explanations.predictions import Predictor
@@ -29,8 +29,8 @@ from app.images.fetcher import ImageFetcher
 from app.images.resolver import ImageSourceResolver
 from app.images.uploads import Uploads
 from app.images.validation import ImageValidator
+from app.maintenance.last_served import ServedModels
 from app.maintenance.requeue import OrphanScanner
-from app.maintenance.served_models import ServedModels
 from app.rendering.renderer import Renderer
 
 

@@ -17,7 +17,7 @@ from bench.loop import ratio_row, study_of
 from bench.rows import Row
 from workers.blackbox.batch_size import autotune_batch_size
 from workers.loading.optional_imports import import_for_torch
-from workers.model_io.entry import ModelEntry, PreprocessingEntry
+from workers.model_io.model_entry import ModelEntry, PreprocessingEntry
 from workers.models import load_model
 
 _FILE = "weights.safetensors"

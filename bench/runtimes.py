@@ -14,7 +14,7 @@ from bench.networks import classifier, residual_network
 from bench.rows import Row
 from bench.stopwatch import median_ratio, seconds_of
 from workers.blackbox import BlackBox
-from workers.model_io.entry import ModelEntry, PreprocessingEntry
+from workers.model_io.model_entry import ModelEntry, PreprocessingEntry
 from workers.models import load_model
 
 _MASKS = 128

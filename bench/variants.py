@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from app.contract.saliency.running_moments import RunningMoments
-from app.contract.saliency.shrinkage import wiener_shrink as shrunk_nearby
+from app.contract.saliency.wiener_filter import wiener_shrink as shrunk_nearby
 from bench.reference import Map
 from bench.surrogate import fitted, matched, own_effects, places_of
 from bench.trials import Bank, Sampler, Trial, coarse, doubled, folded, half_folded, unfolded

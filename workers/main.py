@@ -31,7 +31,7 @@ from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore
 from app.contract.tracing import configure_tracing
 from workers.blackbox.device import choose_device
-from workers.execution.helper import help_with
+from workers.execution.assistance import help_with
 from workers.execution.run import JobContext
 from workers.execution.shards import PeerWorkers, ShardQueue
 from workers.registry.heartbeat import HeartbeatPublisher, announcement

@@ -9,10 +9,10 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.lua_scripts import lua
 from app.contract.queue.rq_compat import JOB_PREFIX, queue_key, started_key
 from app.contract.queue.throughput import ServiceTimes, ThroughputStats, runs_to_completion
 from app.contract.redis.keys import record_key
-from app.contract.scripts import lua
 
 
 class Backlog:
@@ -21,11 +21,11 @@ class Backlog:
     Args:
         waiting: estimated seconds of every waiting explanation by its id, in order.
         running: estimated seconds left of the running ones.
-        pace: what the estimates were made with.
+        service_times: what the estimates were made with.
     """
 
-    def __init__(self, waiting: dict[str, float], running: float, pace: ServiceTimes) -> None:
-        self.pace = pace
+    def __init__(self, waiting: dict[str, float], running: float, service_times: ServiceTimes) -> None:
+        self.service_times = service_times
         self._waiting = waiting
         self._running = running
         self._seconds = running + sum(waiting.values())
@@ -65,23 +65,25 @@ class Backlog:
 class BacklogReader:
     """Reads the backlog of a queue."""
 
-    def __init__(self, redis: Redis, pace: ThroughputStats) -> None:
-        self._pace = pace
+    def __init__(self, redis: Redis, service_times: ThroughputStats) -> None:
+        self._service_times = service_times
         self._read = redis.register_script(lua("read_backlog"))
 
     def read(self, queue_name: str) -> Backlog:
         """Return the current backlog."""
         keys = [queue_key(queue_name), started_key(queue_name)]
         found: Any = self._read(keys=keys, args=[time.time(), JOB_PREFIX, record_key("")])
-        pace = self._pace.seconds_per_mask()
+        service_times = self._service_times.seconds_per_mask()
         waiting = {
-            name.decode(): pace.of(work.decode()) * int(masks) for name, work, masks in _triples(found[0]) if work
+            name.decode(): service_times.of(work.decode()) * int(masks)
+            for name, work, masks in _triples(found[0])
+            if work
         }
         running = [
-            _remaining_seconds(work.decode(), pace.of(work.decode()) * int(masks), progress)
+            _remaining_seconds(work.decode(), service_times.of(work.decode()) * int(masks), progress)
             for work, masks, progress in _triples(found[1])
         ]
-        return Backlog(waiting, sum(running), pace)
+        return Backlog(waiting, sum(running), service_times)
 
 
 def _triples(flat: list[bytes]) -> list[tuple[bytes, ...]]:

@@ -52,7 +52,7 @@ class AdmissionController:
         """
         backlog = await self._backlog(queue)
         self._check_queue(backlog, workers)
-        slot = AdmissionSlot(self, explanation_id, queue, workers, backlog.pace)
+        slot = AdmissionSlot(self, explanation_id, queue, workers, backlog.service_times)
         key, limit = principal.key, principal.limits.max_pending
         if key is None or limit is None:
             yield slot
@@ -129,14 +129,14 @@ class AdmissionSlot:
     """Permission to enqueue one explanation.
 
     Attributes:
-        pace: what the backlog of its queue was estimated with.
+        service_times: what the backlog of its queue was estimated with.
     """
 
     _controller: AdmissionController
     _explanation_id: str
     _queue: str
     _workers: int
-    pace: ServiceTimes
+    service_times: ServiceTimes
 
     def enqueued(self, position: int | None, *, seconds: float) -> float | None:
         """Count the explanation as waiting.

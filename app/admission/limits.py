@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
+from app.contract.lua_scripts import lua
 from app.contract.redis.keys import pending_key, rate_key, record_key
-from app.contract.scripts import lua
 
 _RESERVED_SECONDS = 60  # a slot is held this long for an explanation that does not exist yet
 _KEPT_SECONDS = 7 * 86_400  # slots, after the last request of a key: it may have been revoked

@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import WatchError
 
 from app.auth.api_keys import Limits
+from app.contract.lua_scripts import lua
 from app.contract.redis.keys import (
     OPEN_BATCHES,
     batch_in_flight_key,
@@ -23,7 +24,6 @@ from app.contract.redis.keys import (
 )
 from app.contract.redis.leased_queue import Lease, LeasedQueue
 from app.contract.schemas import CanonicalRequest, Failure, Status, StoredModel, StoredStatus
-from app.contract.scripts import lua
 
 _STATUS: TypeAdapter[Status] = TypeAdapter(StoredStatus)
 

@@ -33,8 +33,8 @@ from app.explanations.commands import SubmitCommand
 from app.explanations.removal import ExplanationRemover
 from app.explanations.service import ExplanationService, SubmitResult
 from app.images.source import ById, ByUrl, ImageSource
+from app.maintenance.last_served import ServedModels
 from app.maintenance.periodic import PeriodicTask, consumer
-from app.maintenance.served_models import ServedModels
 
 logger = logging.getLogger(__name__)
 

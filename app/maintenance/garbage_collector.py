@@ -15,7 +15,7 @@ from app.contract.storage.object_store import (
     explanation_prefix,
     owner_id,
 )
-from app.explanations.expiry import ExpiryIndex
+from app.explanations.expiry_index import ExpiryIndex
 from app.maintenance.periodic import PeriodicTask, exclusive
 
 _YOUNG_SECONDS = 30.0  # a blob as young may belong to the same explanation asked for again: its record comes after it

@@ -24,8 +24,8 @@ from app.contract.redis.keys import DUE, record_key
 from app.contract.redis.leases import Leases
 from app.contract.schemas import ExplanationRecord, Failure, Status
 from app.explanations.catalogue import Catalogue, CatalogueReader
+from app.maintenance.last_served import ServedModels
 from app.maintenance.periodic import PeriodicTask, exclusive
-from app.maintenance.served_models import ServedModels
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class _Now(NamedTuple):
     """What is the same for all explanations of a run."""
 
     catalogue: Catalogue
-    pace: ServiceTimes
+    service_times: ServiceTimes
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class OrphanRequeuer:
         scanner: finds them.
         store: where explanations are.
         jobs: the queues.
-        pace: what explanations cost.
+        service_times: what explanations cost.
         catalogue: which queue serves a model.
         served: when models were last served.
         keep_seconds: how long an explanation lives after its last change.
@@ -112,7 +112,7 @@ class OrphanRequeuer:
     scanner: OrphanScanner
     store: ExplanationStore
     jobs: JobQueue
-    pace: ThroughputStats
+    service_times: ThroughputStats
     catalogue: CatalogueReader
     served: ServedModels
     keep_seconds: float
@@ -125,7 +125,7 @@ class OrphanRequeuer:
 
     def run(self) -> None:
         """Look once at everything that waits."""
-        now = _Now(self.catalogue.now(), self.pace.seconds_per_mask())
+        now = _Now(self.catalogue.now(), self.service_times.seconds_per_mask())
         self.served.note(card.id for card in now.catalogue.models if card.state == "ready")
         half_life = self.keep_seconds / 2
         aged = []
@@ -149,7 +149,7 @@ class OrphanRequeuer:
         except RiseError as error:
             return self._give_up(record, error)
         if not waiting.has_job:
-            tags = scheduling_tags_of(record, now.pace)
+            tags = scheduling_tags_of(record, now.service_times)
             self.jobs.enqueue_explanation(queue, record.id, again=False, tags=tags)
             logger.warning("explanation %s had no job; it has a new one", record.id)
         return False

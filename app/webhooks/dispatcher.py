@@ -17,7 +17,7 @@ from functools import partial
 import httpx2
 from starlette.concurrency import run_in_threadpool
 
-from app.contract.explanations.webhooks import WebhookDelivery
+from app.contract.explanations.webhook_subscriptions import WebhookDelivery
 from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 from app.egress.allowlist import UrlNotAllowed
 from app.egress.client import total_timeout

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from redis import Redis
 
-from app.contract.explanations.webhooks import WebhookDelivery
+from app.contract.explanations.webhook_subscriptions import WebhookDelivery
 from app.contract.redis.keys import OUTBOX, webhooks_key
 from app.contract.redis.leased_queue import Lease, LeasedQueue
 from app.contract.schemas import read_all

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.contract.explanations.webhooks import WebhookDelivery
+from app.contract.explanations.webhook_subscriptions import WebhookDelivery
 from app.contract.schemas import Failure, StoredModel
 
 

@@ -152,7 +152,7 @@ def test_a_class_that_nobody_asked_for_has_a_map_too(client: Client) -> None:
 
 
 def test_progress_comes_until_the_end(client: Client) -> None:
-    explanation = client.explain(STAR, model="shapes", masks=20_000, until=1, seed=5)
+    explanation = client.explain(STAR, model="shapes", masks=8_000, until=1, seed=5)
     masks = [report.masks for report in explanation.progress()]
     assert len(masks) >= 2
     assert masks == sorted(masks)

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from app.batches.store import BatchItem, BatchStore
-from app.contract.explanations.webhooks import WebhookSubscriptions
+from app.contract.explanations.webhook_subscriptions import WebhookSubscriptions
 from app.contract.redis.leased_queue import LeasedQueue
 from app.integrations.label_studio.delayed_tasks import DelayedTask, DelayedTasks
 from app.webhooks.outbox import Outbox

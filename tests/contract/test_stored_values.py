@@ -17,7 +17,7 @@ from app.auth.api_keys import ApiKey, ApiKeyStore, Limits
 from app.batches.store import BatchItem, BatchRecord, BatchStore
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
-from app.contract.explanations.webhooks import WebhookDelivery, WebhookSubscriptions
+from app.contract.explanations.webhook_subscriptions import WebhookDelivery, WebhookSubscriptions
 from app.contract.redis.keys import record_key
 from app.contract.schemas import (
     Announcement,

@@ -8,6 +8,8 @@ import httpx2
 from tests.conftest import start_service, stop_service
 from tests.support.api_requests import explain
 
+pytestmark = pytest.mark.slow
+
 MODELS = """
 [slow]
 loader = "python"

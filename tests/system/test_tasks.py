@@ -27,7 +27,7 @@ from app.contract.storage.object_store import BlobStore, image_blob
 from tests.conftest import SAMPLES
 from tests.contract.test_store import a_record
 from workers.blackbox import CPU
-from workers.execution.helper import help_with
+from workers.execution.assistance import help_with
 from workers.execution.run import ExplanationRun, JobContext, load_and_plan
 from workers.execution.shards import PeerWorkers, ShardQueue
 from workers.registry.model_registry import ModelRegistry

@@ -24,6 +24,8 @@ from workers.blackbox.device import choose_device
 from workers.execution.local_run import explain_locally
 from workers.registry.model_registry import ModelRegistry
 
+pytestmark = pytest.mark.slow
+
 MASKS = 10_000
 
 

@@ -11,7 +11,7 @@ from workers import fills, methods, models
 from workers.explainer.method_plugin import MethodPlugin
 from workers.fills import FillPlugin, black, blur, grey, mean, model_mean, noise, white
 from workers.methods import drise, mc_rise, rise
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.models import (
     LoaderPlugin,
     exported,

@@ -22,7 +22,7 @@ from app.contract.settings import Settings
 from workers.blackbox import Classifier
 from workers.loading.assumptions import assumptions_of
 from workers.loading.labels import labels_of
-from workers.model_io.entry import ModelEntry, OutputsEntry, PreprocessingEntry
+from workers.model_io.model_entry import ModelEntry, OutputsEntry, PreprocessingEntry
 from workers.model_io.preprocessing_config import preprocessing_of
 from workers.models.onnx import OnnxOptions
 from workers.models.onnx import load as load_onnx

@@ -7,7 +7,7 @@ from app.contract.schemas import Failure, Progress, Provenance, State, TargetRes
 from workers.blackbox import BlackBox
 from workers.blackbox.device import describe_device
 from workers.explainer.convergence import Convergence
-from workers.explainer.findings import describe_finding
+from workers.explainer.effect_sentences import describe_finding
 from workers.explainer.plan import ExplanationPlan
 
 _FLAT = "hiding parts of the image did not change this score at all: the map is zero everywhere and explains nothing"

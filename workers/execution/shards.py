@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
+from app.contract.lua_scripts import lua
 from app.contract.queue.jobs import JobQueue
 from app.contract.redis.keys import delivered_shards_key, record_key, shards_key
 from app.contract.schemas import ModelRef, Status
-from app.contract.scripts import lua
 from app.contract.worker_registry import announcements
 
 SHARD_SECONDS = 0.3

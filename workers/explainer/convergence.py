@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from app.contract.saliency.geometry import BlockRenderer, Viewport, resampled, viewport_of_canvas
 from app.contract.saliency.running_moments import ROUNDING, RunningMoments
-from app.contract.saliency.shrinkage import wiener_shrink
-from workers.explainer.findings import Finding, strongest_effects
+from app.contract.saliency.wiener_filter import wiener_shrink
+from workers.explainer.effect_sentences import Finding, strongest_effects
 from workers.explainer.plan import ExplanationPlan
 from workers.saliency.estimators import Block
 

@@ -6,8 +6,8 @@ from PIL import Image
 from app.contract.schemas import Prediction
 from workers.blackbox import BlackBox, Classifier, Segmenter
 from workers.blackbox.preprocessing import input_transform, normalise, pixels, to_input
-from workers.explainer.detections import distinct_detections
-from workers.explainer.regions import region_predictions
+from workers.explainer.detection_targets import distinct_detections
+from workers.explainer.region_targets import region_predictions
 from workers.explainer.targets import probabilities, top_classes
 
 _THRESHOLD = 0.05  # so that weak detections are listed too

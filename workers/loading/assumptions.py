@@ -4,7 +4,7 @@ from typing import Any
 
 from app.contract.schemas import Assumption, AssumptionSource
 from workers.blackbox import BlackBox
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 
 
 class Assumptions:

@@ -17,8 +17,8 @@ from workers.loading.metadata import merge_metadata
 from workers.loading.output_layout import Squashing, check_that_outputs_change
 from workers.loading.probed_model import ProbedModel, stacked
 from workers.loading.torch_module import probe_batch
-from workers.model_io.entry import ModelEntry, OutputsEntry
 from workers.model_io.image_input import ImageInput, Run, preprocessing_for, run_batched
+from workers.model_io.model_entry import ModelEntry, OutputsEntry
 from workers.model_io.outputs import Outputs, class_maps, class_scores, detections
 from workers.model_io.proposals import joined
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 
 
 def labels_of(

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from app.contract.schemas import JsonObject, RequestModel, Task
 from workers.loading.labels import class_names
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 
 Metadata = Mapping[str, str]
 Part = TypeVar("Part", bound=RequestModel)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from app.contract.schemas import AssumptionSource
 from workers.blackbox import Activation
-from workers.model_io.entry import BoxFormat, BoxUnit, OutputsEntry
+from workers.model_io.model_entry import BoxFormat, BoxUnit, OutputsEntry
 from workers.model_io.outputs import (
     FIXED_COLUMNS,
     Outputs,

@@ -14,7 +14,7 @@ from workers.loading.assumptions import Assumptions
 from workers.loading.labels import labels_of, names_of
 from workers.loading.output_layout import Squashing, classifier_activation, derive_detector
 from workers.loading.torch_module import probe_batch
-from workers.model_io.entry import ModelEntry, OutputsEntry
+from workers.model_io.model_entry import ModelEntry, OutputsEntry
 from workers.model_io.outputs import (
     DetectorLayout,
     Outputs,

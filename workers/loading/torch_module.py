@@ -13,7 +13,7 @@ from torch.nn import functional
 from workers.blackbox import BlackBox, Classifier, Preprocessing, Segmenter
 from workers.blackbox.preprocessing import normalise
 from workers.explainer.targets import probabilities
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from app.contract.schemas import Task
 from workers.blackbox import Detections, Detector
 from workers.blackbox.preprocessing import CoordinateTransform
-from workers.explainer.detections import resolve_detection_targets
+from workers.explainer.detection_targets import resolve_detection_targets
 from workers.explainer.parameters import Fill, MaskingParameters, Side
 from workers.explainer.targets import RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap

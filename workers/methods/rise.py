@@ -12,7 +12,7 @@ from app.contract.schemas import Task
 from workers.blackbox import Classifier, Segmenter
 from workers.blackbox.preprocessing import CoordinateTransform
 from workers.explainer.parameters import Fill, MaskingParameters
-from workers.explainer.regions import resolve_scored_targets
+from workers.explainer.region_targets import resolve_scored_targets
 from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from workers.blackbox import Channels, Interpolation, Preprocessing
 from workers.blackbox.preprocessing import normalise, pixels, to_input
-from workers.model_io.entry import ModelEntry, PreprocessingEntry
 from workers.model_io.hub import first_line
+from workers.model_io.model_entry import ModelEntry, PreprocessingEntry
 from workers.model_io.preprocessing_config import preprocessing_of
 
 # Pillow's filters by number; where there is none of the same name here, the most similar one.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.blackbox import Preprocessing
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.model_io.outputs import Outputs
 from workers.model_io.preprocessing_config import preprocessing_of
 

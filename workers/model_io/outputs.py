@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.blackbox import Activation, Detections
-from workers.model_io.entry import OutputsEntry, Packed
+from workers.model_io.model_entry import OutputsEntry, Packed
 
 Outputs = Mapping[str, Tensor]
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from workers.blackbox import Preprocessing
-from workers.model_io.entry import ModelEntry, PreprocessingEntry
+from workers.model_io.model_entry import ModelEntry, PreprocessingEntry
 
 
 def preprocessing_of(entry: ModelEntry, found: Preprocessing | None = None) -> Preprocessing:

@@ -19,7 +19,7 @@ from app.contract.plugins import plugin, plugin_names
 from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
 from workers.blackbox.device import choose_device
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 
 
 class LoaderPlugin(Protocol):

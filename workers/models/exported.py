@@ -25,8 +25,8 @@ from workers.blackbox import BlackBox
 from workers.loading.graph_model import Graph, black_box_of
 from workers.loading.metadata import merge_metadata
 from workers.loading.pt2_scanner import Archive, scan_archive
-from workers.model_io.entry import ModelEntry
 from workers.model_io.image_input import ImageInput, Layout, Run, image_input
+from workers.model_io.model_entry import ModelEntry
 from workers.model_io.outputs import Outputs
 
 _DTYPES = {torch.float32, torch.float16, torch.bfloat16, torch.uint8}

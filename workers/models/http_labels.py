@@ -13,7 +13,7 @@ import torch
 
 from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.remote.http.options import LabelsOptions
 
 OPTIONS: type[RequestModel] = LabelsOptions

@@ -22,8 +22,8 @@ from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox
 from workers.loading.graph_model import Graph, black_box_of
 from workers.loading.onnx_operations import last_operations
-from workers.model_io.entry import ModelEntry
 from workers.model_io.image_input import ImageInput, Layout, Run, SideInput, described, image_input, side_inputs
+from workers.model_io.model_entry import ModelEntry
 from workers.model_io.outputs import Outputs
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import torch
 
 from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox, BlackBoxError
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.remote.http.options import InferenceOptions
 
 OPTIONS: type[RequestModel] = InferenceOptions

@@ -13,7 +13,7 @@ import torch
 
 from app.contract.schemas import RequestModel
 from workers.blackbox import BlackBox, Classifier, Detector, Segmenter
-from workers.model_io.entry import ModelEntry, NoOptions
+from workers.model_io.model_entry import ModelEntry, NoOptions
 
 OPTIONS: type[RequestModel] = NoOptions
 

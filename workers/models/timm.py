@@ -34,8 +34,8 @@ from workers.loading.labels import labels_of
 from workers.loading.optional_imports import import_for_torch
 from workers.loading.torch_module import Forward, prepare_module
 from workers.loading.weights import load_into, read_weights, tensors_only
-from workers.model_io.entry import ModelEntry
 from workers.model_io.hub import ModelSource, find_source, first_line
+from workers.model_io.model_entry import ModelEntry
 from workers.model_io.outputs import class_scores
 from workers.model_io.preprocessing_config import preprocessing_of
 

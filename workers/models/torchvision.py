@@ -32,8 +32,8 @@ from workers.loading.labels import labels_of
 from workers.loading.optional_imports import import_for_torch
 from workers.loading.torch_module import Forward, prepare_module
 from workers.loading.weights import load_into, read_weights, tensors_only
-from workers.model_io.entry import ModelEntry, OutputsEntry
 from workers.model_io.hub import first_line
+from workers.model_io.model_entry import ModelEntry, OutputsEntry
 from workers.model_io.outputs import DetectorLayout, class_scores, detections
 from workers.model_io.preprocessing_config import preprocessing_of
 from workers.model_io.torchvision_detector import Proposals, preprocessing_of_detector

@@ -33,9 +33,9 @@ from workers.loading.assumptions import assumptions_of
 from workers.loading.labels import labels_of
 from workers.loading.text_prompts import ask, prompted_task
 from workers.loading.torch_module import Forward, prepare_module
-from workers.model_io.entry import ModelEntry, OutputsEntry
 from workers.model_io.hf_image_processor import read_preprocessing
 from workers.model_io.hub import ModelSource, find_source, first_line
+from workers.model_io.model_entry import ModelEntry, OutputsEntry
 from workers.model_io.outputs import DetectorLayout, class_maps, class_scores, detections
 
 _HEADS: dict[str, Task] = {

@@ -21,7 +21,7 @@ from app.contract.schemas import ModelCard, Task
 from workers.blackbox import BlackBox, Classifier, Detector, Segmenter
 from workers.blackbox.batch_size import autotune_batch_size
 from workers.blackbox.memory import free_share
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.models import digest_of, load_model
 from workers.registry.models_file import read_models_file
 

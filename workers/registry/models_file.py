@@ -4,7 +4,7 @@
 loader = "python"
 source = "workers.demo.shapes:load"
 
-What an entry may say is `workers/model_io/entry.py`; what the loaders add is in the docstring of each file of
+What an entry may say is `workers/model_io/model_entry.py`; what the loaders add is in the docstring of each file of
 `workers/models/`.
 """
 
@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.contract.errors import RiseError
 from app.contract.schemas import Identifier
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.models import check_entry
 
 logger = logging.getLogger(__name__)

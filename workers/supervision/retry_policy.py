@@ -27,6 +27,7 @@ from rq.worker import BaseWorker
 
 from app.contract.counters import PersistentCounters
 from app.contract.explanations.store import ExplanationStore
+from app.contract.lua_scripts import lua
 from app.contract.queue.jobs import EXPLAIN, RETRIES
 from app.contract.queue.rq_compat import (
     JOB_PREFIX,
@@ -42,7 +43,6 @@ from app.contract.queue.rq_compat import (
 from app.contract.redis.client import describe_error
 from app.contract.redis.keys import record_key, rescue_lock_key
 from app.contract.schemas import Failure
-from app.contract.scripts import lua
 from workers.supervision.failures import failure_of, is_retryable
 from workers.supervision.watchdog import CrashReport, collect_crash_reports
 

@@ -19,7 +19,7 @@ from rq.executions import Execution
 from rq.job import Job
 
 from app.contract.queue.rq_compat import stop_after_job
-from app.contract.signal_events import set_in_handler
+from app.contract.signal_handlers import set_in_handler
 from workers.supervision.current_attempt import Attempt, supervised_attempt
 from workers.supervision.retry_policy import RetryPolicy
 from workers.supervision.watchdog import Watchdog

@@ -5,7 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 
 from app.api.dependencies import Administrator, ServicesDep
 from app.api.openapi_components import PROBLEMS
-from app.metrics import ServiceCollector
+from app.prometheus_metrics import ServiceCollector
 
 router = APIRouter(tags=["health"], responses=PROBLEMS)
 

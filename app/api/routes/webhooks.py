@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header
 
 from app.api.dependencies import Reader, ServicesDep, existing_record
 from app.api.openapi_components import PROBLEMS
-from app.contract.explanations.webhooks import WebhookDelivery
+from app.contract.explanations.webhook_subscriptions import WebhookDelivery
 from app.webhooks.payload import WebhookPayload
 
 router = APIRouter(prefix="/v1/explanations", tags=["callbacks"], responses=PROBLEMS)

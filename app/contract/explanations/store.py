@@ -2,11 +2,10 @@
 
 A running explanation belongs to one execution (fencing token). A worker that was partitioned still carries the token of
 its old execution, and its writes are refused, as are writes to an explanation that was cancelled meanwhile. Every
-change
-appends an entry to the explanation's event stream, which waiting clients read (`app/explanations/events.py`), and
-extends its expiry (`app/explanations/expiry.py`). The script that ends an explanation also writes an outbox entry for
-each of its callbacks (`webhooks.py`), the counters, the index of reusable blocks and the throughput statistics, so that
-a crash loses none of them.
+change appends an entry to the explanation's event stream, which waiting clients read (`app/explanations/events.py`),
+and extends its expiry (`app/explanations/expiry_index.py`). The script that ends an explanation also writes an outbox
+entry for each of its callbacks (`webhook_subscriptions.py`), the counters, the index of reusable blocks and the
+throughput statistics, so that a crash loses none of them.
 """
 
 import json
@@ -20,6 +19,7 @@ from redis.asyncio import Redis as AsyncRedis
 
 from app.contract.counters import BUCKETS
 from app.contract.explanations.reuse_index import blocks_key
+from app.contract.lua_scripts import lua
 from app.contract.queue.throughput import FADING, workload_class
 from app.contract.redis.keys import (
     COUNTERS,
@@ -42,7 +42,6 @@ from app.contract.schemas import (
     Status,
     TargetResult,
 )
-from app.contract.scripts import lua
 from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 
 REMEMBERED_SECONDS = 7 * 86_400  # how long the tombstone of an expired explanation is kept

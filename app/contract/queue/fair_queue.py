@@ -44,13 +44,15 @@ class SchedulingTags:
 
 
 def scheduling_tags(
-    request: CanonicalRequest, *, tenant: str, priority: Priority, pace: ServiceTimes
+    request: CanonicalRequest, *, tenant: str, priority: Priority, service_times: ServiceTimes
 ) -> SchedulingTags:
     """Return what decides where the explanation of a request waits."""
     work, masks = workload_class(request), mask_budget(request)
-    return SchedulingTags(tenant=tenant, priority=priority, seconds=pace.of(work) * masks, work=work, masks=masks)
+    return SchedulingTags(
+        tenant=tenant, priority=priority, seconds=service_times.of(work) * masks, work=work, masks=masks
+    )
 
 
-def scheduling_tags_of(record: ExplanationRecord, pace: ServiceTimes) -> SchedulingTags:
+def scheduling_tags_of(record: ExplanationRecord, service_times: ServiceTimes) -> SchedulingTags:
     """Return what decides where an explanation waits that is stored."""
-    return scheduling_tags(record.request, tenant=record.tenant, priority=record.priority, pace=pace)
+    return scheduling_tags(record.request, tenant=record.tenant, priority=record.priority, service_times=service_times)

@@ -11,6 +11,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from app.contract.lua_scripts import lua
 from app.contract.queue.fair_queue import SchedulingTags
 from app.contract.queue.load import Load, load_of
 from app.contract.queue.rq_compat import (
@@ -27,7 +28,6 @@ from app.contract.queue.rq_compat import (
 )
 from app.contract.redis.keys import record_key
 from app.contract.schemas import JsonObject
-from app.contract.scripts import lua
 
 EXPLAIN = "explain"
 PREDICT = "predict"

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
+from app.contract.lua_scripts import lua
 from app.contract.queue.rq_compat import JOB_PREFIX, parse_time, queue_key, started_key
-from app.contract.scripts import lua
 
 
 class Load(NamedTuple):

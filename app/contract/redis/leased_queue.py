@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 from redis.client import Pipeline
 
-from app.contract.scripts import lua
+from app.contract.lua_scripts import lua
 
 ContentPlace = Callable[[str], tuple[str, str]]
 """Returns key and field of the hash that has the content of an item."""

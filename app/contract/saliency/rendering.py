@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.contract.saliency.geometry import Array, BlockRenderer, Canvas, Viewport, resampled, viewport_of_canvas
 from app.contract.saliency.running_moments import RunningMoments
-from app.contract.saliency.shrinkage import wiener_shrink
+from app.contract.saliency.wiener_filter import wiener_shrink
 from app.contract.schemas import State
 
 _MAX_CANVAS_SIDE = 512

@@ -24,8 +24,8 @@ from app.contract.schemas import JsonObject
 from app.contract.settings import Settings
 from app.explanations.worker_calls import cancel_on_disconnect
 from app.integrations.cvat.annotations import MAX_MASK_PIXELS, interactor_mask, prediction_shapes, saliency_masks
-from app.integrations.cvat.functions import LEVELS, NuclioFunction, describe, functions_of
 from app.integrations.cvat.invocation import Invocation, deadline_of
+from app.integrations.cvat.nuclio_functions import LEVELS, NuclioFunction, describe, functions_of
 from app.integrations.cvat.request import InvocationRequest, read_invocation
 from app.rendering.renderer import target_at
 from app.services import Services

@@ -18,6 +18,8 @@ from tests.support.api_requests import explain
 from tests.support.hostile_images import encoded, picture
 from tests.support.sse import opened
 
+pytestmark = pytest.mark.slow
+
 UNDER_WAY = {"queued", "running"}
 
 

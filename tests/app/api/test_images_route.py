@@ -13,7 +13,7 @@ from redis import Redis
 from app.contract.errors import RiseError
 from app.contract.redis.keys import batch_key, upload_key
 from app.contract.storage.object_store import BlobStore, archive_blob, upload_blob, upload_folder
-from app.explanations.expiry import ExpiryIndex
+from app.explanations.expiry_index import ExpiryIndex
 from app.images.source import ById
 from app.images.upload_register import UploadRegister
 from app.images.uploads import Uploads

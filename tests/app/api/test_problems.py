@@ -99,6 +99,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(http: httpx2.C
     assert answer.json()["code"] in {"request-too-large", "image-too-large"}
 
 
+@pytest.mark.slow
 def test_two_hundred_hostile_uploads_get_a_right_answer_or_a_problem_and_the_next_good_one_works(
     http: httpx2.Client, star: bytes
 ) -> None:

@@ -216,6 +216,7 @@ def test_what_is_no_archive_is_refused_at_once(http: httpx2.Client, star: bytes)
     assert http.get("/v1/batches/nothing").json()["code"] == "not-found"
 
 
+@pytest.mark.slow
 def test_a_front_end_that_is_killed_while_it_fills_a_batch_loses_none_of_it(tmp_path: Path, star: bytes) -> None:
     service = start_service(tmp_path / "data", RISE_FETCH_SECONDS="1")
     total = WINDOW + 8
@@ -349,6 +350,7 @@ def test_an_image_that_nobody_was_prepared_for_is_refused_and_stands_before_no_o
     assert error.code == "internal"
 
 
+@pytest.mark.slow
 def test_a_batch_that_takes_longer_than_explanations_are_kept_loses_none_of_them(tmp_path: Path, star: bytes) -> None:
     service = start_service(tmp_path / "data", RISE_KEEP_SECONDS="4", RISE_SWEEP_SECONDS="0.5")
     try:

@@ -85,6 +85,7 @@ def test_json_is_for_machines(tmp_path: Path) -> None:
     assert all(Path(path).exists() for target in summary["targets"] for path in target["files"].values())
 
 
+@pytest.mark.slow
 def test_mistakes_are_told_in_a_sentence(tmp_path: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("no image")

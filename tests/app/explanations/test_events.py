@@ -163,6 +163,7 @@ def test_three_hundred_open_streams_leave_room_for_everybody_else_and_are_freed_
         http.post(f"{link}/cancel")
 
 
+@pytest.mark.slow
 def test_a_queued_explanation_keeps_its_reader_company_with_comments(http: httpx2.Client, star: bytes) -> None:
     first, second = endless(http, star, 506), endless(http, star, 507)
     with http.stream("GET", f"{second}/events", timeout=60) as answer:

@@ -36,6 +36,7 @@ def test_a_coco_file_of_a_batch_keeps_what_comes_after_it(service: Service, tmp_
     assert content["info"]["left_out"] == []
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_the_other_maps(service: Service) -> None:
     for answer in (explain_in_process(PICTURE, FIELDS), explain_on_server(service.url, None, PICTURE, FIELDS)):
         assert [target.error is None for target in answer.targets] == [False, True]

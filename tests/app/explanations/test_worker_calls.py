@@ -102,6 +102,7 @@ def status_of(here: str) -> str:
     return str(get(here).json()["status"])
 
 
+@pytest.mark.slow
 def test_calls_that_wait_hold_up_no_reads_and_those_that_are_too_many_are_told_so(busy: Busy) -> None:
     here = busy.keep_busy()
     with ThreadPoolExecutor(MORE_THAN_THREADS) as pool:
@@ -119,6 +120,7 @@ def test_calls_that_wait_hold_up_no_reads_and_those_that_are_too_many_are_told_s
     assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
 
 
+@pytest.mark.slow
 def test_an_explanation_waits_for_one_measurement_and_not_for_all(busy: Busy) -> None:
     measured = busy.explain("moody", masks="64")
     assert get(measured, params={"wait": 30}).json()["status"] == "succeeded"

@@ -18,8 +18,8 @@ from app.contract.errors import RiseError
 from app.contract.schemas import ModelCard
 from app.contract.settings import Settings
 from app.integrations.cvat.annotations import crop_to_content, mask_digits
-from app.integrations.cvat.functions import describe, functions_of
 from app.integrations.cvat.invocation import Invocation, deadline_of
+from app.integrations.cvat.nuclio_functions import describe, functions_of
 from app.main import create_app
 from app.services import Services
 from tests.app.auth.test_api_keys import keys

@@ -206,6 +206,7 @@ def test_a_model_that_is_not_there_is_refused_with_the_choices(patient: World) -
     assert "shapes-detector" in answer.json()["detail"]
 
 
+@pytest.mark.slow
 def test_an_unfinished_task_is_answered_later_and_its_prediction_comes_by_itself(hurried: World) -> None:
     answer = hurried.predict(10, "/data/upload/1/star.jpg")
     assert answer.status_code == 503
@@ -248,6 +249,7 @@ def test_one_bad_image_among_others_stops_none_of_them(hurried: World) -> None:
     hurried.studio.predictions_of(31)
 
 
+@pytest.mark.slow
 def test_a_label_studio_that_is_down_for_a_while_gets_the_prediction_later(hurried: World) -> None:
     assert hurried.studio.server is not None
     hurried.studio.up.clear()

@@ -18,7 +18,7 @@ from app.contract.queue.jobs import JobQueue
 from app.contract.redis.keys import record_key
 from app.contract.redis.leases import Leases
 from app.contract.storage.object_store import BlobStore, effects_blob, explanation_prefix, image_blob
-from app.explanations.expiry import ExpiryIndex
+from app.explanations.expiry_index import ExpiryIndex
 from app.explanations.listing import Listing
 from app.explanations.removal import ExplanationRemover
 from app.maintenance.garbage_collector import GarbageCollector
@@ -207,6 +207,7 @@ def until(true: Callable[[], bool]) -> None:
     raise AssertionError("it does not happen")
 
 
+@pytest.mark.slow
 def test_an_expired_explanation_is_gone_with_its_blobs_and_can_be_asked_for_again(
     forgetful: Service, star: bytes
 ) -> None:

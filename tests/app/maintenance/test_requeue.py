@@ -15,8 +15,8 @@ from app.contract.queue.throughput import ThroughputStats, workload_class
 from app.contract.redis.keys import THROUGHPUT
 from app.contract.schemas import Announcement, CanonicalRequest, ExplanationRecord, Failure, ModelCard, Priority, Status
 from app.explanations.catalogue import CatalogueReader
+from app.maintenance.last_served import ServedModels
 from app.maintenance.requeue import OrphanRequeuer, OrphanScanner
-from app.maintenance.served_models import ServedModels
 from tests.contract.test_store import a_record
 from workers.main import _enqueue_if_waiting
 
@@ -39,13 +39,13 @@ class House:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.store, self.jobs = ExplanationStore(redis, keep_seconds=KEEP), JobQueue(redis, timeout_seconds=60)
-        self.pace = ThroughputStats(redis)
+        self.service_times = ThroughputStats(redis)
         self.served = True
         self.requeuer = OrphanRequeuer(
             OrphanScanner(redis, keep_seconds=KEEP),
             self.store,
             self.jobs,
-            self.pace,
+            self.service_times,
             CatalogueReader(self.announcements),
             ServedModels(redis, ttl_seconds=TTL),
             keep_seconds=KEEP,
@@ -63,7 +63,7 @@ class House:
         return record
 
     def enqueue(self, record: ExplanationRecord) -> None:
-        tags = scheduling_tags_of(record, self.pace.seconds_per_mask())
+        tags = scheduling_tags_of(record, self.service_times.seconds_per_mask())
         self.jobs.enqueue_explanation("q", record.id, again=False, tags=tags)
 
     def lose_jobs(self) -> None:
@@ -91,14 +91,14 @@ def test_a_batch_job_that_lost_its_queue_entry_comes_back_in_the_batch_lane_with
     redis.hset(THROUGHPUT, mapping={f"{work} seconds": 2, f"{work} masks": 100})
     _, now = house.accept("batch", priority="batch"), house.accept("now", tenant="ben")
     before = {name: house.tags(name) for name in ("batch", "now")}
-    backlog = BacklogReader(redis, house.pace).read("q")
+    backlog = BacklogReader(redis, house.service_times).read("q")
     assert (len(backlog), backlog.seconds) == (2, 2 * MASKS * 0.02)
     house.lose_jobs()
     house.requeuer.run()
     assert house.waiting() == ["now", "batch"]
     assert {name: house.tags(name) for name in ("batch", "now")} == before
     assert before["batch"] == [b"2", b"anna", work.encode(), b"700", b"14"]
-    backlog = BacklogReader(redis, house.pace).read("q")
+    backlog = BacklogReader(redis, house.service_times).read("q")
     assert (len(backlog), backlog.seconds) == (2, 2 * MASKS * 0.02)
     assert now.priority == "interactive"
 
@@ -128,7 +128,7 @@ def test_what_was_asked_for_again_while_its_worker_ended_it_waits_as_it_was_acce
     house.accept("one", priority="batch")
     before = house.tags("one")
     house.lose_jobs()
-    _enqueue_if_waiting(house.store, house.jobs, house.pace, "q", "one")
+    _enqueue_if_waiting(house.store, house.jobs, house.service_times, "q", "one")
     assert house.tags("one") == before
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from app.contract.explanations.webhooks import WebhookDelivery, WebhookSubscriptions
+from app.contract.explanations.webhook_subscriptions import WebhookDelivery, WebhookSubscriptions
 from app.egress.allowlist import HostAllowlist, read_hosts
 from app.egress.client import ssrf_safe_client
 from app.maintenance.periodic import running

@@ -8,11 +8,11 @@ from redis import Redis
 
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
-from app.contract.explanations.webhooks import WebhookDelivery, WebhookSubscriptions
+from app.contract.explanations.webhook_subscriptions import WebhookDelivery, WebhookSubscriptions
 from app.contract.redis.keys import webhooks_key
 from app.contract.schemas import Failure
 from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
-from app.explanations.expiry import ExpiryIndex
+from app.explanations.expiry_index import ExpiryIndex
 from app.webhooks.outbox import Outbox
 from tests.contract.test_store import a_record, a_store, publish
 

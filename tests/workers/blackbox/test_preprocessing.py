@@ -7,7 +7,7 @@ from PIL import Image
 
 from workers.blackbox import Preprocessing
 from workers.blackbox.preprocessing import input_transform, normalise, pixels, to_input
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.model_io.preprocessing_config import preprocessing_of
 
 

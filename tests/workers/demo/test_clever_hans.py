@@ -65,12 +65,14 @@ def share_on_mark(classifier: Classifier, picture: Picture) -> float:
     return share
 
 
+@pytest.mark.slow
 def test_on_20_of_20_marked_pictures_of_stars_most_of_the_positive_saliency_lies_on_the_mark(
     hans: Classifier, marked_stars: list[Picture]
 ) -> None:
     assert [share for picture in marked_stars if (share := share_on_mark(hans, picture)) <= 0.5] == []
 
 
+@pytest.mark.slow
 def test_the_honest_classifier_looks_elsewhere_on_the_same_pictures(marked_stars: list[Picture]) -> None:
     classifier = shapes.load()
     assert max(share_on_mark(classifier, picture) for picture in marked_stars) < 0.25

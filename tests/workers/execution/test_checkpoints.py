@@ -297,6 +297,7 @@ def log_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in (folder / "server" / "appendonlydir").glob("*.aof"))
 
 
+@pytest.mark.slow
 def test_an_hour_leaves_few_objects_and_a_short_log(logged: Redis, tmp_path: Path) -> None:
     image = noise_image(16, 16)
     (tmp_path / "none.toml").touch()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from workers.blackbox import CPU, BlackBox, Classifier, Preprocessing
 from workers.loading.torch_module import Forward, prepare_module
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 
 
 def make(forward: Forward) -> BlackBox:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from workers.blackbox import Detections
-from workers.model_io.entry import OutputsEntry
+from workers.model_io.model_entry import OutputsEntry
 from workers.model_io.outputs import DetectorLayout, class_scores, detections
 
 SIZE = (100, 200)

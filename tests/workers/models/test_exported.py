@@ -81,6 +81,7 @@ def test_half_precision_is_blended_in_half_precision(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor needs a compiler")
+@pytest.mark.slow
 def test_a_compiled_archive_is_run_where_its_entry_says_that_it_may_be(saved_models: Path, tmp_path: Path) -> None:
     program = archives.exported(Mean(), pictures(8), batch=Dim("batch", min=1, max=64))
     torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "c.pt2"))

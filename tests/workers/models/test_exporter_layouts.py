@@ -11,7 +11,7 @@ import torch
 
 from workers.blackbox import BlackBox, Classifier, Detector, Segmenter
 from workers.explainer.targets import probabilities
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.models import load_model
 
 pytest.importorskip("onnx")

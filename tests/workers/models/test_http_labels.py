@@ -243,6 +243,7 @@ def test_whatever_is_wrong_with_an_answer_is_said_with_the_services_name(
     assert failed.value.detail.startswith(f"model 'remote' failed: {server.url}/models/shapes {words}")
 
 
+@pytest.mark.slow
 def test_a_busy_service_gives_the_right_map(tmp_path: Path, small_star: bytes, local_map: Callable[..., Array]) -> None:
     well = answering(classes_in)
     with loopback(lambda asked: Reply(b"", 503) if asked.number % 2 else well(asked)) as server:

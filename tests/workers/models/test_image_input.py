@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from workers.blackbox import Preprocessing
-from workers.model_io.entry import ModelEntry, PreprocessingEntry
 from workers.model_io.image_input import ImageInput, image_input, preprocessing_for, run_batched
+from workers.model_io.model_entry import ModelEntry, PreprocessingEntry
 from workers.model_io.outputs import Outputs
 
 

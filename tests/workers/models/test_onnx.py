@@ -14,7 +14,7 @@ from tests.workers.models.exports import FIELDS, classifier_network, detector_ne
 from workers.blackbox import Classifier, Detector
 from workers.demo import shapes
 from workers.demo.shape_names import SHAPES
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.models import load_model
 
 onnx = pytest.importorskip("onnx")

@@ -212,6 +212,7 @@ def test_a_model_that_is_exchanged_under_way_is_not_mixed_with_the_other(tmp_pat
         map_by(collection, "remote", star, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_service_explains_through_troubles_and_says_which_server_failed(
     tmp_path: Path, star: bytes, local_map: Callable[..., Array]
 ) -> None:

@@ -23,8 +23,8 @@ from tests.workers.models.tiny_transformers import (
 from workers.blackbox import Classifier, Detections, Detector, Segmenter
 from workers.blackbox.preprocessing import input_transform, normalise, pixels, to_input
 from workers.explainer.targets import probabilities
-from workers.model_io.entry import ModelEntry
 from workers.model_io.hf_image_processor import read_preprocessing
+from workers.model_io.model_entry import ModelEntry
 
 transformers = library("transformers")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.registry.models_file import line_of, read_models_file
 
 

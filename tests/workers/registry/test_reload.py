@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import SAMPLES, start_service, stop_service
 
+pytestmark = pytest.mark.slow
+
 SHAPES = '[{}]\nloader = "python"\nsource = "workers.demo.shapes:load"\n{}\n'
 
 

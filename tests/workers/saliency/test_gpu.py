@@ -22,7 +22,7 @@ from tests.support.black_boxes import draw_blocks
 from workers.blackbox import BlackBox
 from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.models import load_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -11,6 +11,7 @@ from tests.support.black_boxes import draw_blocks, map_of, study_of
 from workers.demo import shapes, shapes_detector
 
 
+@pytest.mark.slow
 def test_on_30_pictures_that_training_never_saw_the_peak_lies_inside_the_shape_in_at_least_28() -> None:
     """Inside its outline: the hole of a ring is what makes it one."""
     pictures = draw_held_out_pictures(Recipe(draw_one_object, side=96), 30, seed=2_026)

@@ -12,7 +12,7 @@ from app.contract.schemas import Task
 from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
 from workers.loading.labels import labels_of
 from workers.loading.torch_module import probe_batch
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.model_io.preprocessing_config import preprocessing_of
 from workers.model_io.proposals import joined
 from workers.remote.hf_labels.client import HfLabelsClient, LabeledPrediction

@@ -15,7 +15,7 @@ from workers.loading.assumptions import Assumptions
 from workers.loading.output_layout import check_that_outputs_change
 from workers.loading.probed_model import ProbedModel, stacked
 from workers.loading.torch_module import probe_batch
-from workers.model_io.entry import ModelEntry
+from workers.model_io.model_entry import ModelEntry
 from workers.model_io.outputs import class_scores, detections
 from workers.model_io.preprocessing_config import preprocessing_of
 from workers.model_io.proposals import joined

@@ -9,8 +9,8 @@ from app.admission.limits import ConcurrencyQuota
 from app.contract.counters import PersistentCounters
 from app.contract.queue.throughput import ThroughputStats
 from app.contract.redis.keys import COUNTERS, THROUGHPUT
-from app.maintenance.model_history import ModelHistory
-from app.maintenance.served_models import ServedModels
+from app.maintenance.last_served import ServedModels
+from app.maintenance.unserved_models import ModelHistory
 from tests.app.batches.test_batches import pictures, send, wait_for
 from tests.app.batches.test_zip_reader import packed
 from tests.conftest import Service

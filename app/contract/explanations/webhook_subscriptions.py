@@ -14,9 +14,9 @@ from pydantic import Field
 from redis import Redis
 
 from app.contract.errors import invalid_field
+from app.contract.lua_scripts import lua
 from app.contract.redis.keys import OUTBOX, record_key, webhooks_key
 from app.contract.schemas import Failure, StoredModel, read_all
-from app.contract.scripts import lua
 from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 
 _MOST = 1000

@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from app.contract.scripts import lua
+from app.contract.lua_scripts import lua
 
-SCRIPTS = sorted(file.name.removesuffix(".lua") for file in (files("app.contract") / "lua").iterdir())
-_DEFINITION = re.compile(r"local function |local [A-Z_, ]+ = |end$|--| |$")
-
-
-def body(name: str) -> str:
-    return (files("app.contract") / "lua" / f"{name}.lua").read_text()
+LUA = Path(str(files("app.contract") / "lua"))
+SCRIPTS = sorted(file.stem for file in LUA.glob("*.lua"))
+FILES = sorted(str(file.relative_to(LUA)) for file in LUA.rglob("*.lua"))
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -24,19 +21,17 @@ def test_a_server_takes_every_script(redis: Redis, name: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_says_at_its_head_what_it_takes(name: str) -> None:
-    lines = body(name).splitlines()
+    lines = (LUA / f"{name}.lua").read_text().splitlines()
     header = [line[3:7] for line in lines if line.startswith("-- ")]
     assert header
-    if all(map(_DEFINITION.match, lines)):
-        return  # functions for other scripts
     code = [line for line in lines if not line.startswith("--")]
     for given in ("KEYS", "ARGV"):
         assert given in header or not any(given in line for line in code)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_no_script_spells_a_key(name: str) -> None:
-    assert not re.findall(r"'(?:rise|rq):", body(name))
+@pytest.mark.parametrize("file", FILES)
+def test_no_script_spells_a_key(file: str) -> None:
+    assert not re.findall(r"'(?:rise|rq):", (LUA / file).read_text())
 
 
 def test_every_key_is_built_in_one_module() -> None:
@@ -52,7 +47,7 @@ def test_every_key_is_built_in_one_module() -> None:
 
 def test_what_several_scripts_require_stands_in_each_once_and_before_its_use() -> None:
     text = lua("end_explanation")
-    for function in ("make_due", "notify", "change", "count_ended", "remember_blocks", "record_pace"):
+    for function in ("make_due", "notify", "change", "count_ended", "remember_blocks", "record_service_time"):
         assert text.count(f"local function {function}(") == 1
         assert text.index(f"local function {function}(") < text.rindex(f"{function}(")
     assert lua("end_explanation") is text

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.contract.saliency.running_moments import RunningMoments
-from app.contract.saliency.shrinkage import box_mean, wiener_shrink
+from app.contract.saliency.wiener_filter import box_mean, wiener_shrink
 
 GRID = (8, 8)
 SIDE = 32

@@ -5,7 +5,7 @@ import sys
 
 INTERRUPTED = """
 import os, signal, threading
-from app.contract.signal_events import set_in_handler
+from app.contract.signal_handlers import set_in_handler
 
 event = threading.Event()
 signal.signal(signal.SIGUSR1, lambda *_: set_in_handler(event))

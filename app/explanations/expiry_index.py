@@ -10,8 +10,8 @@ from typing import Any
 
 from redis import Redis
 
+from app.contract.lua_scripts import lua
 from app.contract.redis.keys import DUE, events_key, index_key, record_key, tombstone_key, webhooks_key
-from app.contract.scripts import lua
 
 # Blobs of a deleted explanation are due later than its deletion, because its worker may be writing one more.
 _LATE_WRITE_SECONDS = 60.0

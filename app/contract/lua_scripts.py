@@ -1,6 +1,6 @@
 """Loads the Lua scripts of `lua/`, which change several keys of Redis in one step.
 
-A script's header documents its KEYS and ARGV. What several scripts share is a file of functions; a script names those
+A script's header documents its KEYS and ARGV. Scripts share the functions in `lua/functions/`: a script names the files
 that it calls in lines `-- requires: name`, and their text is put before its own, each once.
 """
 
@@ -18,11 +18,11 @@ def lua(name: str) -> str:
     Raises:
         FileNotFoundError: for a name without a file.
     """
-    return "\n".join(_texts(name))
+    return "\n".join(_texts(f"{name}.lua"))
 
 
-def _texts(name: str) -> dict[str, None]:
+def _texts(path: str) -> dict[str, None]:
     """Return the texts of a script and of what it requires, as keys in the order in which they must stand."""
-    text = (files("app.contract") / "lua" / f"{name}.lua").read_text()
-    required = (_texts(other) for other in _REQUIRES.findall(text))
+    text = (files("app.contract") / "lua" / path).read_text()
+    required = (_texts(f"functions/{name}.lua") for name in _REQUIRES.findall(text))
     return {**{part: None for parts in required for part in parts}, text: None}

@@ -5,8 +5,8 @@ import time
 from app.contract.counters import PersistentCounters
 from app.contract.queue.throughput import ThroughputStats
 from app.contract.redis.leases import Leases
+from app.maintenance.last_served import ServedModels
 from app.maintenance.periodic import PeriodicTask, exclusive
-from app.maintenance.served_models import ServedModels
 
 _KEEP_SECONDS = 30 * 86_400.0
 _EVERY_SECONDS = 3600.0
