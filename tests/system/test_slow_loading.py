@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from tests.conftest import start_service, stop_service
 from tests.support.api_requests import explain

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from app.cli.main import greet
-from tests.conftest import start_service, stop_service
+from tests.conftest import Service, start_service, stop_service
 
 COMMAND = [str(Path(sys.executable).with_name("rise-serve")), "up"]
 
@@ -65,13 +65,11 @@ def test_the_first_line_is_the_address_and_no_server_or_library_warns(tmp_path: 
     assert "WARN" not in others.upper()
 
 
-def test_a_data_folder_in_use_is_a_clear_error(tmp_path: Path) -> None:
-    service = start_service(tmp_path / "data")
-    environment = {**os.environ, "RISE_PORT": "0", "RISE_DATA": str(tmp_path / "data")}
+def test_a_data_folder_in_use_is_a_clear_error(service: Service) -> None:
+    environment = {**os.environ, "RISE_PORT": "0", "RISE_DATA": str(service.data)}
     found = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 1
     assert "another rise-serve" in found.stderr
-    stop_service(service)
 
 
 def test_it_uses_the_redis_server_that_it_is_given(tmp_path: Path, valkey: str) -> None:
