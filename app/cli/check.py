@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 from app.cli.explain_backends import encode_map
-from app.cli.managed_process import worker_command
+from app.cli.worker_cli import worker_command
 from app.contract.images import decode
 from app.contract.schemas import ExplanationRecord, ModelCard, Prediction
 from app.contract.storage.object_store import BlobStore

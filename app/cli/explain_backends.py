@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from app.cli.managed_process import worker_command
+from app.cli.worker_cli import worker_command
 from app.contract.schemas import ExplanationRecord, JsonObject, TargetResult
 from app.contract.storage.object_store import BlobStore
 from app.rendering.formats import RenderedMap, RenderOptions, formats

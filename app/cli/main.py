@@ -19,12 +19,13 @@ from app.cli.check import check
 from app.cli.explain import explain
 from app.cli.keys import keys_cli
 from app.cli.kserve import kserve
-from app.cli.managed_process import StartupError, worker_command
+from app.cli.managed_process import StartupError
 from app.cli.models import models, predict
 from app.cli.openapi import openapi
 from app.cli.up import STREAMS_END_SECONDS
 from app.cli.up import up as run_everything
 from app.cli.uvicorn_protocol import FairH11Protocol
+from app.cli.worker_cli import worker_command
 from app.contract.errors import RiseError
 from app.contract.redis.client import connect
 from app.contract.schemas import ExplanationParams

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 
 from app.contract.exit_codes import DESCRIPTIONS
 
@@ -28,17 +27,6 @@ _HEALTHY_SECONDS = 15.0  # a child that lived this long was not started in vain
 
 class StartupError(Exception):
     """Something on this machine is in the way; says what to do."""
-
-
-def worker_command(*arguments: str) -> list[str]:
-    """Return a command of `python -m workers`.
-
-    Raises:
-        StartupError: where what workers need is not installed.
-    """
-    if find_spec("torch") is None:
-        raise StartupError("workers need torch, which is not installed: pip install 'rise-serve[workers]'")
-    return [*PYTHON, "workers", *arguments]
 
 
 @dataclass

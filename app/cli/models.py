@@ -1,16 +1,15 @@
 """`rise-serve models` and `rise-serve predict`: what there is, and what a model sees in an image."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.managed_process import worker_command
+from app.cli.worker_cli import run_worker_cli
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -47,11 +46,3 @@ def predict(
         box = "-" if one["box"] is None else ", ".join(f"{side:.0f}" for side in one["box"])
         table.add_row(str(one["label"]), one["name"], f"{one['score']:.3f}", box)
     Console().print(table)
-
-
-def run_worker_cli(*arguments: str) -> Any:
-    """Return what a command of `python -m workers` prints as JSON; end with its code where it fails."""
-    found = subprocess.run(worker_command(*arguments), stdout=subprocess.PIPE, check=False)
-    if found.returncode:
-        raise typer.Exit(found.returncode)
-    return json.loads(found.stdout)

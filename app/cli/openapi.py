@@ -3,7 +3,7 @@
 import json
 import sys
 
-from app.cli.models import run_worker_cli
+from app.cli.worker_cli import run_worker_cli
 from app.contract.schemas import MethodCard
 from app.contract.settings import Settings
 

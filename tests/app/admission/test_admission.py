@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.app.auth.test_api_keys import client
 from tests.conftest import Service, start_service, stop_service
+from tests.support.api_keys import client
 
 MAX_QUEUED = 6
 LONG = {"masks": 1_000_000}

@@ -12,9 +12,9 @@ from fastapi.routing import RouteContext, iter_route_contexts
 
 from app.contract.settings import Settings
 from app.main import create_app
-from tests.app.auth.test_api_keys import client
 from tests.app.batches.test_zip_reader import packed
 from tests.conftest import SAMPLES, Service, start_service, stop_service
+from tests.support.api_keys import client
 from tests.support.hostile_images import encoded, picture
 
 QUICK = {"model": "shapes", "masks": "64", "until": "1"}

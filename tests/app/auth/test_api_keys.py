@@ -17,6 +17,7 @@ from redis import Redis
 from app.auth.api_keys import ApiKey, ApiKeyStore, Limits
 from app.cli.bind_check import is_loopback
 from tests.conftest import SAMPLES, Service, start_service, stop_service
+from tests.support.api_keys import client, keys, new_key
 
 COMMAND = str(Path(sys.executable).with_name("rise-serve"))
 WAIT = {"Prefer": "wait=60"}
@@ -28,21 +29,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = start_service(tmp_path_factory.mktemp("guarded") / "data", RISE_KEYS="on")
     yield running
     stop_service(running)
-
-
-def keys(service: Service, *arguments: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "RISE_REDIS_URL"}}
-    environment = {**kept, "RISE_DATA": str(service.data)}
-    command = [COMMAND, "keys", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-def client(service: Service, *arguments: str) -> httpx2.Client:
-    """A client with a new key."""
-    found = keys(service, "add", *arguments)
-    assert found.returncode == 0, found.stderr
-    headers = {"Authorization": f"Bearer {found.stdout.strip()}"}
-    return httpx2.Client(base_url=service.url, headers=headers, timeout=120)
 
 
 def explain(http: httpx2.Client, image: bytes, **fields: Any) -> httpx2.Response:
@@ -94,7 +80,7 @@ def test_without_a_valid_key_nothing_is_told(guarded: Service, authorization: st
 
 
 def test_a_key_in_the_address_is_no_key(guarded: Service) -> None:
-    secret = keys(guarded, "add", "address").stdout.strip()
+    secret = new_key(guarded, "address")
     for name in ("key", "api_key", "access_token", "token"):
         assert httpx2.get(f"{guarded.url}/v1/models", params={name: secret}).status_code == 401
 
@@ -139,7 +125,7 @@ def test_a_revoked_key_is_refused_at_once(guarded: Service) -> None:
     with client(guarded, "short-lived") as http:
         assert http.get("/v1/models").status_code == 200
         (key,) = [key for key in json.loads(keys(guarded, "list", "--json").stdout) if key["name"] == "short-lived"]
-        assert keys(guarded, "revoke", key["id"]).returncode == 0
+        assert keys(guarded, "revoke", key["id"]).exit_code == 0
         assert http.get("/v1/models").status_code == 401
     assert "there is no key" in keys(guarded, "revoke", key["id"]).stderr
 
@@ -147,7 +133,7 @@ def test_a_revoked_key_is_refused_at_once(guarded: Service) -> None:
 def test_a_key_with_a_wrong_right_is_not_made(guarded: Service) -> None:
     for arguments in (["x", "--scope", "everything"], ["x", "--tenant", "a b"], ["x", "--max-pending", "0"]):
         found = keys(guarded, "add", *arguments)
-        assert found.returncode == 2, arguments
+        assert found.exit_code == 2, arguments
         assert "Traceback" not in found.stderr
         assert found.stdout == ""
 

@@ -22,9 +22,9 @@ from app.integrations.cvat.invocation import Invocation, deadline_of
 from app.integrations.cvat.nuclio_functions import describe, functions_of
 from app.main import create_app
 from app.services import Services
-from tests.app.auth.test_api_keys import keys
 from tests.app.integrations.test_label_studio import STAR, TRIANGLE, wait_until_all_models_are_ready
 from tests.conftest import SAMPLES, Service, start_service, stop_service
+from tests.support.api_keys import new_key
 from tests.support.fake_cvat import Cvat, parsed, share_on, stored
 from tests.support.hostile_images import encoded
 
@@ -47,8 +47,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
     """A service with keys that keeps nobody waiting, and the secret of one."""
     more = {"RISE_CVAT": "true", "RISE_KEYS": "on", "RISE_MAX_WAIT_SECONDS": "0"}
     service = start_service(tmp_path_factory.mktemp("guarded") / "data", **more)
-    secret = keys(service, "add", "cvat", "--tenant", "annotators", "--scope", "explain").stdout.strip()
-    reader = keys(service, "add", "reader", "--scope", "read").stdout.strip()
+    secret = new_key(service, "cvat", "--tenant", "annotators", "--scope", "explain")
+    reader = new_key(service, "reader", "--scope", "read")
     wait_until_all_models_are_ready(service.url, reader)
     yield service, secret
     stop_service(service)

@@ -20,10 +20,10 @@ from redis import Redis
 from app.contract.settings import Settings
 from app.integrations.label_studio.delayed_tasks import DelayedTasks
 from app.main import create_app
-from tests.app.auth.test_api_keys import keys
 from tests.app.integrations.test_brush_rle import decoded
 from tests.app.integrations.test_label_config import HOSTILE
 from tests.conftest import Service, start_service, stop_service
+from tests.support.api_keys import new_key
 from tests.support.fake_label_studio import PLAIN, WITH_OVERLAY, FakeStudio, fake_studio
 from tests.support.hostile_images import encoded
 
@@ -88,7 +88,7 @@ def hurried(tmp_path_factory: pytest.TempPathFactory, studio: FakeStudio) -> Ite
     more = {"RISE_KEYS": "on", "RISE_LABEL_STUDIO_TENANTS": "annotators, others", "RISE_MAX_WAIT_SECONDS": "0"}
     more |= {"RISE_LABEL_STUDIO_MODEL": "shapes", "RISE_LABEL_STUDIO_LABELS": '{"star": "Ring"}'}
     service = start_service(tmp_path_factory.mktemp("hurried") / "data", **settings(studio, **more))
-    secret = keys(service, "add", "label studio", "--tenant", "annotators").stdout.strip()
+    secret = new_key(service, "label studio", "--tenant", "annotators")
     wait_until_all_models_are_ready(service.url, secret)
     with httpx2.Client(base_url=service.url, auth=("anything", secret), timeout=120) as client:
         yield World(client, studio, service)
@@ -305,8 +305,8 @@ def test_a_classifier_answers_a_rectangle_with_the_part_of_its_map_inside(hurrie
 
 
 def test_without_a_key_of_a_tenant_that_the_operator_named_nothing_is_answered(hurried: World) -> None:
-    stranger = keys(hurried.service, "add", "stranger", "--tenant", "strangers").stdout.strip()
-    reader = keys(hurried.service, "add", "reader", "--tenant", "annotators", "--scope", "read").stdout.strip()
+    stranger = new_key(hurried.service, "stranger", "--tenant", "strangers")
+    reader = new_key(hurried.service, "reader", "--tenant", "annotators", "--scope", "read")
     body = {"tasks": [{"id": 1, "data": {"image": "/data/upload/1/star.jpg"}}], "label_config": PLAIN, "schema": PLAIN}
     statuses = {None: 401, ("a", "wrong"): 401, ("a", stranger): 403, ("a", reader): 403}
     for login, status in statuses.items():

@@ -14,7 +14,6 @@ import pytest
 
 from app.integrations.label_studio.api_client import LabelStudioClient
 from rise_client import Client
-from tests.app.auth.test_api_keys import keys
 from tests.app.integrations.test_label_studio import (
     STAR,
     TRIANGLE,
@@ -24,6 +23,7 @@ from tests.app.integrations.test_label_studio import (
     wait_until_all_models_are_ready,
 )
 from tests.conftest import SAMPLES, Service, start_service, stop_service
+from tests.support.api_keys import new_key
 from tests.support.environments import environment
 from tests.support.fake_label_studio import PLAIN, WITH_OVERLAY
 from tests.support.label_studio_server import TOKEN, LabelStudio, label_studio
@@ -150,7 +150,7 @@ def test_what_is_not_finished_in_time_appears_later_by_itself(
 ) -> None:
     more = {"RISE_MAX_WAIT_SECONDS": "0", "RISE_KEYS": "on", "RISE_LABEL_STUDIO_TENANTS": "annotators"}
     service = start_service(tmp_path_factory.mktemp("hurried") / "data", **settings(studio, **more))
-    secret = keys(service, "add", "label studio", "--tenant", "annotators").stdout.strip()
+    secret = new_key(service, "label studio", "--tenant", "annotators")
     wait_until_all_models_are_ready(service.url, secret)
     project, task = a_project(studio, "ring.jpg")
     url = f"{service.url}{HERE}/shapes"

@@ -14,7 +14,7 @@ from tests.conftest import SAMPLES
 from workers.execution.local_run import explain_locally
 from workers.registry.model_registry import LoadedModel, ModelRegistry
 
-NUMBERS = {"masks": 512, "until": 1, "seed": 3}
+NUMBERS = {"masks": 256, "until": 1, "seed": 3}
 
 
 def entry(loader: str, source: str | Path, more: str = "") -> str:
@@ -61,10 +61,10 @@ def first_map(record: ExplanationRecord, blobs: Path) -> NDArray[np.float32]:
 
 
 def map_by(models: ModelRegistry, model: str, image: bytes, folder: Path, **fields: Any) -> NDArray[np.float32]:
-    """Explain the first target with 256 masks or as asked, and return its map at the size of the image."""
+    """Explain the first target with 128 masks or as asked, and return its map at the size of the image."""
     place = folder / f"{model}-{len(list(folder.iterdir()))}"
     place.mkdir()
-    asked = {"model": model, "until": 1.0, "masks": 256, **fields}
+    asked = {"model": model, "until": 1.0, "masks": 128, **fields}
     record = explain_locally(models.get(model), image, asked, place, lambda _: None)
     return first_map(record, place)
 

@@ -178,9 +178,9 @@ def test_a_detector_has_the_map_of_the_same_model_in_this_process(
 ) -> None:
     with loopback(answering(objects_in)) as server:
         collection = collection_of(tmp_path, remote(server.url, AS_DETECTOR))
-        map_by_service = map_by(collection, "remote", small_star, tmp_path, grid=4)
+        map_by_service = map_by(collection, "remote", small_star, tmp_path, grid=4, masks=32)
         assert {json.loads(asked.body)["parameters"]["threshold"] for asked in server.log} == {0}
-    assert alike(local_map("detector", small_star, grid=4), map_by_service)
+    assert alike(local_map("detector", small_star, grid=4, masks=32), map_by_service)
 
 
 def test_a_service_that_takes_files_only_gets_files(

@@ -131,7 +131,7 @@ def test_a_server_that_is_busy_slow_and_cuts_connections_gives_the_right_map(
     with serve({"remote": model}) as server:
         collection = collection_of(tmp_path, remote(server.url, options="retries = 40\nbatch = 16"))
         assert alike(local_map("local", star), map_by(collection, "remote", star, tmp_path))
-        assert len(server.asked("/v2/models/remote/infer")) > 2 * (256 / 16)
+        assert len(server.asked("/v2/models/remote/infer")) > 2 * (128 / 16)
 
 
 def from_the_third_request(reply: Callable[[dict[str, Array]], Reply | dict[str, Array]]) -> Trouble:
