@@ -10,9 +10,9 @@ RUNTIME := .[workers,faces,imagenet]
 DEVELOPMENT := .[workers,faces,imagenet,dev,peers]
 BENCH := .[workers,faces,imagenet,peers,dev]
 CLIENT := ./rise_client
-# Two at once, because most of a test is waiting for processes. One that crashes is a failure of its test and is not
+# Three at once, because two that wait for processes leave two cores idle. One that crashes is a failure of its test and is not
 # replaced: pytest-xdist would wait for ever for what its replacement was never given.
-TESTS := --numprocesses 2 --dist loadfile --max-worker-restart 0
+TESTS := --numprocesses 3 --dist loadfile --max-worker-restart 0
 
 # Installs packages: one line that changes shows progress, and what pip says is printed where it fails.
 install = { echo "Installing into $(1), once (torch and others, about 1 GB)"; \

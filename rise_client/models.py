@@ -88,6 +88,7 @@ class Provenance(ResponseModel):
     seed: int
     masks_used: int
     blocks: int
+    degrees_of_freedom: int | None = None
     workers: int = 1
     stopped: str
 

@@ -172,7 +172,7 @@ class TargetResult(StoredModel):
     score: float | None = Field(description="The model's score on the unmasked image.")
     box: Box | None = Field(None, description="x0, y0, x1, y1 in pixels (detectors).")
     reliability: float | None = Field(
-        None, description="Expected correlation of the map with the fully converged one, 0..1; null: not enough blocks."
+        None, description="Expected correlation of the map with the fully converged one, 0..1; null: one block."
     )
     matched: float | None = Field(None, description="Share of masked images in which anything matched (detectors).")
     warnings: list[str] = Field(default_factory=list)
@@ -190,6 +190,11 @@ class Provenance(StoredModel):
     seed: int
     masks_used: int
     blocks: int
+    degrees_of_freedom: int | None = Field(
+        None,
+        description="Of the map's standard error, which is pooled over neighbouring cells: a 95 % interval reaches as "
+        "many standard errors to each side as Student's t says. 0: one block, no error bars.",
+    )
     workers: int = Field(1, description="Workers that computed a part of it.")
     stopped: Annotated[Literal["reliable", "all-masks"], unknown_as("all-masks")] = Field(
         description="Why it ended: `until` was reached, or `masks`."

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.contract.saliency.error_bars import box_mean, degrees_of_freedom, interval_factor, standard_error
 from app.contract.saliency.running_moments import RunningMoments
-from app.contract.saliency.wiener_filter import box_mean, wiener_shrink
+from app.contract.saliency.wiener_filter import wiener_shrink
 
 GRID = (8, 8)
 SIDE = 32
-STUDENT_T_7 = 2.365  # 97.5 % quantile with 7 degrees of freedom: 8 blocks
 
 
 def bump() -> NDArray[np.float64]:
@@ -27,7 +27,7 @@ def moments_of(truth: NDArray[np.float64], blocks: int, seed: int = 0) -> Runnin
     return moments
 
 
-@pytest.mark.parametrize("blocks", [4, 8, 16])
+@pytest.mark.parametrize("blocks", [2, 4, 8, 16])
 def test_a_shrunk_map_is_closer_to_the_truth_at_every_number_of_blocks(blocks: int) -> None:
     errors = []
     for seed in range(20):
@@ -43,16 +43,19 @@ def test_error_bars_of_the_mean_cover_the_truth_from_the_shrunk_map_too() -> Non
     covered = []
     for seed in range(50):
         moments = moments_of(bump(), 8, seed)
-        error = moments.standard_error()
+        error = standard_error(moments, GRID)
         assert error is not None
-        covered.append(np.abs(wiener_shrink(moments, GRID)[0] - bump()) <= STUDENT_T_7 * error)
+        covered.append(
+            np.abs(wiener_shrink(moments, GRID)[0] - bump()) <= interval_factor(degrees_of_freedom(8)) * error
+        )
     assert np.mean(covered) >= 0.95
 
 
-def test_promised_correlation_is_what_comes_out() -> None:
+@pytest.mark.parametrize("blocks", [2, 3, 4])
+def test_promised_correlation_is_what_comes_out(blocks: int) -> None:
     promised, real = [], []
     for seed in range(50):
-        values, reliability = wiener_shrink(moments_of(bump(), 4, seed), GRID)
+        values, reliability = wiener_shrink(moments_of(bump(), blocks, seed), GRID)
         assert reliability is not None
         promised.append(reliability[0])
         real.append(np.corrcoef(values.ravel(), bump().ravel())[0, 1])
@@ -67,7 +70,7 @@ def test_what_is_far_above_its_noise_stays() -> None:
 
 
 def test_without_error_bars_nothing_is_taken_away() -> None:
-    moments = moments_of(bump(), 3)
+    moments = moments_of(bump(), 1)
     values, reliability = wiener_shrink(moments, GRID)
     assert values is moments.mean
     assert reliability is None

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from app.contract.errors import RiseError
+from app.contract.saliency.error_bars import degrees_of_freedom, interval_factor
 from app.contract.schemas import Failure, Progress, Provenance, State, TargetResult
 from workers.blackbox import BlackBox
 from workers.blackbox.device import describe_device
@@ -32,7 +33,6 @@ def _finished(
     reliability: float | None,
     matched: float | None,
 ) -> TargetResult:
-    effects = convergence.effects(target.index) if plan.parameters.estimator == "contrast" else []
     error = None
     if matched == 0:
         error = Failure(
@@ -46,10 +46,18 @@ def _finished(
             "peak": None if error else convergence.peak(target.index),
             "matched": matched,
             "warnings": [*plan.warnings, *_warnings(matched), *([_FLAT] if convergence.flat()[target.index] else [])],
-            "findings": describe_finding(effects, plan.method.fills(plan.parameters), target.name),
+            "findings": _findings(plan, convergence, target),
             "error": error,
         }
     )
+
+
+def _findings(plan: ExplanationPlan, convergence: Convergence, target: TargetResult) -> list[str]:
+    degrees = degrees_of_freedom(convergence.blocks)
+    if plan.parameters.estimator != "contrast" or not degrees:
+        return []
+    effects, fills = convergence.effects(target.index), plan.method.fills(plan.parameters)
+    return describe_finding(effects, fills, target.name, factor=interval_factor(degrees))
 
 
 def _warnings(matched: float | None) -> list[str]:
@@ -91,6 +99,7 @@ def provenance(black_box: BlackBox, plan: ExplanationPlan, convergence: Converge
         seed=plan.parameters.seed,
         masks_used=convergence.blocks * plan.block_size,
         blocks=convergence.blocks,
+        degrees_of_freedom=degrees_of_freedom(convergence.blocks),
         workers=workers,
         stopped="reliable" if convergence.blocks < plan.blocks else "all-masks",
     )

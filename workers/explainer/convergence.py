@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.saliency.error_bars import standard_error
 from app.contract.saliency.geometry import BlockRenderer, Viewport, resampled, viewport_of_canvas
 from app.contract.saliency.running_moments import ROUNDING, RunningMoments
 from app.contract.saliency.wiener_filter import wiener_shrink
@@ -50,7 +51,7 @@ class Convergence:
         return self._moments.count
 
     def reliability(self) -> list[float] | None:
-        """Return the reliability of each target; None before there are enough blocks to say."""
+        """Return the reliability of each target; None before there are two blocks."""
         if not self._shrinks or self._moments.mean is None:
             return self._moments.reliability()
         return wiener_shrink(self._moments, self._grid)[1]
@@ -84,7 +85,7 @@ class Convergence:
 
     def effects(self, target: int) -> list[Finding]:
         """Return what hiding the strongest place of each fill does to a target, to the coarse map's resolution."""
-        error = self._moments.standard_error()
+        error = standard_error(self._moments, self._grid)
         return strongest_effects(self._mean()[target], None if error is None else error[target], self._coarse)
 
     def peak(self, target: int) -> tuple[float, float]:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from app.contract.saliency.geometry import Viewport
 
 _MOST = 3
-_CLEAR = 2.0  # standard errors from which an effect is reported
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,16 @@ def strongest_effects(
     return sorted(effects, key=lambda effect: -abs(effect.change))
 
 
-def describe_finding(effects: Sequence[Finding], fills: Sequence[str], name: str | None) -> list[str]:
-    """Return sentences about the strongest effects that are clearly not noise."""
-    clear = [effect for effect in effects if effect.error is not None and abs(effect.change) > _CLEAR * effect.error]
+def describe_finding(effects: Sequence[Finding], fills: Sequence[str], name: str | None, *, factor: float) -> list[str]:
+    """Return sentences about the strongest effects that are clearly not noise.
+
+    Args:
+        effects: the strongest first.
+        fills: their names.
+        name: of the target; None for a box.
+        factor: standard errors from which an effect is reported.
+    """
+    clear = [effect for effect in effects if effect.error is not None and abs(effect.change) > factor * effect.error]
     return [_sentence(effect, fills, name) for effect in clear[:_MOST]]
 
 

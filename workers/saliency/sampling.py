@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.saliency.hadamard import hadamard_matrix, hadamard_order
+
 States = NDArray[np.uint8]
 
 _ROUNDING = 64
@@ -45,7 +47,7 @@ class MaskDesign:
     def block_size(self) -> int:
         """Masks in one block: twice the unknowns at least."""
         if self.balanced:
-            return 2 * _hadamard_order(self.cells)
+            return 2 * hadamard_order(self.cells)
         return -(-2 * self.fills * self.cells // _ROUNDING) * _ROUNDING
 
     def sample(self, block: int) -> States:
@@ -60,21 +62,16 @@ class MaskDesign:
         return np.where(hidden, fill, np.uint8(0))
 
 
-def _hadamard_order(cells: int) -> int:
-    return int(2 ** np.ceil(np.log2(max(cells, 2))))
-
-
 def _hadamard_states(random: np.random.Generator, cells: int) -> States:
     """Return `[2m, cells]` states in which every cell is kept in exactly half and every two are uncorrelated.
 
-    Columns of a Sylvester matrix of order m in random order and with random signs, stacked on its negative: the fold
+    Columns of a Hadamard matrix of order m in random order and with random signs, stacked on its negative: the fold
     cancels interactions of pairs of cells.
     """
-    order = _hadamard_order(cells)
+    order = hadamard_order(cells)
     columns = random.permutation(order)[:cells]
     signs = random.integers(0, 2, cells, dtype=np.uint8)
-    rows = np.arange(order, dtype=np.uint32)[:, None]
-    half = (np.bitwise_count(rows & columns[None, :].astype(np.uint32)) & 1) ^ signs  # 1 hides
+    half = (hadamard_matrix(order)[:, columns] < 0) ^ signs  # 1 hides
     return np.concatenate([half, 1 - half]).astype(np.uint8)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.saliency.error_bars import degrees_of_freedom, standard_error
 from app.contract.saliency.geometry import Array, BlockRenderer, Canvas, Viewport, resampled, viewport_of_canvas
 from app.contract.saliency.running_moments import RunningMoments
 from app.contract.saliency.wiener_filter import wiener_shrink
@@ -24,12 +25,14 @@ class SaliencyMap:
 
     Attributes:
         values: `[K, H, W]`, change of the score when a pixel becomes visible; unscaled, shrunk where it is noise.
-        standard_error: `[K, H, W]`; None before there are enough blocks to say.
-        reliability: expected correlation with the fully converged map, 0..1; None likewise.
+        standard_error: `[K, H, W]`; None before there are two blocks.
+        degrees_of_freedom: of the standard error: a 95 % interval is as wide as Student's t says.
+        reliability: expected correlation with the fully converged map, 0..1; None before there are two blocks.
     """
 
     values: Array
     standard_error: Array | None
+    degrees_of_freedom: int
     reliability: float | None
 
 
@@ -59,12 +62,13 @@ def draw(state: State, arrays: Iterable[NDArray[np.float32]], row: int, frame: V
         moments = _drawn_moments(canvas, source, arrays, row)
     if moments.mean is None:
         raise ValueError("there are no effects to draw yet")
-    error, values, reliability = moments.standard_error(), moments.mean, moments.reliability()
+    error, values, reliability = standard_error(moments, canvas.grid), moments.mean, moments.reliability()
     if state.shrink:
         values, reliability = wiener_shrink(moments, canvas.grid)
     return SaliencyMap(
         resampled((values[0] * state.scale).astype(np.float32), source, frame),
         None if error is None else resampled((error[0] * abs(state.scale)).astype(np.float32), source, frame),
+        degrees_of_freedom(moments.count),
         None if reliability is None else reliability[0],
     )
 

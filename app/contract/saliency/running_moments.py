@@ -1,4 +1,4 @@
-"""Running mean and spread of block maps, and what follows from them: standard error and reliability.
+"""Running mean and spread of block maps, and what follows from them: squared error and reliability.
 
 Block maps are independent given the design: their mean is the map, their spread gives the error bars. Accumulated by
 Welford's recurrence in one pass and constant memory.
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-BLOCKS_FOR_ERROR_BARS = 4
+BLOCKS_FOR_ERROR_BARS = 2
 
 ROUNDING = 1e-9
 """Effects below this are those of rounding: a map of nothing else is flat."""
@@ -41,22 +41,25 @@ class RunningMoments:
         self.mean += step / self.count
         self.deviation += step * (block_map - self.mean)
 
-    def standard_error(self) -> NDArray[np.float64] | None:
-        """Return the standard error of the mean, `[T, ...]`; None before there are enough blocks to say."""
+    def squared_error(self) -> NDArray[np.float64] | None:
+        """Return the squared standard error of the mean pixel by pixel, `[T, ...]`; None before there are two blocks.
+
+        Of few blocks it is itself uncertain: `error_bars.standard_error` pools it over neighbours.
+        """
         if self.deviation is None or self.count < BLOCKS_FOR_ERROR_BARS:
             return None
-        return np.asarray(np.sqrt(self.deviation / (self.count - 1) / self.count))
+        return self.deviation / (self.count - 1) / self.count
 
     def reliability(self) -> list[float] | None:
         """Return per target the expected correlation of the mean with the fully converged map, 0..1.
 
         sqrt(1 - mean(SE^2) / Var_pixels(map)). A map without any variation, as of a constant model, correlates with
-        nothing: 0. None before there are enough blocks to say.
+        nothing: 0. None before there are two blocks.
         """
-        error = self.standard_error()
-        if error is None or self.mean is None:
+        squared = self.squared_error()
+        if squared is None or self.mean is None:
             return None
-        return [_reliability(mean, squared) for mean, squared in zip(self.mean, error**2, strict=True)]
+        return [_reliability(*of_target) for of_target in zip(self.mean, squared, strict=True)]
 
 
 def _reliability(mean: NDArray[np.float64], squared_error: NDArray[np.float64]) -> float:

@@ -10,9 +10,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contract.saliency.error_bars import box_mean
 from app.contract.saliency.running_moments import ROUNDING, RunningMoments
 
-_CELLS = 2  # around a pixel: maps are smooth within them
 _CAUTION = 1.5  # because the power around a pixel is measured, too
 _TINY = np.finfo(np.float64).tiny
 
@@ -33,33 +33,15 @@ def wiener_shrink(moments: RunningMoments, grid: tuple[int, int]) -> tuple[Map, 
     Raises:
         ValueError: if there is no block yet.
     """
-    error, mean = moments.standard_error(), moments.mean
+    squared_error, mean = moments.squared_error(), moments.mean
     if mean is None:
         raise ValueError("there is no block yet")
-    if error is None:
+    if squared_error is None:
         return mean, None
-    noise, power = box_mean(error**2, grid), box_mean(mean**2, grid)
+    noise, power = box_mean(squared_error, grid), box_mean(mean**2, grid)
     kept = np.clip(1 - _CAUTION * noise / np.maximum(power, _TINY), 0, 1)
-    wrong = kept**2 * error**2 + (1 - kept) ** 2 * np.maximum(power - noise, 0)
-    return mean * kept, [_reliability(*of_target) for of_target in zip(mean, error**2, wrong, strict=True)]
-
-
-def box_mean(values: Map, grid: tuple[int, int]) -> Map:
-    """Return the mean of the two cells around each pixel, mirrored at the border.
-
-    Args:
-        values: `[..., H, W]`, not negative.
-        grid: cells along H and W.
-    """
-    for axis, cells in zip((values.ndim - 2, values.ndim - 1), grid, strict=True):
-        length = values.shape[axis]
-        width = max(1, min(length, round(_CELLS * length / cells)))
-        pad = [(0, 0)] * values.ndim
-        pad[axis] = (width // 2 + 1, width - 1 - width // 2)  # one more in front, to start the sums with
-        sums = np.cumsum(np.pad(values, pad, mode="symmetric"), axis=axis)
-        above, below = (np.arange(first, first + length) for first in (width, 0))
-        values = np.maximum(np.take(sums, above, axis) - np.take(sums, below, axis), 0) / width
-    return values
+    wrong = kept**2 * noise + (1 - kept) ** 2 * np.maximum(power - noise, 0)
+    return mean * kept, [_reliability(*of_target) for of_target in zip(mean, squared_error, wrong, strict=True)]
 
 
 def _reliability(mean: Map, squared_error: Map, wrong: Map) -> float:

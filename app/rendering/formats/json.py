@@ -40,6 +40,7 @@ def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
         "high": float(values.max()),
         "reliability": drawn.reliability,
         "standard_error": _summary(drawn.standard_error, decimals + 1),
+        "degrees_of_freedom": drawn.degrees_of_freedom,
         "values": (values[0] if len(values) == 1 else values).tolist(),
     }
     return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()

@@ -14,7 +14,7 @@ MEDIA_TYPE = "application/x-npz"
 
 
 def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
-    """Return the bytes of a `.npz` file; `standard_error` and `reliability` are left out while they are unknown."""
+    """Return the bytes of a `.npz` file; what is unknown after one block is left out."""
     drawn, request = rendered.drawn, rendered.record.request
     arrays: dict[str, NDArray[Any]] = {
         "map": _squeezed(drawn.values),
@@ -25,6 +25,7 @@ def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
     }
     if drawn.standard_error is not None:
         arrays["standard_error"] = _squeezed(drawn.standard_error)
+        arrays["degrees_of_freedom"] = np.array(drawn.degrees_of_freedom)
     if drawn.reliability is not None:
         arrays["reliability"] = np.array(drawn.reliability, dtype=np.float32)
     buffer = io.BytesIO()

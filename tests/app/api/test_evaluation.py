@@ -77,7 +77,7 @@ def test_a_true_map_beats_its_negative_on_every_metric(canvas: str) -> None:
     black_box = classifier(brightness_of(slice(0, 8), slice(0, 10)), size=(32, 40))
     study = study_of(black_box, image, masks=1500, until=1, canvas=canvas)
     drawn = map_of(study, image)
-    upside_down = SaliencyMap(-drawn.values, drawn.standard_error, drawn.reliability)
+    upside_down = SaliencyMap(-drawn.values, drawn.standard_error, 4, drawn.reliability)
     asked = MetricsRequest(
         metrics=["deletion", "insertion", "pointing-game", "energy-in-box", "average-drop"],
         substrate="black",

@@ -30,7 +30,7 @@ STAR = TargetResult(index=0, label=3, name="star", score=0.5)
 def a_sheet(values: Any, fills: int = 1) -> RenderedMap:
     shown = np.array([values] * fills, dtype=np.float32)
     return RenderedMap(
-        SaliencyMap(shown, None, None), ["red", "blue"][:fills], STAR, a_record(), lambda: Image.new("L", (1, 1))
+        SaliencyMap(shown, None, 0, None), ["red", "blue"][:fills], STAR, a_record(), lambda: Image.new("L", (1, 1))
     )
 
 

@@ -36,6 +36,7 @@ def test_nothing_is_wrong_with_a_model_that_ships(tmp_path: Path) -> None:
         assert picture.width > 3 * 400
 
 
+@pytest.mark.slow
 def test_a_deviation_given_for_bytes_makes_every_picture_nearly_black(tmp_path: Path) -> None:
     write_classifier(tmp_path / "it.onnx", 5, ends="softmax")
     code, found = checked(tmp_path, 'loader = "onnx"\nsource = "it.onnx"\npreprocessing = { std = [255.0] }\n')
@@ -62,6 +63,7 @@ def test_a_model_that_does_not_load_is_told_with_the_line_to_write(tmp_path: Pat
     assert 'write activation = "sigmoid"' in found
 
 
+@pytest.mark.slow
 def test_a_segmentation_model_in_which_no_class_stands_out_is_told(tmp_path: Path) -> None:
     write_segmenter(tmp_path / "it.onnx", 3, ends="none")
     entry = (

@@ -74,6 +74,7 @@ def test_predict_says_what_can_be_explained() -> None:
     assert "star" in run("predict", STAR, "--model", "shapes").stdout
 
 
+@pytest.mark.slow
 def test_json_is_for_machines(tmp_path: Path) -> None:
     options = ["--target", "ring", "--target", "star", "--set", "fill=blur", "--set", "seed=4", "--masks", "512"]
     found = run("explain", STAR, "--model", "shapes", "--json", "--out", str(tmp_path), *options)
@@ -103,6 +104,7 @@ def test_mistakes_are_told_in_a_sentence(tmp_path: Path) -> None:
         assert "Traceback" not in found.stderr
 
 
+@pytest.mark.slow
 def test_models_says_what_there_is() -> None:
     (card,) = [card for card in json.loads(run("models", "--json").stdout) if card["id"] == "shapes"]
     assert card["state"] == "ready"
@@ -183,6 +185,7 @@ def test_a_models_file_with_an_error_is_told_without_a_traceback(tmp_path: Path)
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.slow
 def test_packages_of_the_current_folder_are_not_taken_for_ours(tmp_path: Path) -> None:
     for name in ("app", "workers", "rise_client"):
         (tmp_path / name).mkdir()

@@ -62,6 +62,7 @@ def test_pictures_of_v1_have_their_channels_last_where_the_entry_says_so(
         assert alike(local_map("local", star), map_by(collection, "remote", star, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_detector_of_v1_names_its_outputs_in_each_prediction(
     star: bytes, tmp_path: Path, local_map: Callable[..., Array]
 ) -> None:

@@ -219,7 +219,7 @@ def test_normalising_once_gives_the_map_of_normalising_every_masked_image() -> N
     )
 
 
-def test_it_stops_at_the_first_reliable_block_and_not_before_the_fourth() -> None:
+def test_it_stops_at_the_first_reliable_block_and_not_before_the_second() -> None:
     image = white_image(48, 48)
     study = study_of(classifier(brightness_of(slice(0, 12), slice(0, 12))), image, masks=100_000, until=0.9)
     convergence = Convergence(study)
@@ -228,7 +228,7 @@ def test_it_stops_at_the_first_reliable_block_and_not_before_the_fourth() -> Non
         convergence.add(block)
         if convergence.reached():
             break
-    assert 4 <= convergence.blocks < 40
+    assert 2 <= convergence.blocks < 40
     reliability = convergence.reliability()
     assert reliability is not None
     assert reliability[0] >= 0.9

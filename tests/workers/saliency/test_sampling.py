@@ -26,8 +26,11 @@ def test_pairs_of_cells_do_not_leak_into_single_cells() -> None:
     assert (np.einsum("ni,njk->ijk", signs, products) == 0).all()
 
 
-@pytest.mark.parametrize(("grid", "size"), [((7, 7), 128), ((8, 8), 128), ((16, 16), 512), ((1, 1), 4)])
-def test_a_balanced_block_is_twice_the_next_power_of_two(grid: tuple[int, int], size: int) -> None:
+@pytest.mark.parametrize(
+    ("grid", "size"),
+    [((7, 7), 112), ((8, 8), 128), ((10, 10), 208), ((12, 12), 288), ((16, 16), 512), ((1, 1), 4), ((2, 5), 24)],
+)
+def test_a_balanced_block_is_twice_the_next_order_of_a_hadamard_matrix(grid: tuple[int, int], size: int) -> None:
     assert MaskDesign(grid, 0.5, 1, 0).block_size == size
 
 

@@ -1,0 +1,74 @@
+"""Error bars of a map: its standard error from few blocks, and how wide an interval has to be.
+
+Two or three blocks say little about the noise of one pixel. But noise is alike in neighbouring cells, because a design
+gives every cell the same error, so the variance is pooled over the two cells around a pixel. Drawn bilinearly, such a
+window of 2 x 2 cells holds about five independent values (Satterthwaite's degrees of freedom of its mean square); four
+are counted. Coverage is measured in `bench/EXPERIMENTS.md`.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.saliency.running_moments import RunningMoments
+
+_CELLS = 2  # around a pixel: maps are smooth within them
+_INDEPENDENT = 4  # values in a window of so many cells on a side, at least
+_NORMAL = 1.959964  # the normal distribution's 97.5 % quantile
+
+Map = NDArray[np.float64]
+
+
+def standard_error(moments: RunningMoments, grid: tuple[int, int]) -> Map | None:
+    """Return the standard error of the mean of block maps.
+
+    Args:
+        moments: of block maps `[T, ..., H, W]`.
+        grid: cells along H and W.
+
+    Returns:
+        `[T, ..., H, W]`; None before there are two blocks.
+    """
+    squared = moments.squared_error()
+    return None if squared is None else np.sqrt(box_mean(squared, grid))
+
+
+def degrees_of_freedom(blocks: int) -> int:
+    """Return those of the standard error after so many blocks."""
+    return _INDEPENDENT * max(blocks - 1, 0)
+
+
+def interval_factor(degrees: int) -> float:
+    """Return how many standard errors a 95 % interval reaches to each side: Student's t.
+
+    The first terms of Fisher and Cornish's expansion, exact to 0.01 from 4 degrees of freedom on.
+
+    Args:
+        degrees: of freedom, at least 4.
+    """
+    z = _NORMAL
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + math.fsum(term / degrees**order for order, term in enumerate(terms, start=1))
+
+
+def box_mean(values: Map, grid: tuple[int, int]) -> Map:
+    """Return the mean of the two cells around each pixel, mirrored at the border.
+
+    Args:
+        values: `[..., H, W]`, not negative.
+        grid: cells along H and W.
+    """
+    for axis, cells in zip((values.ndim - 2, values.ndim - 1), grid, strict=True):
+        length = values.shape[axis]
+        width = max(1, min(length, round(_CELLS * length / cells)))
+        pad = [(0, 0)] * values.ndim
+        pad[axis] = (width // 2 + 1, width - 1 - width // 2)  # one more in front, to start the sums with
+        sums = np.cumsum(np.pad(values, pad, mode="symmetric"), axis=axis)
+        above, below = (np.arange(first, first + length) for first in (width, 0))
+        values = np.maximum(np.take(sums, above, axis) - np.take(sums, below, axis), 0) / width
+    return values
