@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from app.rendering.renderer import Renderer
 _WIDTH = 480
 _GAP = 8
 _LINE = 16
+_LETTER = 7  # pixels of the width of one, at most on average
 
 
 def check(
@@ -107,17 +109,18 @@ def _with_boxes(image: Image.Image, predictions: list[Any]) -> Image.Image:
 
 def _side_by_side(panels: list[tuple[str, Image.Image]], lines: list[str]) -> Image.Image:
     scaled = [(title, _fitted(panel.convert("RGB"))) for title, panel in panels]
-    height = max(panel.height for _, panel in scaled)
-    below = _LINE * len(lines) + _GAP
-    sheet = Image.new("RGB", (len(scaled) * (_WIDTH + _GAP), _LINE + height + below), "white")
+    height, width = max(panel.height for _, panel in scaled), len(scaled) * (_WIDTH + _GAP)
+    written = [(part, line) for line in lines for part in textwrap.wrap(line, width // _LETTER)]
+    below = _LINE * len(written) + _GAP
+    sheet = Image.new("RGB", (width, _LINE + height + below), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for place, (title, panel) in enumerate(scaled):
         left = place * (_WIDTH + _GAP)
         pen.text((left, 0), title, fill="black", font=font)
         sheet.paste(panel, (left, _LINE))
-    for number, line in enumerate(lines):
+    for number, (part, line) in enumerate(written):
         color = "red" if line.startswith("WARNING") else "black"
-        pen.text((0, _LINE + height + _GAP // 2 + _LINE * number), line, fill=color, font=font)
+        pen.text((0, _LINE + height + _GAP // 2 + _LINE * number), part, fill=color, font=font)
     return sheet
 
 

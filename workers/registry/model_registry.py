@@ -232,7 +232,8 @@ class ModelRegistry:
         try:
             model = self._load_now(model_id, entry)
         except (Exception, SystemExit) as cause:  # because a model is foreign code: whatever it raises is its failure
-            logger.exception("model %s does not load", model_id)
+            is_refused = isinstance(cause, ValueError)  # a loader says what is wrong; anything else is traced
+            logger.log(logging.ERROR, "model %s does not load: %s", model_id, _message(cause), exc_info=not is_refused)
             return None, ModelCard(id=model_id, state="failed", reason=_message(cause))
         logger.info("model %s is ready, %d images at once", model_id, model.batch)
         return model, _card(model, entry)
