@@ -29,6 +29,10 @@ class Assumptions:
             source = "file"
         self._noted[what] = Assumption.model_validate({"what": what, "value": str(value), "from": source})
 
+    def noted(self) -> tuple[Assumption, ...]:
+        """Return what was recorded so far."""
+        return tuple(self._noted.values())
+
     def complete(
         self, black_box: BlackBox, *, preprocessing: AssumptionSource = "convention"
     ) -> tuple[Assumption, ...]:
@@ -47,7 +51,7 @@ class Assumptions:
         self.note("preprocessing.size", found.size or "any", by_default="file")
         for name in ("channels", "resize", "interpolation", "mean", "std"):
             self.note(f"preprocessing.{name}", getattr(found, name), by_default=preprocessing)
-        return tuple(self._noted.values())
+        return self.noted()
 
 
 def assumptions_of(

@@ -168,6 +168,12 @@ def test_a_classifier_has_the_map_of_the_same_model_in_this_process(
         (card,) = collection.cards()
         assert card.labels == sorted(LABELS), card
         assert card.input_size is None
+        assert {one.what: (one.value, one.source) for one in card.assumptions} == {
+            "task": ("classification", "checked"),
+            "options.request": ("json", "checked"),
+            "labels": ("6 names", "checked"),
+            "preprocessing.size": ("any", "checked"),
+        }
         map_by_service = map_by(collection, "remote", small_star, tmp_path, **star)
         assert {json.loads(asked.body)["parameters"]["top_k"] for asked in server.log} == {10_000}
     assert alike(local_map("classifier", small_star, **star), map_by_service)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from app.contract.schemas import Task
 from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
+from workers.loading.assumptions import Assumptions
 from workers.loading.labels import labels_of
 from workers.loading.torch_module import probe_batch
 from workers.model_io.model_entry import ModelEntry
@@ -50,7 +51,13 @@ def load_hf_labels_model(entry: ModelEntry, options: LabelsOptions, folder: Path
     client, predictions = _first_accepted(clients, probe_batch(preprocessing))
     make = _classifier if task == "classification" else _detector
     identity = json.dumps([redacted_url(entry.source), client.form, client.kind, client.parameters])
-    return replace(make(entry, folder, client, predictions), preprocessing=preprocessing, identity=identity)
+    black_box = make(entry, folder, client, predictions)
+    assumptions = Assumptions(entry, entry)
+    assumptions.note("task", task, by_default="checked")
+    assumptions.note("options.request", client.form, by_default="checked")
+    assumptions.note("labels", f"{len(black_box.labels)} names", by_default="checked")
+    assumptions.note("preprocessing.size", preprocessing.size or "any", by_default="checked")
+    return replace(black_box, preprocessing=preprocessing, identity=identity, assumptions=assumptions.noted())
 
 
 def _preprocessing(entry: ModelEntry) -> Preprocessing:
