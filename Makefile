@@ -10,8 +10,8 @@ RUNTIME := .[workers,faces,imagenet]
 DEVELOPMENT := .[workers,faces,imagenet,dev,peers]
 BENCH := .[workers,faces,imagenet,peers,dev]
 CLIENT := ./rise_client
-# Three at once, because two that wait for processes leave two cores idle. One that crashes is a failure of its test and is not
-# replaced: pytest-xdist would wait for ever for what its replacement was never given.
+# Three at once, because two that wait for processes leave two cores idle. One that crashes is a failure of its test and
+# is not replaced: pytest-xdist would wait for ever for what its replacement was never given.
 TESTS := --numprocesses 3 --dist loadfile --max-worker-restart 0
 
 # Installs packages: one line that changes shows progress, and what pip says is printed where it fails.

@@ -53,8 +53,8 @@ def _finished(
 
 
 def _findings(plan: ExplanationPlan, convergence: Convergence, target: TargetResult) -> list[str]:
-    degrees = degrees_of_freedom(convergence.blocks)
-    if plan.parameters.estimator != "contrast" or not degrees:
+    degrees = degrees_of_freedom(convergence.blocks, published=False)
+    if plan.parameters.estimator == "paper" or not degrees:
         return []
     effects, fills = convergence.effects(target.index), plan.method.fills(plan.parameters)
     return describe_finding(effects, fills, target.name, factor=interval_factor(degrees))
@@ -99,7 +99,7 @@ def provenance(black_box: BlackBox, plan: ExplanationPlan, convergence: Converge
         seed=plan.parameters.seed,
         masks_used=convergence.blocks * plan.block_size,
         blocks=convergence.blocks,
-        degrees_of_freedom=degrees_of_freedom(convergence.blocks),
+        degrees_of_freedom=degrees_of_freedom(convergence.blocks, published=plan.parameters.estimator == "paper"),
         workers=workers,
         stopped="reliable" if convergence.blocks < plan.blocks else "all-masks",
     )

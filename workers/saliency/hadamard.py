@@ -30,16 +30,15 @@ def hadamard_matrix(order: int) -> Signs:
     """
     if not _is_constructible(order):
         raise ValueError(f"there is no Hadamard matrix of order {order} here")
+    is_power_of_two = order & (order - 1) == 0  # Sylvester's, which earlier versions had for every order
     if order == 1:
         matrix = np.ones((1, 1), dtype=np.int8)
-    elif order & (order - 1) == 0:
-        matrix = _doubled(hadamard_matrix(order // 2))
-    elif _is_prime(order - 1):
+    elif _is_prime(order - 1) and not is_power_of_two:
         matrix = _paley_first(order - 1)
-    elif _is_of_second_kind(order):
+    elif _is_of_second_kind(order) and not is_power_of_two:
         matrix = _paley_second(order // 2 - 1)
     else:
-        matrix = _doubled(hadamard_matrix(order // 2))
+        matrix = np.kron(np.array([[1, 1], [1, -1]], dtype=np.int8), hadamard_matrix(order // 2))
     matrix.flags.writeable = False
     return matrix
 
@@ -58,10 +57,6 @@ def _is_of_second_kind(order: int) -> bool:
 
 def _is_prime(number: int) -> bool:
     return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
-
-
-def _doubled(matrix: Signs) -> Signs:
-    return np.kron(np.array([[1, 1], [1, -1]], dtype=np.int8), matrix)
 
 
 def _bordered_residues(prime: int, below: int) -> Signs:

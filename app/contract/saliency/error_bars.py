@@ -3,7 +3,8 @@
 Two or three blocks say little about the noise of one pixel. But noise is alike in neighbouring cells, because a design
 gives every cell the same error, so the variance is pooled over the two cells around a pixel. Drawn bilinearly, such a
 window of 2 x 2 cells holds about five independent values (Satterthwaite's degrees of freedom of its mean square); four
-are counted. Coverage is measured in `bench/EXPERIMENTS.md`.
+are counted. Noise of a published map is less local, because the share of masks that keep much moves all of it: two are
+counted. Coverage is measured in `bench/EXPERIMENTS.md`.
 """
 
 import math
@@ -15,6 +16,7 @@ from app.contract.saliency.running_moments import RunningMoments
 
 _CELLS = 2  # around a pixel: maps are smooth within them
 _INDEPENDENT = 4  # values in a window of so many cells on a side, at least
+_INDEPENDENT_PUBLISHED = 2
 _NORMAL = 1.959964  # the normal distribution's 97.5 % quantile
 
 Map = NDArray[np.float64]
@@ -34,9 +36,9 @@ def standard_error(moments: RunningMoments, grid: tuple[int, int]) -> Map | None
     return None if squared is None else np.sqrt(box_mean(squared, grid))
 
 
-def degrees_of_freedom(blocks: int) -> int:
-    """Return those of the standard error after so many blocks."""
-    return _INDEPENDENT * max(blocks - 1, 0)
+def degrees_of_freedom(blocks: int, *, published: bool) -> int:
+    """Return those of the standard error after so many blocks, of effects or of the published estimator's maps."""
+    return (_INDEPENDENT_PUBLISHED if published else _INDEPENDENT) * max(blocks - 1, 0)
 
 
 def interval_factor(degrees: int) -> float:

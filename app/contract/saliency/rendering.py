@@ -68,7 +68,7 @@ def draw(state: State, arrays: Iterable[NDArray[np.float32]], row: int, frame: V
     return SaliencyMap(
         resampled((values[0] * state.scale).astype(np.float32), source, frame),
         None if error is None else resampled((error[0] * abs(state.scale)).astype(np.float32), source, frame),
-        degrees_of_freedom(moments.count),
+        degrees_of_freedom(moments.count, published=state.kind == "moments"),
         None if reliability is None else reliability[0],
     )
 
