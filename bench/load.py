@@ -13,7 +13,7 @@ import httpx2
 import numpy as np
 from PIL import Image
 
-from app.cli.up import free_port
+from app.cli.single_machine.up import free_port
 from bench.firing import get, post_form, rate
 from bench.rows import Row
 from tests.conftest import Service

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Callable
 
-from app.cli.managed_process import StartupError
+from app.cli.single_machine.managed_process import StartupError
 from app.contract.settings import Settings
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.auth.api_keys import ApiKey, ApiKeyStore, Limits, Scope
-from app.cli.up import discover_local_redis
+from app.cli.single_machine.up import discover_local_redis
 from app.contract.redis.client import connect, describe_error
 from app.contract.settings import Settings
 

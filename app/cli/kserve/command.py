@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 
 from app.cli.bind_check import require_auth_on_public_bind
-from app.cli.kserve_predictor import parse_predictor_args, render_models_file
-from app.cli.up import up
+from app.cli.kserve.predictor import parse_predictor_args, render_models_file
+from app.cli.single_machine.up import up
 from app.contract.settings import Settings
 
-_APPLICATION = "app.cli.kserve_app:create_app"
+_APPLICATION = "app.cli.kserve.application:create_app"
 
 
 def kserve(  # noqa: PLR0913, PLR0917 - these are options of a command

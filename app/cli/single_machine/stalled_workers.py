@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.cli.managed_process import ManagedProcess
+from app.cli.single_machine.managed_process import ManagedProcess
 from app.contract.redis.client import connect_with_retry
 from app.contract.worker_registry import announcements
 

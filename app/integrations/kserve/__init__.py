@@ -1,7 +1,7 @@
 """An explainer of KServe's V1 protocol: `POST /v1/models/NAME:explain`, for any model that this service has.
 
 The routes are below `/integrations/kserve` in the service, where `/v1/models` is the service's own, and at the root in
-`rise-serve kserve` (`app/cli/kserve_app.py`), to which KServe's controller routes `/v1/models/NAME:explain`.
+`rise-serve kserve` (`app/cli/kserve/application.py`), to which KServe's controller routes `/v1/models/NAME:explain`.
 
 KServe's clients wait 60 seconds. What is not finished a little earlier is 504 with its `job_id`; it goes on, and the
 same request finds it finished, because explanations are content-addressed.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.managed_process import ManagedProcess
+from app.cli.single_machine.managed_process import ManagedProcess
 
 
 def child(code: str, **environment: str) -> ManagedProcess:

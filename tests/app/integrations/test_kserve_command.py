@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.kserve_predictor import parse_predictor_args, render_models_file, toml
+from app.cli.kserve.predictor import parse_predictor_args, render_models_file, toml
 from tests.support.environments import free_port
 from tests.support.kserve_process import COMMAND, SETTINGS, started
 from workers.registry.models_file import read_models_file

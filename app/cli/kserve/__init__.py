@@ -1,0 +1,1 @@
+"""`rise-serve kserve`: the explainer of an InferenceService, in one container."""
