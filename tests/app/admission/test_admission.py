@@ -33,25 +33,25 @@ def cancel_all(http: httpx2.Client, answers: list[httpx2.Response]) -> None:
         http.post(f"{answer.headers['location']}/cancel")
 
 
+def accepted_soon(http: httpx2.Client, image: bytes, **fields: Any) -> httpx2.Response:
+    """Try again until there is room: what waits is read a few times per second, not for every request."""
+    for _ in range(100):
+        answer = explain(http, image, **LONG, **fields)
+        if answer.status_code == 202:
+            return answer
+        time.sleep(0.1)
+    raise AssertionError("there is no room")
+
+
 def fill(http: httpx2.Client, image: bytes, seed: int) -> list[httpx2.Response]:
     """Occupy the worker and fill the queue."""
-    answers = [explain(http, image, seed=seed, priority="batch", **LONG)]
+    answers = [accepted_soon(http, image, seed=seed, priority="batch")]
     until_running(http, answers[0])
     answers += [
         explain(http, image, seed=seed + number, priority="batch", **LONG) for number in range(1, MAX_QUEUED + 1)
     ]
     assert {answer.status_code for answer in answers} == {202}
     return answers
-
-
-def accepted_soon(http: httpx2.Client, image: bytes, seed: int) -> httpx2.Response:
-    """Knock until there is room: what waits is read a few times per second, not for every request."""
-    for _ in range(100):
-        answer = explain(http, image, seed=seed, **LONG)
-        if answer.status_code == 202:
-            return answer
-        time.sleep(0.1)
-    raise AssertionError("there is no room")
 
 
 def until_running(http: httpx2.Client, answer: httpx2.Response) -> None:
