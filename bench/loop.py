@@ -17,7 +17,7 @@ from workers.blackbox.batch_size import autotune_batch_size
 from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
 
-CPU_ROUNDS = 3  # of five thousand masks, which are minutes on a CPU
+_CPU_MASKS = 1024  # two blocks; five thousand take minutes a round on a CPU
 
 
 def photograph(width: int, height: int) -> Image.Image:
@@ -88,15 +88,14 @@ def rows(device: torch.device, rounds: int) -> Iterator[Row]:
     yield from detector_rows(device, dtype, rounds)
 
 
-def detector_rows(device: torch.device, dtype: torch.dtype, rounds: int, masks: int = 5000) -> Iterator[Row]:
+def detector_rows(device: torch.device, dtype: torch.dtype, rounds: int) -> Iterator[Row]:
     """Yield D-RISE at 16 x 16 cells: explain over forward, and twenty targets over one."""
     detector = one_stage_detector(device=device, dtype=dtype)
     batch = autotune_batch_size(detector)
+    masks = _CPU_MASKS if device.type == "cpu" else 5000
     options = {"masks": masks, "grid": 16, "threshold": 0.0, "max_targets": 20, "rescue": False}
     twenty = study_of(detector, "drise", batch, "top:20", **options)
     one = study_of(detector, "drise", batch, "top:1", **options)
-    if device.type == "cpu":
-        rounds = min(rounds, CPU_ROUNDS)
     measured = seconds_of(
         {
             "explain": partial(explain, twenty),

@@ -265,6 +265,15 @@ class ExplanationRecord(StoredModel):
     error: Failure | None = None
 
     @property
+    def parameters(self) -> JsonObject:
+        """The request's parameters; a grid that was left to the worker as it chose it."""
+        asked = self.request.parameters
+        if self.state is None or asked.get("grid") != "auto":
+            return asked
+        rows, columns = self.state.canvas.grid
+        return {**asked, "grid": rows if rows == columns else [rows, columns]}
+
+    @property
     def has_no_target(self) -> bool:
         """Whether it has ended because the image has nothing to explain."""
         return self.status is Status.FAILED and self.error is not None and self.error.code == "no-target"

@@ -90,7 +90,7 @@ def view(record: ExplanationRecord, queue_position: int | None, eta_seconds: flo
         status=record.status,
         model=record.request.model,
         method=record.request.method,
-        parameters=record.request.parameters,
+        parameters=record.parameters,
         image=record.image,
         progress=_progress(record),
         targets=_targets(record),

@@ -11,6 +11,7 @@ from app.contract.schemas import RequestModel
 from workers.fills import COLOR, fill_names, is_fill
 
 Side = Annotated[int, Field(ge=1, le=64)]
+Grid = Side | tuple[Side, Side]
 MAX_MASKS = 1_000_000
 
 
@@ -34,7 +35,7 @@ class MaskingParameters(RequestModel):
     until: float = Field(
         0.95, ge=0, le=1, description="Stop as soon as every target's reliability reaches this; 1 uses all masks."
     )
-    grid: Side | tuple[Side, Side] = Field(8, description="Cells along each side, or [rows, columns].")
+    grid: Grid | Literal["auto"] = Field(8, description="Cells along each side, or [rows, columns].")
     keep: float = Field(0.5, ge=0.05, le=0.95, description="Chance that a cell stays visible.")
     estimator: Literal["contrast", "paper"] = Field(
         "contrast", description="`contrast`: effects per cell with error bars; `paper`: as published, for comparison."
@@ -51,5 +52,11 @@ class MaskingParameters(RequestModel):
 
     @property
     def cells(self) -> tuple[int, int]:
-        """Cells along the height and along the width."""
+        """Cells along the height and along the width, once they are chosen.
+
+        Raises:
+            ValueError: while `grid` is `auto`.
+        """
+        if self.grid == "auto":
+            raise ValueError("the grid is chosen when the targets are known")
         return (self.grid, self.grid) if isinstance(self.grid, int) else self.grid

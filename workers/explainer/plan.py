@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from app.contract.saliency.geometry import Canvas
-from app.contract.schemas import CanvasInfo, State
+from app.contract.schemas import Box, CanvasInfo, State, TargetResult
 from workers.blackbox import BlackBox
 from workers.blackbox.preprocessing import CoordinateTransform, input_transform, normalise, pixels, to_input
+from workers.explainer.grid import FINEST, coarsest_grid
 from workers.explainer.method_plugin import MethodPlugin, RelaxesParameters
 from workers.explainer.parameters import MaskingParameters
 from workers.explainer.targets import RequestedTargets, ResolvedTargets
@@ -130,7 +131,7 @@ def build_plan(
     if not isinstance(method, RelaxesParameters):
         return plan
     matched = pilot_match_rates(plan.problem, plan.design, _PILOT_MASKS)
-    other = method.relax_parameters(parameters, [float(matched[row]) for row in plan.resolved.target_rows])
+    other = method.relax_parameters(plan.parameters, [float(matched[row]) for row in plan.resolved.target_rows])
     if other is None:
         return plan
     warning = (
@@ -154,6 +155,7 @@ def _plan_with(
     transform = input_transform(image.width, image.height, black_box.preprocessing)
     with torch.inference_mode():
         resolved = method.resolve_targets(black_box, forward(normalised[None]), requested, transform, parameters)
+    parameters = _with_grid(parameters, resolved.targets, _view(image, transform, parameters))
     fills = [
         paint(name, on_canvas, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)
         for name in method.fills(parameters)
@@ -173,11 +175,24 @@ def _plan_with(
     return ExplanationPlan(method, parameters, problem, design, resolved, size, math.ceil(parameters.masks / size))
 
 
+def _with_grid(parameters: MaskingParameters, targets: list[TargetResult], view: Box) -> MaskingParameters:
+    """Return the parameters with a grid of numbers: for the published estimator the finest, as its authors use it."""
+    if parameters.grid != "auto":
+        return parameters
+    if parameters.estimator == "paper":
+        return parameters.model_copy(update={"grid": FINEST})
+    boxes = [target.box for target in targets if target.box is not None]
+    return parameters.model_copy(update={"grid": coarsest_grid(boxes, view)})
+
+
+def _view(image: Image.Image, transform: CoordinateTransform, parameters: MaskingParameters) -> Box:
+    """Return what the canvas shows, in pixels of the image."""
+    return transform.view if parameters.canvas == "model" else (0.0, 0.0, float(image.width), float(image.height))
+
+
 def _canvas(image: Image.Image, transform: CoordinateTransform, parameters: MaskingParameters) -> Canvas:
-    if parameters.canvas == "model":
-        return Canvas(*transform.size, parameters.cells, transform.view, parameters.seed)
-    whole = (0.0, 0.0, float(image.width), float(image.height))
-    return Canvas(image.height, image.width, parameters.cells, whole, parameters.seed)
+    height, width = transform.size if parameters.canvas == "model" else (image.height, image.width)
+    return Canvas(height, width, parameters.cells, _view(image, transform, parameters), parameters.seed)
 
 
 def _forward_fn(black_box: BlackBox, parameters: MaskingParameters) -> Callable[[Tensor], Any]:

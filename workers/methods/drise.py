@@ -5,6 +5,8 @@ CVPR 2021, arXiv 2006.03204. The published estimator is the sum of masks weighte
 are taken before thresholds and suppression, because masking weakens detections long before it removes them.
 """
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -13,7 +15,7 @@ from app.contract.schemas import Task
 from workers.blackbox import Detections, Detector
 from workers.blackbox.preprocessing import CoordinateTransform
 from workers.explainer.detection_targets import resolve_detection_targets
-from workers.explainer.parameters import Fill, MaskingParameters, Side
+from workers.explainer.parameters import Fill, Grid, MaskingParameters
 from workers.explainer.targets import RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap
 from workers.saliency.similarity import SimilarityTerm
@@ -28,7 +30,10 @@ _RESCUE_KEEP = 0.8
 class Parameters(MaskingParameters):
     """D-RISE: hides random parts of the image and shows what a detection, its class or its place depends on."""
 
-    grid: Side | tuple[Side, Side] = Field(16, description="Cells along each side, or [rows, columns].")
+    grid: Grid | Literal["auto"] = Field(
+        "auto",
+        description="Cells along each side, or [rows, columns]; `auto`: as few as the smallest target allows, 6 to 16.",
+    )
     fill: Fill = Field("black", description="What hides: a name from `GET /v1/fills`, or a colour `#rrggbb`.")
     explain: SimilarityTerm = Field(
         "whole", description="`whole`: overlap x class x objectness; `class`: what made it this class; `location`."

@@ -12,7 +12,7 @@ from torch import Tensor
 from app.contract.schemas import Task
 from workers.blackbox import Classifier, Segmenter
 from workers.blackbox.preprocessing import CoordinateTransform
-from workers.explainer.parameters import Fill, MaskingParameters
+from workers.explainer.parameters import Fill, Grid, MaskingParameters
 from workers.explainer.region_targets import resolve_scored_targets
 from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap
@@ -24,6 +24,7 @@ DEFAULT_FOR: tuple[Task, ...] = ()
 class Parameters(MaskingParameters):
     """MC-RISE: paints random parts of the image and shows, per colour, how that changes the score of a class."""
 
+    grid: Grid = Field(8, description="Cells along each side, or [rows, columns].")
     colors: list[Fill] = Field(
         ["#ff0000", "#00ff00", "#0000ff", "#ffffff", "#000000"],
         min_length=1,

@@ -11,7 +11,7 @@ from torch import Tensor
 from app.contract.schemas import Task
 from workers.blackbox import Classifier, Segmenter
 from workers.blackbox.preprocessing import CoordinateTransform
-from workers.explainer.parameters import Fill, MaskingParameters
+from workers.explainer.parameters import Fill, Grid, MaskingParameters
 from workers.explainer.region_targets import resolve_scored_targets
 from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap
@@ -23,6 +23,7 @@ DEFAULT_FOR: tuple[Task, ...] = ("classification", "segmentation")
 class Parameters(MaskingParameters):
     """RISE: hides random parts of the image and shows how a visible pixel changes the score of a class."""
 
+    grid: Grid = Field(8, description="Cells along each side, or [rows, columns].")
     fill: Fill = Field("black", description="What hides: a name from `GET /v1/fills`, or a colour `#rrggbb`.")
     score: ClassScore = Field("probability", description="What of a class is explained.")
 

@@ -30,7 +30,7 @@ def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
         "status": record.status,
         "model": record.request.model.model_dump(),
         "method": record.request.method,
-        "parameters": record.request.parameters,
+        "parameters": record.parameters,
         "target": rendered.target.model_dump(mode="json"),
         "fills": rendered.fills,
         "image": {"width": record.image.width, "height": record.image.height},

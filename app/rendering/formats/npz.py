@@ -19,7 +19,7 @@ def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
     arrays: dict[str, NDArray[Any]] = {
         "map": _squeezed(drawn.values),
         "target": np.array(rendered.target.model_dump_json()),
-        "parameters": np.array(json.dumps(request.parameters)),
+        "parameters": np.array(json.dumps(rendered.record.parameters)),
         "model": np.array(request.model.model_dump_json()),
         "method": np.array(request.method),
     }

@@ -273,6 +273,21 @@ def test_a_detector_is_explained_by_default_box_by_box(http: httpx2.Client) -> N
         assert target["matched"] > 0
 
 
+def test_a_detector_s_grid_is_chosen_by_its_smallest_target_and_told(http: httpx2.Client, star: bytes) -> None:
+    body = explain(http, star, model="shapes-detector", grid="auto", targets="top:1").json()
+    assert body["status"] == "succeeded", body
+    x0, y0, x1, y1 = body["targets"][0]["box"]
+    image, side = body["image"], body["parameters"]["grid"]
+    smallest = min((x1 - x0) / image["width"], (y1 - y0) / image["height"])
+    assert side in range(6, 17, 2)
+    assert side == 16 or side * smallest >= 3
+    assert side == 6 or (side - 2) * smallest < 3
+    archive = np.load(io.BytesIO(http.get(body["targets"][0]["links"]["npz"]).content))
+    assert json.loads(str(archive["parameters"]))["grid"] == side
+    assert explain(http, star, model="shapes-detector", targets="top:1").json()["id"] == body["id"], "it is the default"
+    assert explain(http, star, model="shapes", grid="auto").json()["code"] == "invalid-parameters", "boxes are needed"
+
+
 def test_a_detector_that_finds_nothing_fails_with_a_reason_that_a_user_understands(http: httpx2.Client) -> None:
     empty = encoded(Image.new("RGB", (200, 150), (120, 120, 120)), "PNG")
     body = explain(http, empty, model="faces").json()

@@ -44,6 +44,35 @@ def two_objects(images: Tensor) -> Tensor:
     return torch.stack([patch(images, LEFT), patch(images, RIGHT)], 1)
 
 
+BOX_AND_CELLS = [
+    ([0.0, 0.0, 80.0, 64.0], 6),
+    ([8.0, 20.0, 48.0, 52.0], 6),  # half of either side
+    ([8.0, 20.0, 38.0, 60.0], 8),  # 3/8 of the width
+    ([8.0, 20.0, 48.0, 36.0], 12),  # a quarter of the height
+    ([8.0, 20.0, 12.0, 60.0], 16),  # a twentieth of the width
+    ([60.0, 20.0, 200.0, 200.0], 12),  # a quarter of the width lies inside of the image
+]
+
+
+@pytest.mark.parametrize(("box", "cells"), BOX_AND_CELLS)
+def test_an_automatic_grid_is_the_coarsest_at_which_the_smallest_target_spans_three_cells(
+    box: list[float], cells: int
+) -> None:
+    image, whole = white_image(80, 64), [0.0, 0.0, 80.0, 64.0]
+    black_box = detector([whole, box], lambda images: torch.full((len(images), 2), 0.9), [[1.0, 0.0], [0.0, 1.0]])
+    plan = study_of(black_box, image, method_name="drise")
+    assert len(plan.resolved.targets) == 2
+    assert plan.parameters.grid == cells
+    assert plan.state().canvas.grid == plan.design.grid == (cells, cells)
+    alone = study_of(black_box, image, "top:1", method_name="drise")
+    assert alone.parameters.grid == 6, "what is not explained does not count"
+
+
+def test_the_published_estimator_has_the_published_grid() -> None:
+    black_box = detector([[0.0, 0.0, 80.0, 64.0]], lambda images: torch.full((len(images), 1), 0.9))
+    assert study_of(black_box, white_image(80, 64), method_name="drise", estimator="paper").design.grid == (16, 16)
+
+
 def inside(values: NDArray[np.float32], box: list[float]) -> bool:
     row, column = np.unravel_index(values.argmax(), values.shape)
     return bool(box[0] <= column < box[2] and box[1] <= row < box[3])
