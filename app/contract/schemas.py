@@ -311,6 +311,9 @@ class ModelCard(StoredModel):
     digest: str | None = None
     max_masks: int | None = Field(None, description="Masks of one explanation at most; null: as the method says.")
     batch: int | None = Field(None, description="Masked images per forward pass.")
+    default_fill: str | None = Field(
+        None, description="What hides where a request does not say; null: as the method says."
+    )
     state: Annotated[Literal["ready", "loading", "failed"], unknown_as("loading")]
     reason: str | None = Field(None, description="Why it failed to load.")
     assumptions: list[Assumption] = Field(default_factory=list, description="What is assumed about it, and whence.")

@@ -85,11 +85,12 @@ class Catalogue:
         model = self.ready_model(params.model)
         method = self.method_for(params, model)
         _check_targets(params, model)
+        given = _with_default_fill(model, method, parameters)
         request = CanonicalRequest(
             model=ModelRef(id=model.id, digest=model.digest or ""),
             method=method.id,
             targets=params.targets,
-            parameters=_clamp_masks(model, parameters, complete_parameters(method, parameters)),
+            parameters=_clamp_masks(model, given, complete_parameters(method, given)),
         )
         return self.route(request)
 
@@ -172,6 +173,13 @@ class CatalogueReader:
 def _properties(method: MethodCard) -> dict[str, JsonObject]:
     found: dict[str, JsonObject] = method.parameters["properties"]
     return found
+
+
+def _with_default_fill(model: ModelCard, method: MethodCard, given: JsonObject) -> JsonObject:
+    """Return the given parameters; where the request names no fill and the method has one, with the model's default."""
+    if model.default_fill is None or "fill" not in _properties(method):
+        return given
+    return {"fill": model.default_fill, **given}
 
 
 def complete_parameters(method: MethodCard, given: JsonObject) -> JsonObject:

@@ -83,7 +83,9 @@ def _parse_request(fields: JsonObject, model: LoadedModel) -> tuple[ExplanationP
     try:
         params = ExplanationParams.model_validate(common)
         name = _method_name(params, model)
-        return params, name, method(name).Parameters.model_validate(from_effects)
+        schema = method(name).Parameters
+        by_default = {"fill": model.default_fill} if "fill" in schema.model_fields else {}
+        return params, name, schema.model_validate(by_default | from_effects)
     except ValidationError as cause:
         words = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in cause.errors())
         raise RiseError("invalid-parameters", words) from cause

@@ -77,6 +77,9 @@ class ModelEntry(RequestModel):
     channels_last: bool = Field(False, description="Memory layout; often faster for convolutions.")
     compile: bool = Field(False, description="Compile the model when it is loaded (`torch.compile`).")
     device: str | None = Field(None, description="auto, cpu, cuda, ...; default: `RISE_DEVICE`.")
+    trained_with_masks: bool = Field(
+        False, description="It has seen pictures with black parts in training; black is then what hides by default."
+    )
     needs: list[str] = Field(
         default_factory=list, description="Python modules without which the entry is left out, with a line in the log."
     )
@@ -86,7 +89,7 @@ class ModelEntry(RequestModel):
 
     def identity(self) -> str:
         """Return as text the part of the entry that can change a map: it is part of the model's digest."""
-        return self.model_dump_json(exclude={"preload", "limits", "device", "tolerance", "needs"})
+        return self.model_dump_json(exclude={"preload", "limits", "device", "tolerance", "needs", "trained_with_masks"})
 
 
 class NoOptions(RequestModel):

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from app.contract.errors import RiseError
-from app.contract.schemas import ModelCard, Task
+from app.contract.schemas import Assumption, AssumptionSource, ModelCard, Task
 from workers.blackbox import BlackBox, Classifier, Detector, Segmenter
 from workers.blackbox.batch_size import autotune_batch_size
 from workers.blackbox.memory import free_share
@@ -45,6 +45,7 @@ class LoadedModel:
     black_box: BlackBox
     digest: str
     batch: int
+    default_fill: str = "black"
 
     @property
     def task(self) -> Task:
@@ -246,7 +247,8 @@ class ModelRegistry:
             try:
                 black_box = load_model(entry, folder=self._path.resolve().parent, device=self._device)
                 batch = entry.limits.batch or autotune_batch_size(black_box)
-                return LoadedModel(model_id, black_box, digest_of(entry, black_box), batch)
+                digest = digest_of(entry, black_box)
+                return LoadedModel(model_id, black_box, digest, batch, _default_fill(entry, black_box))
             except torch.OutOfMemoryError:
                 if not self._evict_lru():
                     raise
@@ -282,6 +284,15 @@ def _message(error: BaseException) -> str:
         return type(error).__name__
 
 
+def _default_fill(entry: ModelEntry, black_box: BlackBox) -> str:
+    """Return what hides where a request does not say: black is a shape of its own to a classifier that never saw it.
+
+    With ImageNet's network a blurred picture hides as well and takes a third of the masks (bench/EXPERIMENTS.md). Of
+    detectors and segmentation nothing is measured, so black stays, as the methods' authors have it.
+    """
+    return "blur" if isinstance(black_box, Classifier) and not entry.trained_with_masks else "black"
+
+
 def _is_remote(entry: ModelEntry) -> bool:
     return entry.source.startswith(("http://", "https://"))
 
@@ -295,6 +306,13 @@ def _card(model: LoadedModel, entry: ModelEntry) -> ModelCard:
         digest=model.digest,
         max_masks=entry.limits.masks,
         batch=model.batch,
-        assumptions=list(model.black_box.assumptions),
+        default_fill=model.default_fill,
+        assumptions=[*model.black_box.assumptions, _training(entry)],
         state="ready",
     )
+
+
+def _training(entry: ModelEntry) -> Assumption:
+    source: AssumptionSource = "entry" if "trained_with_masks" in entry.model_fields_set else "convention"
+    value = "true" if entry.trained_with_masks else "false"
+    return Assumption.model_validate({"what": "trained_with_masks", "value": value, "from": source})

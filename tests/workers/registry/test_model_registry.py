@@ -350,3 +350,16 @@ def test_what_cannot_change_a_map_does_not_change_the_digest(tmp_path: Path) -> 
     a, b, c = (card.digest for card in models.cards())
     assert a == b != c
     assert models.get("b").batch == 8
+
+
+def test_black_hides_by_default_only_where_a_classifier_was_trained_with_masks(tmp_path: Path) -> None:
+    detector = SHAPES.replace("shapes:load", "shapes_detector:load")
+    models = collection(
+        tmp_path, SHAPES.format("a", "trained_with_masks = true"), SHAPES.format("b", ""), detector.format("c", "")
+    )
+    models.load_all()
+    trained, untrained, finds_boxes = models.cards()
+    assert (trained.default_fill, untrained.default_fill, finds_boxes.default_fill) == ("black", "blur", "black")
+    assert trained.digest == untrained.digest, "what hides is a part of each request"
+    told = [next(one for one in card.assumptions if one.what == "trained_with_masks") for card in models.cards()]
+    assert [(one.value, one.source) for one in told[:2]] == [("true", "entry"), ("false", "convention")]
