@@ -8,6 +8,7 @@ from importlib.metadata import version
 from types import ModuleType
 
 from fastapi import APIRouter, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from app.admission.backlog import BacklogReader
 from app.admission.controller import AdmissionController
@@ -15,6 +16,7 @@ from app.admission.limits import ConcurrencyQuota, TokenBucket
 from app.api.graceful_shutdown import on_shutdown_signal
 from app.api.middleware.access_log import AccessLogMiddleware
 from app.api.middleware.body_timeout import BodyTimeoutMiddleware
+from app.api.middleware.cors import cors_policy
 from app.api.middleware.head_method import HeadMethodMiddleware
 from app.api.middleware.rate_limit import RateLimitHeadersMiddleware
 from app.api.problems import BodyLimitMiddleware, Refuse, install_error_handlers, problem_response
@@ -103,6 +105,8 @@ def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refus
         app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(HeadMethodMiddleware)
     app.add_middleware(AccessLogMiddleware, not_idempotent=("/v1/batches", "/v1/images"))
+    if settings.allowed_origins:
+        app.add_middleware(CORSMiddleware, **cors_policy(settings.allowed_origins))
     app.state.services = _services(settings)
     install_error_handlers(app)
     for router in routers:

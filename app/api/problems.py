@@ -72,7 +72,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RedisError, _handle_redis_error)
     app.add_exception_handler(OSError, _handle_os_error)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
-    app.add_exception_handler(Exception, _handle_unexpected_error)
+    app.add_exception_handler(Exception, handle_unexpected_error)
 
 
 class BodyLimitMiddleware:
@@ -191,7 +191,7 @@ async def _handle_os_error(request: Request, error: Exception) -> JSONResponse:
     """Return a storage error where the folder of temporary files is full, else an internal error."""
     assert isinstance(error, OSError)
     if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-        return await _handle_unexpected_error(request, error)
+        return await handle_unexpected_error(request, error)
     logger.error("%s %s: %s", request.method, request.url.path, error)
     return problem_response(request, StorageError("there is no room for uploads"))
 
@@ -201,7 +201,8 @@ async def _handle_disconnect(request: Request, _: Exception) -> JSONResponse:
     return problem_response(request, RiseError("malformed-request", "the body ended before its end"))
 
 
-async def _handle_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+async def handle_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    """Return the response to a request that met a fault of ours, which is logged."""
     if isinstance(error, LocalProtocolError):  # because the client sent invalid HTTP during the response
         logger.info("%s %s: %s", request.method, request.url.path, error)
     else:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.contract.log_context import LogFormat, LogLevel
 from app.contract.schemas import Identifier
 
+_ORIGIN = r"[a-z][a-z0-9+.-]*://[^/,*?#@\s]+"
 WEBHOOK_GIVE_UP_SECONDS = 86_400  # after the end of the explanation
 
 
@@ -94,6 +95,12 @@ class Settings(BaseSettings):
         "",
         description="Hosts that may also be reached over http and at inside addresses, without the guard's check of "
         "their address: `receiver.internal:8080`. Whoever may name an address reaches every path on them.",
+    )
+    allowed_origins: str = Field(
+        "",
+        pattern=rf"^({_ORIGIN}(\s*,\s*{_ORIGIN})*|\*)?$",
+        description="Origins whose pages may call the service from a browser (CORS), with commas between: "
+        "`https://labels.example.com`; `*` for any, without cookies.",
     )
     fetch_seconds: float = Field(10.0, gt=0, description="Longest time that fetching an image by URL may take.")
     webhook_secret: SecretStr = Field(

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import problem_response
+from app.api.problems import handle_unexpected_error, problem_response
 from app.contract.errors import RiseError
 from app.contract.log_context import log_context
 from app.contract.tracing import inject_trace_headers, trace_id
@@ -91,10 +91,11 @@ class AccessLogMiddleware:
                     raise
                 why = _OUTCOME_UNKNOWN if received and self._is_not_idempotent(scope, headers) else _SHUTTING_DOWN
                 await problem_response(Request(scope), why)(scope, receive, send_with_id)
-            except Exception:
-                if not answered:
-                    _record(scope, 500, time.perf_counter() - started)  # because the response is built outside of here
-                raise
+            except Exception as error:
+                if answered:
+                    raise
+                response = await handle_unexpected_error(Request(scope), error)
+                await response(scope, receive, send_with_id)
 
     def _is_not_idempotent(self, scope: Scope, headers: Headers) -> bool:
         """Return whether a request that is processed twice creates two resources."""

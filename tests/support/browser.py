@@ -1,0 +1,39 @@
+"""Debian's Chromium without a window, driven by Playwright, for tests of what browsers do.
+
+Take the fixtures by importing them: `from tests.support.browser import browser, page`.
+"""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+_OPTIONS = [
+    "--no-sandbox",  # because tests may run as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")  # not longer, because Playwright keeps an event loop in this thread: no asyncio.run
+def browser() -> Iterator[Browser]:
+    """A browser; its pages and contexts are the test's to close."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=_OPTIONS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page with a context of its own."""
+    with browser.new_context() as context:
+        yield context.new_page()
