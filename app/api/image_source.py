@@ -17,8 +17,8 @@ def read_source(value: Any, *, field: str = "/image") -> ImageSource:
     kind, content = next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else (None, None)
     if not isinstance(content, str) or kind not in {"base64", "url", "id"}:
         raise invalid_field(field, 'write it as {"base64": "..."}, {"url": "https://..."} or {"id": "..."}')
-    if kind == "base64":
-        return _file(content, f"{field}/base64")
+    if kind == "base64" or content[:5].lower() == "data:":
+        return _file(content, f"{field}/{kind}")
     return ByUrl(content, f"{field}/url") if kind == "url" else ById(content, f"{field}/id")
 
 

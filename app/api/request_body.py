@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -67,8 +67,17 @@ async def read_form(request: Request) -> list[tuple[str, str | bytes]]:
     """
     async with request.form(max_files=1, max_fields=_MAX_FORM_FIELDS, max_part_size=_MAX_FORM_FIELD_BYTES) as form:
         return [
-            (name, await value.read() if isinstance(value, UploadFile) else value) for name, value in form.multi_items()
+            (name, await value.read() if isinstance(value, UploadFile) else value) for name, value in sent_parts(form)
         ]
+
+
+def sent_parts(form: FormData) -> list[tuple[str, str | UploadFile]]:
+    """Return the fields of a form that its sender has filled in: browsers send empty texts and unnamed, empty files."""
+    return [(name, value) for name, value in form.multi_items() if not _is_empty(value)]
+
+
+def _is_empty(value: str | UploadFile) -> bool:
+    return not (value.filename or value.size) if isinstance(value, UploadFile) else not value
 
 
 def form_fields(parts: Collection[tuple[str, object]], *, files: Collection[str]) -> JsonObject:
@@ -85,7 +94,8 @@ def form_fields(parts: Collection[tuple[str, object]], *, files: Collection[str]
 
 
 def _form_image(form: Mapping[str, str | bytes]) -> ImageSource:
-    sent = [name for name in _IMAGE_FIELDS if name in form]
+    present = [name for name in _IMAGE_FIELDS if name in form]
+    sent = [name for name in present if form[name]] or present
     content = form[sent[0]] if len(sent) == 1 else None
     if sent == ["image"] and isinstance(content, bytes):
         return content
@@ -132,7 +142,7 @@ def parse_json_object(content: bytes, *, most_values: int = MOST_VALUES) -> Json
     """
     limit_json_values(content, most_values)
     try:
-        fields = _parsed(content.decode())
+        fields = _parsed(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as cause:
         raise RiseError("malformed-request", "the body is not JSON") from cause
     if not isinstance(fields, dict):

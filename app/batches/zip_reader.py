@@ -5,6 +5,7 @@ entry is inflated, and by the inflated bytes. An archive inside an archive is a 
 break a rule are refused one by one; an archive is refused if it exceeds a limit as a whole.
 """
 
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ _DIRECTORY_BYTES_PER_IMAGE = 1024
 _DIRECTORY_BYTES = 100_000
 _DIRECTORY_SIZE = 5  # index in zipfile's end-of-central-directory record
 _MAX_NAME_LENGTH = 200
-_SYSTEM_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_SYSTEM_FILES = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+_SYSTEM_FOLDERS = {"__macosx", "$recycle.bin", "@eadir", ".spotlight-v100", ".trashes", ".fseventsd"}
+_UTF8_NAME = 0x800
+_CHINESE = re.compile(rb"(?:[ -~]|[\xb0-\xf7][\xa1-\xfe])+")  # GB 2312: pairs that other encodings seldom have
 _ENCRYPTED = 0x1
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # because the archive sets the memory that others take
 
@@ -58,7 +62,7 @@ def list_images(file: IO[bytes], settings: Settings) -> list[ZipImage]:
     if unpacked > settings.max_batch_bytes:
         detail = f"the archive unpacks to {unpacked} bytes; at most {settings.max_batch_bytes} are allowed"
         raise RiseError("batch-too-large", detail)
-    return [ZipImage(place, _shown(info.filename), _problem(info, settings)) for place, info in kept]
+    return [ZipImage(place, _shown(_name(info)), _problem(info, settings)) for place, info in kept]
 
 
 def open_archive(file: IO[bytes]) -> zipfile.ZipFile:
@@ -100,8 +104,28 @@ def _check_directory(file: IO[bytes], settings: Settings) -> None:
 
 
 def _is_system_file(info: zipfile.ZipInfo) -> bool:
-    name = PurePosixPath(info.filename)
-    return info.filename.endswith("/") or name.name in _SYSTEM_FILES or "__MACOSX" in name.parts
+    name = _name(info)
+    *folders, last = PurePosixPath(name.casefold()).parts or ("",)
+    is_litter = last in _SYSTEM_FILES or last.startswith("._") or not _SYSTEM_FOLDERS.isdisjoint([*folders, last])
+    return name.endswith("/") or is_litter
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Return the name of an entry, with `/` where Windows writes a backslash.
+
+    Archivers that do not say that a name is UTF-8 write the encoding of their system all the same; Python takes it for
+    code page 437.
+    """
+    name = info.filename.replace("\\", "/")
+    if info.flag_bits & _UTF8_NAME or name.isascii():
+        return name
+    try:
+        encoded = name.encode("cp437")
+        return encoded.decode()
+    except UnicodeEncodeError:  # because an extra field has said the name
+        return name
+    except UnicodeDecodeError:
+        return encoded.decode("gb18030", "replace") if _CHINESE.fullmatch(encoded) else name
 
 
 def _shown(name: str) -> str:
@@ -109,8 +133,8 @@ def _shown(name: str) -> str:
 
 
 def _problem(info: zipfile.ZipInfo, settings: Settings) -> Failure | None:
-    name = PurePosixPath(info.filename)
-    if name.is_absolute() or ".." in name.parts or "\\" in info.filename or ":" in info.filename:
+    name = PurePosixPath(_name(info))
+    if name.is_absolute() or ".." in name.parts or ":" in info.filename:
         return Failure(code="invalid-parameters", detail="a name in an archive is a relative path without `..`")
     if info.flag_bits & _ENCRYPTED:
         return Failure(code="unreadable-image", detail="the file is encrypted")

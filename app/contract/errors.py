@@ -27,7 +27,7 @@ CODES: Mapping[str, ErrorCode] = {
     "invalid-parameters": ErrorCode(422),
     "no-target": ErrorCode(422),
     "idempotency-key-reused": ErrorCode(422),
-    "url-not-allowed": ErrorCode(422),
+    "url-not-allowed": ErrorCode(403),
     "image-not-fetched": ErrorCode(422),
     "malformed-request": ErrorCode(400),
     "request-timeout": ErrorCode(408),

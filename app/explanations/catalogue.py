@@ -120,6 +120,19 @@ class Catalogue:
             raise RiseError("model-failed", f"model {model_id!r} does not load: {found.reason}")
         return found
 
+    def addressed_model(self, model_id: str) -> ModelCard:
+        """Return a model that is part of an address.
+
+        Raises:
+            RiseError: what `ready_model` raises, with `not-found` in the place of `unknown-name`.
+        """
+        try:
+            return self.ready_model(model_id)
+        except RiseError as error:
+            if error.code == "unknown-name":
+                raise RiseError("not-found", error.detail) from error
+            raise
+
     def labels_of(self, model: ModelRef) -> list[str]:
         """Return the names of a model's classes, by index; empty where no live worker serves this digest."""
         cards = (card for worker in self.announcements for card in worker.models)

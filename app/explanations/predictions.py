@@ -12,7 +12,7 @@ from app.contract.schemas import Prediction
 from app.contract.storage.object_store import PREDICTIONS, BlobStore
 from app.explanations.catalogue import CatalogueReader
 from app.explanations.worker_calls import WorkerCalls, fire_and_forget
-from app.images.validation import ImageValidator, ValidatedImage
+from app.images.validation import ImageValidator
 
 _PREDICTIONS = TypeAdapter(list[Prediction])
 
@@ -37,20 +37,20 @@ class Predictor:
         """Return the classes or detections in an image, the strongest first, at most `limit`.
 
         Raises:
-            RiseError: what is wrong with the model or the image, or what `WorkerCalls.call` raises.
+            RiseError: `not-found` for a model that no worker has; what is wrong with the model or the image, or what
+                `WorkerCalls.call` raises.
         """
         folder = f"{PREDICTIONS}/{uuid.uuid4().hex}"
+        queue = await run_in_threadpool(self._queue, model_id)
         image = await self.validator.validate(content)
-        queue = await run_in_threadpool(self._store, model_id, image, f"{folder}/image")
         try:
+            await run_in_threadpool(self.blobs.put, f"{folder}/image", image.content)
             predictions = await self.calls.call(caller, queue, PREDICT, model_id, f"{folder}/image", limit)
         finally:
             fire_and_forget(self.blobs.discard, folder)
         return _PREDICTIONS.validate_python(predictions)
 
-    def _store(self, model_id: str, image: ValidatedImage, name: str) -> str:
-        """Store an image for a worker, and return the queue of the workers that serve a model."""
+    def _queue(self, model_id: str) -> str:
+        """Return the queue of the workers that serve a model."""
         catalogue = self.catalogue.now()
-        queue = catalogue.queue_of(catalogue.ready_model(model_id).id)
-        self.blobs.put(name, image.content)
-        return queue
+        return catalogue.queue_of(catalogue.addressed_model(model_id).id)

@@ -2,19 +2,19 @@
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import IO, Annotated, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.datastructures import UploadFile
 
 from app.api.dependencies import Explainer, Reader, ServicesDep
 from app.api.idempotency import Claim, IdempotencyKey, payload_of_batch, submit_once
 from app.api.openapi_components import ACCEPTED, BATCH_BODY, PROBLEMS
-from app.api.request_body import form_fields, media_type_of, read_json, unsupported
+from app.api.request_body import form_fields, media_type_of, read_json, sent_parts, unsupported
 from app.auth.principal import Principal
 from app.batches.coco_export import stream_coco
 from app.batches.items import items_of_archive, items_of_list
@@ -26,6 +26,7 @@ from app.contract.errors import RiseError, invalid_field, unknown_choice
 from app.contract.schemas import JsonObject
 from app.contract.storage.object_store import archive_blob, batch_folder
 from app.contract.tracing import request_context
+from app.explanations.root_path import root_path
 from app.rendering.formats import formats
 from app.services import Services
 
@@ -66,7 +67,8 @@ async def create(
     media_type = media_type_of(request)
     if media_type == "multipart/form-data":
         async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
-            submission = BatchSubmission(form_fields(form.multi_items(), files={"archive"}), _archive(form))
+            parts = sent_parts(form)
+            submission = BatchSubmission(form_fields(parts, files={"archive"}), _archive(dict(parts)))
             batch_view = await _create_once(services, caller, submission, idempotency_key)
     elif media_type == "application/json":
         batch_view = await _create_once(services, caller, BatchSubmission(await read_json(request)), idempotency_key)
@@ -77,7 +79,7 @@ async def create(
     return batch_view
 
 
-def _archive(form: FormData) -> IO[bytes] | None:
+def _archive(form: Mapping[str, str | UploadFile]) -> IO[bytes] | None:
     archive = form.get("archive")
     if isinstance(archive, str):
         raise invalid_field("/archive", "send it as a file")
@@ -165,7 +167,8 @@ def explanations(
     batch = _existing(services, caller, batch_id)
     last = min(after + limit, batch.total - 1)
     if last < batch.total - 1:
-        response.headers["Link"] = f'</v1/batches/{batch.id}/explanations?limit={limit}&after={last}>; rel="next"'
+        query = f"limit={limit}&after={last}"
+        response.headers["Link"] = f'<{root_path()}/v1/batches/{batch.id}/explanations?{query}>; rel="next"'
     return [
         _member(services, batch, member) for member in services.batches.members(batch.id, range(after + 1, last + 1))
     ]

@@ -11,10 +11,11 @@ from starlette.datastructures import UploadFile
 from app.api.dependencies import Explainer, Reader, ServicesDep
 from app.api.image_source import read_source
 from app.api.openapi_components import IMAGES_BODY, PROBLEMS
-from app.api.request_body import media_type_of, read_json, unsupported
+from app.api.request_body import media_type_of, read_json, sent_parts, unsupported
 from app.auth.principal import Principal
 from app.contract.errors import FieldError, RiseError, StorageError, invalid_field, unknown_choice
 from app.contract.schemas import StoredModel
+from app.explanations.root_path import root_path
 from app.images.source import ImageSource
 from app.images.upload_register import Upload
 from app.services import Services
@@ -53,7 +54,7 @@ async def upload(request: Request, services: ServicesDep, caller: Explainer) -> 
     media_type = media_type_of(request)
     if media_type == "multipart/form-data":
         async with request.form(max_files=_MOST, max_fields=0) as form:
-            files = form.multi_items()
+            files = sent_parts(form)
             if not files:
                 raise invalid_field("/image", "send at least one file")
             contents = [_file(name, file) for name, file in files]
@@ -115,7 +116,7 @@ def view_of(upload: Upload) -> ImageView:
         size=upload.size,
         created_at=upload.created_at,
         expires_at=upload.expires_at,
-        links={"self": f"/v1/images/{upload.id}"},
+        links={"self": f"{root_path()}/v1/images/{upload.id}"},
     )
 
 

@@ -90,6 +90,8 @@ class MlBackend:
             raise invalid_field("/model", detail)
         fields = {**settings.label_studio_parameters, "model": chosen, "targets": targets}
         catalogue = await run_in_threadpool(self.services.catalogue.now)
+        if model:
+            catalogue.addressed_model(model)
         return catalogue.resolve(*split_params(fields)).request
 
     async def fetch_image(self, job: TaskJob) -> bytes:

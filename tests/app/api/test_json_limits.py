@@ -70,6 +70,10 @@ def test_as_many_values_as_are_allowed_are_read() -> None:
         parse_json_object(content.replace(b'"b"', b'"c":1,"b"'))
 
 
+DATA_URLS = ["", "data:image/png;base64,", "data:;charset=x;base64,"]
+NOT_BASE64 = ["%", "A", "AAAAA", "AA==AAAA", "AAA=AAAA", "AA=A", "A===", "ä", "data:image/png,AAAA"]
+
+
 @given(st.binary(max_size=60))
 def test_base64_in_pieces_is_base64(content: bytes) -> None:
     text = base64.b64encode(content).decode()
@@ -80,7 +84,16 @@ def test_base64_in_pieces_is_base64(content: bytes) -> None:
         base64_text._CHUNK = before
 
 
-@pytest.mark.parametrize("text", ["%", "AAA", "AA==AAAA", "AAA=AAAA", "AAAA\n", "AAAA ", "A===", "ä"])
+@given(st.binary(max_size=60), st.sampled_from(DATA_URLS), st.booleans())
+def test_base64_may_be_a_data_url_unpadded_url_safe_and_broken_into_lines(
+    content: bytes, prefix: str, unpadded: bool
+) -> None:
+    text = base64.urlsafe_b64encode(content).decode()
+    text = text.rstrip("=") if unpadded else text
+    assert decode_base64(prefix + "\r\n ".join(text[place : place + 5] for place in range(0, len(text), 5))) == content
+
+
+@pytest.mark.parametrize("text", NOT_BASE64)
 def test_what_is_not_base64_is_refused_in_pieces_too(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for piece in (4, 8, base64_text._CHUNK):
         monkeypatch.setattr(base64_text, "_CHUNK", piece)

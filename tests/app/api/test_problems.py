@@ -15,6 +15,12 @@ from tests.support.hostile_images import mutilated, refused, unusual
 WAIT = {"Prefer": "wait=60"}
 
 
+def test_a_model_that_is_not_there_is_not_found_where_the_address_names_it(http: httpx2.Client, star: bytes) -> None:
+    answer = http.post("/v1/models/nobody/predict", files={"image": star})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+    assert "shapes-detector" in answer.json()["detail"]
+
+
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "nobody"}, "unknown-name", "/model"),
     ({"model": "no such id!"}, "invalid-parameters", "/model"),

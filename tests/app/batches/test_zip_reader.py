@@ -41,6 +41,25 @@ def test_files_are_listed_and_what_systems_leave_behind_is_not() -> None:
     assert read_entry(open_archive(archive), entries[1].place, max_bytes=10) == b"x"
 
 
+def test_an_archive_from_windows_has_folders_and_its_litter_is_left_out() -> None:
+    names = ["photos\\a.jpg", "photos\\", "photos\\Thumbs.db", "Desktop.ini", "$RECYCLE.BIN\\x.jpg", "b\\._c.jpg"]
+    archive = packed(*((name, b"x") for name in names))
+    (entry,) = list_images(archive, SETTINGS)
+    assert (entry.name, entry.problem) == ("photos/a.jpg", None)
+    assert read_entry(open_archive(archive), entry.place, max_bytes=10) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("\u7167\u7247/\u72d7.jpg", "gbk"), ("Füße.jpg", "utf-8"), ("Füße.jpg", "cp437")]
+)
+def test_names_in_the_encoding_of_their_system_are_read(name: str, encoding: str) -> None:
+    encoded = name.encode(encoding)
+    placeholder = "y" * len(encoded)
+    content = packed((placeholder, b"x")).getvalue().replace(placeholder.encode(), encoded)
+    (entry,) = list_images(io.BytesIO(content), SETTINGS)
+    assert entry.name == name
+
+
 def test_two_files_of_one_name_are_two_files() -> None:
     archive = packed(("a.jpg", b"first"), ("a.jpg", b"second"))
     opened = open_archive(archive)
@@ -51,7 +70,7 @@ def test_two_files_of_one_name_are_two_files() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil.jpg", "/etc/passwd", "a/../../b.jpg", "..\\evil.jpg", "C:\\evil.jpg", "a\\b"]
+    "name", ["../evil.jpg", "/etc/passwd", "a/../../b.jpg", "..\\evil.jpg", "C:\\evil.jpg", "\\\\server\\a.jpg"]
 )
 def test_a_name_that_leads_elsewhere_is_refused_and_its_neighbours_are_not(name: str) -> None:
     bad, good = list_images(packed((name, b"x"), ("good.jpg", b"x")), SETTINGS)
