@@ -9,6 +9,8 @@ from types import ModuleType
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 
 from app.admission.backlog import BacklogReader
 from app.admission.controller import AdmissionController
@@ -16,6 +18,7 @@ from app.admission.limits import ConcurrencyQuota, TokenBucket
 from app.api.graceful_shutdown import on_shutdown_signal
 from app.api.middleware.access_log import AccessLogMiddleware
 from app.api.middleware.body_timeout import BodyTimeoutMiddleware
+from app.api.middleware.content_encoding import ContentEncodingMiddleware
 from app.api.middleware.cors import cors_policy
 from app.api.middleware.head_method import HeadMethodMiddleware
 from app.api.middleware.rate_limit import RateLimitHeadersMiddleware
@@ -76,6 +79,8 @@ ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, webhooks, image
 ROUTES += (models, health, prometheus, openapi)
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000
+_COMPRESSION_LEVEL = 5
+_NOT_COMPRESSED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-npy", "application/x-npz")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -100,9 +105,11 @@ def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refus
         openapi_url=None,  # because app/api/routes/openapi.py answers, with the methods of live workers
     )
     app.add_middleware(BodyLimitMiddleware, max_body_size=limit, elsewhere=limits_of_many, refuse=refuse)
+    app.add_middleware(ContentEncodingMiddleware, refuse=refuse)
     app.add_middleware(BodyTimeoutMiddleware, seconds=settings.body_seconds)
     if settings.keys == "on":
         app.add_middleware(RateLimitHeadersMiddleware)
+    app.add_middleware(GZipMiddleware, compresslevel=_COMPRESSION_LEVEL, exclude_content_types=_NOT_COMPRESSED)
     app.add_middleware(HeadMethodMiddleware)
     app.add_middleware(AccessLogMiddleware, not_idempotent=("/v1/batches", "/v1/images"))
     if settings.allowed_origins:
