@@ -21,6 +21,7 @@ from app.api.middleware.body_timeout import BodyTimeoutMiddleware
 from app.api.middleware.content_encoding import ContentEncodingMiddleware
 from app.api.middleware.cors import cors_policy
 from app.api.middleware.head_method import HeadMethodMiddleware
+from app.api.middleware.public_address import PublicAddressMiddleware
 from app.api.middleware.rate_limit import RateLimitHeadersMiddleware
 from app.api.problems import BodyLimitMiddleware, Refuse, install_error_handlers, problem_response
 from app.api.routes import (
@@ -114,6 +115,7 @@ def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refus
     app.add_middleware(AccessLogMiddleware, not_idempotent=("/v1/batches", "/v1/images"))
     if settings.allowed_origins:
         app.add_middleware(CORSMiddleware, **cors_policy(settings.allowed_origins))
+    app.add_middleware(PublicAddressMiddleware, settings.public_url, settings.trusted_proxies)
     app.state.services = _services(settings)
     install_error_handlers(app)
     for router in routers:

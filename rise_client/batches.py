@@ -16,7 +16,7 @@ import httpx2
 
 from rise_client.event_loop_thread import EventLoopThread
 from rise_client.models import BatchData, BatchItem
-from rise_client.requests import ApiRequest, batch_request
+from rise_client.requests import ApiRequest, batch_request, path_of
 from rise_client.responses import parse
 
 BatchFile = Literal["archive", "coco", "label-studio", "label-config"]
@@ -70,7 +70,7 @@ class AsyncBatch:
 
     async def refresh(self) -> Self:
         """Read it again."""
-        self.data = parse(await self._sender.send(ApiRequest("GET", self.data.links["self"])), BatchData)
+        self.data = parse(await self._sender.send(ApiRequest("GET", path_of(self.data.links["self"]))), BatchData)
         return self
 
     async def wait(self, seconds: float = float("inf")) -> Self:
@@ -92,7 +92,7 @@ class AsyncBatch:
         after = -1
         while after < self.data.total - 1:
             options = {"params": {"limit": _PAGE, "after": after}}
-            request = ApiRequest("GET", self.data.links["explanations"], options)
+            request = ApiRequest("GET", path_of(self.data.links["explanations"]), options)
             page = parse(await self._sender.send(request), list[BatchItem])
             if not page:
                 return
@@ -109,17 +109,17 @@ class AsyncBatch:
             options: of the kind: `formats`, `level`, `prefix`.
         """
         with _arriving(Path(path)) as file:
-            await self._sender.download(ApiRequest("GET", self.data.links[kind], {"params": options}), file)
+            await self._sender.download(ApiRequest("GET", path_of(self.data.links[kind]), {"params": options}), file)
         return Path(path)
 
     async def cancel(self) -> Self:
         """Stop it; what has ended stays."""
-        self.data = parse(await self._sender.send(ApiRequest("POST", self.data.links["cancel"])), BatchData)
+        self.data = parse(await self._sender.send(ApiRequest("POST", path_of(self.data.links["cancel"]))), BatchData)
         return self
 
     async def delete(self) -> None:
         """Remove it with the explanations that it made."""
-        await self._sender.send(ApiRequest("DELETE", self.data.links["self"]))
+        await self._sender.send(ApiRequest("DELETE", path_of(self.data.links["self"])))
 
 
 class Batch:

@@ -91,6 +91,11 @@ def events_request(explanation_id: str, after: str | None) -> ApiRequest:
     return ApiRequest("GET", f"{explanation_path(explanation_id)}/events", options)
 
 
+def path_of(link: str) -> str:
+    """Return the path of a link below the client's own address, whose path the link may hold too."""
+    return link[link.index("/v1/") :]
+
+
 def explanation_path(explanation_id: str) -> str:
     """Return the address of an explanation."""
     return f"/v1/explanations/{quote(explanation_id, safe='')}"

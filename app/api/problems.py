@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.middleware.public_address import route_path
 from app.contract.errors import CODES, BlobNotFoundError, FieldError, RiseError, StorageError
 from app.contract.redis.client import describe_error
 
@@ -99,7 +100,7 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._elsewhere.get(scope["path"], self._max_body_size)
+        limit = self._elsewhere.get(route_path(scope), self._max_body_size)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             detail = f"the request has {declared} bytes; at most {limit} are allowed"

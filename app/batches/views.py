@@ -7,6 +7,7 @@ from pydantic import Field
 from app.batches.status import BatchStatus, ItemStatus, batch_status, counts_of, fraction_done, item_status
 from app.batches.store import BatchItem, BatchRecord, BatchStore
 from app.contract.schemas import ExplanationRecord, Failure, JsonObject, ModelRef, StoredModel
+from app.explanations.root_path import root_path
 from app.explanations.views import ExplanationView, view
 
 _PARTS = ("explanations", "archive", "coco.json", "label-studio.json", "label-config.xml", "cancel")
@@ -44,7 +45,7 @@ class ItemView(StoredModel):
 def view_of_batch(batch: BatchRecord, batches: BatchStore) -> BatchView:
     """Return what a client sees of a batch."""
     counts = counts_of(batch, batches)
-    url = f"/v1/batches/{batch.id}"
+    url = f"{root_path()}/v1/batches/{batch.id}"
     parts = {part.partition(".")[0]: f"{url}/{part}" for part in _PARTS}
     return BatchView(
         id=batch.id,

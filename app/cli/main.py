@@ -99,6 +99,7 @@ def api() -> None:
         host=settings.host,
         port=settings.port,
         access_log=False,
+        proxy_headers=False,  # because app/api/middleware/public_address.py reads those of RISE_TRUSTED_PROXIES
         http=FairH11Protocol,
         timeout_graceful_shutdown=STREAMS_END_SECONDS,
     )

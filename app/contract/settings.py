@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.contract.log_context import LogFormat, LogLevel
 from app.contract.schemas import Identifier
 
+_SERVICE_URL = r"^(https?://[^/@?#\s]+(/[^?#\s]*)?)?$"
 _ORIGIN = r"[a-z][a-z0-9+.-]*://[^/,*?#@\s]+"
 WEBHOOK_GIVE_UP_SECONDS = 86_400  # after the end of the explanation
 
@@ -118,10 +119,20 @@ class Settings(BaseSettings):
     cvat_parameters: dict[str, Any] = Field(
         default_factory=dict, description='Of every explanation for CVAT, as JSON: `{"masks": 1000}`.'
     )
-    public_url: str = Field("", description="Where clients find the service: makes the links in callbacks absolute.")
+    public_url: str = Field(
+        "",
+        pattern=_SERVICE_URL,
+        description="Where clients find the service, with the path below which a proxy shows it: "
+        "`https://example.com/rise`. Makes the links in callbacks absolute.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Proxies whose `X-Forwarded-Proto`, `-Host` and `-Prefix` are believed: addresses or networks with "
+        "commas between, `10.0.0.0/8`; `*` for whoever connects.",
+    )
     label_studio_url: str = Field(
         "",
-        pattern=r"^(https?://[^/@?#\s]+(/[^?#\s]*)?)?$",
+        pattern=_SERVICE_URL,
         description="Where Label Studio is, as seen from here; set, it switches the ML backend for it on.",
     )
     label_studio_api_key: SecretStr = Field(

@@ -16,6 +16,7 @@ from app.contract.schemas import (
     StoredModel,
     TargetResult,
 )
+from app.explanations.root_path import root_path
 from app.rendering.formats import format_names_for
 
 
@@ -65,7 +66,7 @@ class ExplanationSummaryView(StoredModel):
 
 def explanation_path(explanation_id: str) -> str:
     """Return the address of an explanation."""
-    return f"/v1/explanations/{explanation_id}"
+    return f"{root_path()}/v1/explanations/{explanation_id}"
 
 
 def _progress(record: ExplanationRecord) -> Progress | None:

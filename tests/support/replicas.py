@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -37,7 +37,7 @@ def replicas(folder: Path, *, front_ends: int, workers: int, **environment: str)
     server = [str(get_binary_path()), "--port", "0", "--unixsocket", f"{folder}/s", "--dir", str(folder), "--save", ""]
     settings = {"REDIS_URL": url, "RISE_REDIS_URL": url, "RISE_DATA": str(folder / "data"), "OMP_NUM_THREADS": "1"}
     settings |= environment
-    ports = _free_ports(front_ends)
+    ports = free_ports(front_ends)
     with ExitStack() as stack:
         stack.enter_context(process(server, folder / "server.log"))
         for port in ports:
@@ -49,12 +49,22 @@ def replicas(folder: Path, *, front_ends: int, workers: int, **environment: str)
         yield addresses
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [probe.getsockname()[1] for probe in probes]
+
+
+def wait_for_port(port: int) -> None:
+    """Wait until somebody listens on a port of this machine."""
+    for _ in range(300):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"nobody listens on port {port}")
 
 
 def _wait_until_ready(addresses: list[str], redis_url: str, workers: int) -> None:

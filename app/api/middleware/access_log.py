@@ -18,6 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.middleware.public_address import route_path
 from app.api.problems import handle_unexpected_error, problem_response
 from app.contract.errors import RiseError
 from app.contract.log_context import log_context
@@ -99,7 +100,8 @@ class AccessLogMiddleware:
 
     def _is_not_idempotent(self, scope: Scope, headers: Headers) -> bool:
         """Return whether a request that is processed twice creates two resources."""
-        return scope["method"] == "POST" and scope["path"] in self._not_idempotent and "idempotency-key" not in headers
+        creates = scope["method"] == "POST" and route_path(scope) in self._not_idempotent
+        return creates and "idempotency-key" not in headers
 
 
 def _request_id(sent: str | None) -> str:
@@ -118,5 +120,6 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     requests, times = _metric_children(method, route, status)
     requests.inc()
     times.observe(seconds)
-    if scope["path"] not in _UNLOGGED:
-        logger.info("%s %s %d in %.0f ms", scope["method"], scope["path"], status, seconds * 1000)
+    path = route_path(scope)
+    if path not in _UNLOGGED:
+        logger.info("%s %s %d in %.0f ms", scope["method"], path, status, seconds * 1000)

@@ -18,6 +18,7 @@ from app.auth.principal import Principal
 from app.contract.errors import RiseError
 from app.contract.explanations.store import RawRecord, parse_record
 from app.contract.schemas import ExplanationRecord, Status
+from app.explanations.root_path import root_path
 from app.explanations.service import SubmitResult
 from app.explanations.views import ExplanationView, explanation_path, view
 from app.services import Services
@@ -128,14 +129,14 @@ async def read(
         await run_in_threadpool(existing_record, services, caller, explanation_id)
         seconds = min(wait, services.settings.max_wait_seconds)
         await wait_for_record(services, caller, explanation_id, seconds=seconds)
-    tenant, body = _rendered(await services.explanations.read_raw(explanation_id))
+    tenant, body = _rendered(await services.explanations.read_raw(explanation_id), root_path())
     if body is None or tenant != caller.tenant:
         body = await run_in_threadpool(_current, services, caller, explanation_id)
     return _answer(body, if_none_match)
 
 
 @lru_cache(maxsize=_VIEWS_KEPT)
-def _rendered(stored: RawRecord) -> tuple[str | None, str | None]:
+def _rendered(stored: RawRecord, _root_path: str) -> tuple[str | None, str | None]:
     """Return tenant and view, as JSON, of a stored explanation; None for one that waits or does not exist."""
     record = parse_record(dict(stored))
     if record is None or record.status is Status.QUEUED:  # because its place in the queue is not stored with it

@@ -10,6 +10,7 @@ from app.api.dependencies import Reader, ServicesDep
 from app.api.openapi_components import PROBLEMS
 from app.contract.schemas import Identifier, RequestModel, Status
 from app.explanations.listing import Cursor, read_cursor
+from app.explanations.root_path import root_path
 from app.explanations.views import ExplanationSummaryView, summary
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"], responses=PROBLEMS)
@@ -60,4 +61,4 @@ def explanations(
 
 def _address(wanted: ListFilter, after: Cursor) -> str:
     query = wanted.model_dump(mode="json", exclude_none=True) | {"after": str(after)}
-    return f"/v1/explanations?{urlencode(query)}"
+    return f"{root_path()}/v1/explanations?{urlencode(query)}"

@@ -162,7 +162,7 @@ def _start_server(children: list[ManagedProcess], data: Path, unix_socket: Path,
 
 def _uvicorn(settings: Settings, port: int, front_end: str) -> list[str]:
     here = str(Path(__file__).resolve().parents[3])  # uvicorn would look into the current folder first
-    command = [*PYTHON, "uvicorn", front_end, "--app-dir", here, "--factory", "--no-access-log"]
+    command = [*PYTHON, "uvicorn", front_end, "--app-dir", here, "--factory", "--no-access-log", "--no-proxy-headers"]
     command += ["--host", settings.host, "--port", str(port), "--log-level", "warning"]
     command += ["--http", "app.cli.uvicorn_protocol:FairH11Protocol"]
     return [*command, "--timeout-graceful-shutdown", str(STREAMS_END_SECONDS)]

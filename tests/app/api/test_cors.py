@@ -75,7 +75,7 @@ def test_a_page_of_an_allowed_origin_explains_what_is_on_its_canvas(
     assert found["explanation"]["image"]["width"] == 64
     assert found["seen"] == ["Location", "Preference-Applied", "X-Request-ID"]
     assert found["tag"]
-    assert found["map"]["shape"]
+    assert found["map"]
     assert page.evaluate(DELETED, [called.url, key]) == 404
     assert page.evaluate(REFUSED, called.url) == [401, "unauthorized"]
 
