@@ -14,9 +14,16 @@ from pydantic.json_schema import models_json_schema
 
 from app.api.openapi_components import schema_ref
 from app.api.problems import Problem
-from app.contract.schemas import ExplanationParams, JsonObject, MethodCard
+from app.contract.schemas import ExplanationParams, JsonObject, MethodCard, MetricsRequest
 
 _MOST_IMAGES = 100
+
+_CREATIONS = {
+    "createExplanation": ("/v1/explanations/{explanation_id}", "$response.body#/id"),
+    "createBatch": ("/v1/batches/{batch_id}", "$response.body#/id"),
+    "uploadImages": ("/v1/images/{image_id}", "$response.body#/images/0/id"),
+    "listModels": ("/v1/models/{model_id}", "$response.body#/0/id"),
+}
 
 _FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF."}
 _CALLBACK = {
@@ -51,7 +58,33 @@ def build_openapi(app: FastAPI, methods: Sequence[MethodCard]) -> JsonObject:
     seen = app.openapi()
     schemas = {**seen["components"]["schemas"], **_shared(), **_of_images(), **_of_requests(methods)}
     components = {**seen["components"], "schemas": dict(sorted(schemas.items()))}
-    return {**seen, "paths": _of_paths(seen["paths"]), "components": components}
+    paths = _of_paths(seen["paths"])
+    _link_creations(paths)
+    return {**seen, "paths": paths, "components": components}
+
+
+def _link_creations(paths: JsonObject) -> None:
+    """Add links from what an operation creates or lists to all that can be done with it (OpenAPI section 4.8.20)."""
+    operations = {operation["operationId"]: operation for methods in paths.values() for operation in methods.values()}
+    for creation in _CREATIONS.keys() & operations.keys():
+        path, expression = _CREATIONS[creation]
+        parameter = path[path.index("{") + 1 : -1]
+        links = {
+            operation["operationId"]: _link(operation, {parameter: expression})
+            for below, methods in paths.items()
+            if below.startswith(path)
+            for operation in methods.values()
+        }
+        for status, response in operations[creation]["responses"].items():
+            if status.startswith("2"):
+                response["links"] = links
+
+
+def _link(operation: JsonObject, parameters: JsonObject) -> JsonObject:
+    """Return a link to an operation, with the first example of each other part of its path."""
+    parts = [parameter for parameter in operation["parameters"] if parameter["in"] == "path"]
+    examples = {part["name"]: part["schema"]["examples"][0] for part in parts if part["name"] not in parameters}
+    return {"operationId": operation["operationId"], "parameters": {**examples, **parameters}}
 
 
 def _of_paths(paths: JsonObject) -> JsonObject:
@@ -84,7 +117,8 @@ def _object(properties: JsonObject, required: Iterable[str] = (), *, more: bool 
 def _shared() -> dict[str, JsonObject]:
     """Return the schemas of values that request bodies and problems are made of."""
     _, found = models_json_schema(
-        [(Problem, "serialization"), (ExplanationParams, "validation")], ref_template=schema_ref("{model}")["$ref"]
+        [(Problem, "serialization"), (ExplanationParams, "validation"), (MetricsRequest, "validation")],
+        ref_template=schema_ref("{model}")["$ref"],
     )
     return {name: schema for name, schema in found["$defs"].items() if name != "ExplanationParams"}
 

@@ -1,17 +1,59 @@
-"""The OpenAPI document, and pages that show it."""
+"""The OpenAPI document, and the page on which every operation can be tried: Swagger UI, served from a package.
+
+Its addresses are relative to the page's own, so that they are right below any path of a proxy.
+"""
 
 from contextlib import suppress
 
-from fastapi import APIRouter, Request
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from redis.exceptions import RedisError
+from starlette.staticfiles import StaticFiles
 
 from app.api.dependencies import ServicesDep
 from app.api.openapi_document import build_openapi
 from app.contract.schemas import MethodCard
 
 router = APIRouter(include_in_schema=False)
+
+_SWAGGER_UI = StaticFiles(packages=[("fastapi_swagger", "resources")])
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>rise-serve: HTTP API</title>
+<link rel="icon" href="docs/favicon-32x32.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+_START = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  displayRequestDuration: true,
+  validatorUrl: null,
+});
+"""
+_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",  # icons of Swagger UI, and maps that were fetched
+        "media-src blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
 
 
 @router.get("/openapi.json")
@@ -21,23 +63,23 @@ def openapi(request: Request, services: ServicesDep) -> JSONResponse:
     with suppress(RedisError):
         methods = services.catalogue.now().methods
     content = build_openapi(request.app, methods)
-    root = _root(request)
+    root: str = request.scope.get("root_path", "")
     return JSONResponse({**content, "servers": [{"url": root}]} if root else content)
 
 
 @router.get("/docs")
-def docs(request: Request) -> HTMLResponse:
+async def docs() -> HTMLResponse:
     """Return a page on which every operation can be tried."""
-    return get_swagger_ui_html(openapi_url=f"{_root(request)}/openapi.json", title=request.app.title)
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
 
 
-@router.get("/redoc")
-def redoc(request: Request) -> HTMLResponse:
-    """Return a page for reading."""
-    return get_redoc_html(openapi_url=f"{_root(request)}/openapi.json", title=request.app.title)
+@router.get("/docs/start.js")
+async def start() -> Response:
+    """Return the script that starts Swagger UI; not a part of the page, so that its policy allows no inline scripts."""
+    return Response(_START, media_type="text/javascript")
 
 
-def _root(request: Request) -> str:
-    """Return the path below which a proxy shows the service; empty where there is none."""
-    root: str = request.scope.get("root_path", "")
-    return root.rstrip("/")
+@router.get("/docs/{name}")
+async def swagger_ui(name: str, request: Request) -> Response:
+    """Return a file of Swagger UI."""
+    return await _SWAGGER_UI.get_response(name, request.scope)

@@ -103,6 +103,22 @@ def test_a_request_has_the_parameters_of_its_method(
     assert validator(committed, "ExplanationRequest").is_valid(request) is allowed
 
 
+def test_links_lead_from_what_is_created_to_all_that_can_be_done_with_it(committed: dict[str, Any]) -> None:
+    paths = committed["paths"]
+    for creation, below in (
+        ("/v1/explanations", "/v1/explanations/{explanation_id}"),
+        ("/v1/batches", "/v1/batches/{batch_id}"),
+        ("/v1/images", "/v1/images/{image_id}"),
+    ):
+        operations = [operation for path in paths if path.startswith(below) for operation in paths[path].values()]
+        for status, response in paths[creation]["post"]["responses"].items():
+            linked = response.get("links", {})
+            assert linked.keys() == ({each["operationId"] for each in operations} if status[0] == "2" else set())
+            for operation in operations if linked else []:
+                parts = {part["name"] for part in operation["parameters"] if part["in"] == "path"}
+                assert linked[operation["operationId"]]["parameters"].keys() == parts
+
+
 def test_a_new_method_is_described_by_its_card() -> None:
     parameters = {"type": "object", "properties": {"depth": {"$ref": "#/$defs/Depth"}}}
     card = MethodCard(
