@@ -22,6 +22,7 @@ _CREATIONS = {
     "createExplanation": ("/v1/explanations/{explanation_id}", "$response.body#/id"),
     "createBatch": ("/v1/batches/{batch_id}", "$response.body#/id"),
     "uploadImages": ("/v1/images/{image_id}", "$response.body#/images/0/id"),
+    "listExplanations": ("/v1/explanations/{explanation_id}", "$response.body#/0/id"),
     "listModels": ("/v1/models/{model_id}", "$response.body#/0/id"),
 }
 

@@ -15,7 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conftest import Service, start_service, stop_service
+from tests.conftest import SAMPLES, Service, start_service, stop_service
+from tests.support.api_requests import explain
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +29,9 @@ SEED = os.environ.get("RISE_SCHEMA_SEED", "1")
 def examined(tmp_path: Path) -> Iterator[Service]:
     """A service of its own, because what is left on the queue would keep other tests waiting."""
     running = start_service(tmp_path / "data")
+    with httpx2.Client(base_url=running.url, timeout=120) as http:
+        for seed in range(10):  # which links lead to, because chance seldom finds a model's name
+            explain(http, (SAMPLES / "star.jpg").read_bytes(), masks=64, seed=seed)
     yield running
     stop_service(running)
 
