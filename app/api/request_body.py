@@ -73,7 +73,7 @@ async def read_form(request: Request) -> list[tuple[str, str | bytes]]:
 
 def sent_parts(form: FormData) -> list[tuple[str, str | UploadFile]]:
     """Return the fields of a form that its sender has filled in: browsers send empty texts and unnamed, empty files."""
-    return [(name, value) for name, value in form.multi_items() if not _is_empty(value)]
+    return [(name, value) for name, value in form.multi_items() if not name or not _is_empty(value)]
 
 
 def _is_empty(value: str | UploadFile) -> bool:

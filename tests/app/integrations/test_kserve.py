@@ -279,7 +279,7 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "an unknown label": ({"instances": [[[2]]], "parameters": {"targets": [{"label": "dog"}]}}, 422, "dog"),
     "an unknown map": ({"instances": [[[2]]], "parameters": {"map": "jpg"}}, 422, "overlay"),
     "a huge map": ({"instances": [[[2]]], "parameters": {"max_side": 5000}}, 422, "less than or equal to 512"),
-    "a callback": ({"instances": [[[2]]], "parameters": {"callback": "https://x.example"}}, 422, "RISE_WEBHOOK_SECRET"),
+    "a callback": ({"instances": [[[2]]], "parameters": {"callback": "https://x.example"}}, 403, "RISE_WEBHOOK_SECRET"),
     "no JSON": (b"instances", 400, "not JSON"),
     "a list": (b"[]", 400, "not a JSON object"),
     "half a character": (b'{"instances": [{"b64": "\\ud800"}]}', 400, "not JSON"),
