@@ -42,6 +42,19 @@ def test_the_dearer_a_pass_the_larger_the_batch(clock: dict[str, float], price: 
     assert autotune_batch_size(model()) == batch
 
 
+def test_one_size_that_happens_to_be_slow_does_not_end_the_search(
+    clock: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock["pass"] = 0.01
+    measured = batch_size._seconds
+
+    def disturbed(black_box: BlackBox, images: Tensor) -> float:
+        return measured(black_box, images) * (3 if len(images) == 16 else 1)
+
+    monkeypatch.setattr(batch_size, "_seconds", disturbed)
+    assert autotune_batch_size(model()) == 128
+
+
 def test_a_batch_that_does_not_fit_is_not_chosen(clock: dict[str, float]) -> None:
     clock["pass"] = 1.0
     assert autotune_batch_size(model(room=8)) == 8
