@@ -1,10 +1,11 @@
 """Settings: environment variables with the prefix `RISE_`, read once in a composition root and passed on."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.contract.log_context import LogFormat, LogLevel
@@ -155,6 +156,14 @@ class Settings(BaseSettings):
         "every image that its access token can see.",
     )
     device: str = Field("auto", description="Where workers compute: auto, cpu, cuda, cuda:1, ...")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _names_addresses(cls, given: str) -> str:
+        """Refuse what would match nobody: host names, and networks with bits beyond their mask."""
+        for entry in given.split(",") if given not in {"", "*"} else ():
+            ip_network(entry.strip())
+        return given
 
     @property
     def storage_url(self) -> str:

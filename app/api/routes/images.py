@@ -53,7 +53,7 @@ async def upload(request: Request, services: ServicesDep, caller: Explainer) -> 
     """
     media_type = media_type_of(request)
     if media_type == "multipart/form-data":
-        async with request.form(max_files=_MOST, max_fields=0) as form:
+        async with request.form(max_files=_MOST, max_fields=_MOST) as form:
             files = sent_parts(form)
             if not files:
                 raise invalid_field("/image", "send at least one file")

@@ -118,6 +118,8 @@ def test_a_page_can_read_that_something_went_wrong_here(valkey: str, tmp_path: P
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert answer.headers["access-control-allow-origin"] == "https://a.example"
     assert answer.headers["x-request-id"] == "r1"
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    assert exposed >= {"Location", "Retry-After", "ETag", "Link", "X-Request-ID", "Preference-Applied"}
 
 
 def test_no_other_origin_is_allowed_by_default(valkey: str, tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ def test_an_empty_file_stands_beside_the_image_that_is_meant(http: httpx2.Client
         assert answer.is_success, answer.text
 
 
+def test_uploads_may_come_with_fields_that_are_left_empty(http: httpx2.Client, star: bytes) -> None:
+    sent = [("image", ("star.jpg", star)), ("image", ("", b"")), ("note", (None, b""))]
+    answer = http.post("/v1/images", files=sent)
+    assert (answer.status_code, len(answer.json()["images"])) == (201, 1), answer.text
+    assert http.post("/v1/images", files={"image": star}, data={"note": "x"}).json()["code"] == "invalid-parameters"
+
+
 def test_an_unfilled_archive_stands_beside_a_list_of_images(http: httpx2.Client, star: bytes) -> None:
     image_id = http.post("/v1/images", files={"image": star}).json()["images"][0]["id"]
     content = (

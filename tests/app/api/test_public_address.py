@@ -71,6 +71,16 @@ def test_problems_and_the_document_name_the_path_that_clients_see(valkey: str, t
         assert 'src="docs/' in http.get("/rise/docs").text
 
 
+@pytest.mark.parametrize("wrong", ["localhost", "10.0.0.1/8", "10.0.0.0/8 192.0.2.1", "*, 10.0.0.1"])
+def test_what_is_no_address_of_a_proxy_is_refused_at_the_start(wrong: str) -> None:
+    with pytest.raises(ValidationError, match="trusted_proxies"):
+        Settings(trusted_proxies=wrong)
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    assert Settings(trusted_proxies="127.0.0.1, fd00::/8,10.0.0.0/8").trusted_proxies
+
+
 @pytest.mark.parametrize("wrong", ["b.example/rise", "ftp://b.example", "https://b.example/rise?x=1"])
 def test_what_is_no_address_is_refused_at_the_start(wrong: str) -> None:
     with pytest.raises(ValidationError, match="public_url"):
