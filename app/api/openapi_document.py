@@ -34,7 +34,11 @@ _CALLBACK = {
     "examples": ["https://hooks.example.com/rise"],
 }
 _SOURCES: dict[str, JsonObject] = {
-    "base64": {"type": "string", "contentEncoding": "base64", "description": "The bytes of the file."},
+    "base64": {
+        "type": "string",
+        "contentEncoding": "base64",
+        "description": "The bytes of the file; a data URL too, with white space, URL-safe, or unpadded.",
+    },
     "url": {
         "type": "string",
         "description": "Fetched from there, where the operator allows the host.",
@@ -209,7 +213,8 @@ def _form(methods: Sequence[MethodCard], own: JsonObject) -> JsonObject:
     if methods:
         question["method"] = {"enum": [card.id for card in methods], "type": "string"}
     properties = {name: _as_text(schema) for name, schema in {**question, **fields}.items()}
-    return _one_of_fields(_object({**own, **properties}, ["model"], more=not methods), own)
+    form = _object({**own, **properties}, ["model"], more=not methods)
+    return _one_of_fields({"description": "A field that is empty counts as not sent.", **form}, own)
 
 
 def _question() -> dict[str, JsonObject]:

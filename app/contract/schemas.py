@@ -11,7 +11,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +33,14 @@ BoxList = Annotated[Box, Strict(False)]  # because JSON has no tuples; its numbe
 Metric = Literal["deletion", "insertion", "pointing-game", "energy-in-box", "average-drop", "randomised-model"]
 Task = Literal["classification", "detection", "segmentation"]
 Priority = Literal["interactive", "batch"]
+Integer = Annotated[int, BeforeValidator(lambda given: int(given) if _is_integral(given) else given)]
+"""An integer as JSON Schema has it, `3.0` included, where pydantic is strict."""
+
 Label = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _is_integral(given: object) -> bool:
+    return isinstance(given, float) and given.is_integer()
 
 
 class RequestModel(BaseModel):
@@ -348,17 +364,17 @@ class MetricsRequest(RequestModel):
 
     model_config = ConfigDict(strict=True)
 
-    target: int = Field(0, ge=0, le=1000, description="Index of the target.")
+    target: Integer = Field(0, ge=0, le=1000, description="Index of the target.")
     metrics: list[Metric] = Field(
         ["deletion", "insertion", "average-drop"], min_length=1, max_length=6, description="Which metrics."
     )
-    steps: int = Field(64, ge=1, le=1000, description="Steps of deletion and insertion.")
+    steps: Integer = Field(64, ge=1, le=1000, description="Steps of deletion and insertion.")
     substrate: str = Field(
         "blur", max_length=50, description="A fill: what deleted pixels show, and what insertion starts from."
     )
     box: BoxList | None = Field(None, description="x0, y0, x1, y1 of the object; default: the target's own box.")
     tolerance: float = Field(0.0, ge=0, le=100_000, description="Of the pointing game, in pixels.")
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="Breaks ties.")
+    seed: Integer = Field(0, ge=0, le=2**63 - 1, description="Breaks ties.")
 
 
 class MetricResult(StoredModel):

@@ -3,6 +3,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 from torch import Tensor
 
 from app.contract.errors import RiseError
@@ -13,6 +14,13 @@ from tests.support.black_boxes import brightness_of, classifier, map_of, study_o
 from workers.demo import shapes
 from workers.explainer.evaluation import measure
 from workers.saliency.metrics import average_drop, energy_in, perturbation_curve, pointing_game_hit_rate, rank_pixels
+
+
+def test_an_integer_is_one_as_json_schema_has_it() -> None:
+    assert MetricsRequest.model_validate({"seed": 3.0}).seed == 3
+    for seed in (3.5, "3", True, 1e19):
+        with pytest.raises(ValidationError):
+            MetricsRequest.model_validate({"seed": seed})
 
 
 def quarter(images: Tensor) -> Tensor:
