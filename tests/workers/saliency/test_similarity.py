@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -61,6 +63,25 @@ def test_a_target_without_a_class_takes_any() -> None:
 def test_a_detector_that_proposes_nothing_scores_zero() -> None:
     empty = torch.zeros(4, 0, 4), torch.zeros(4, 0, 2), torch.zeros(4, 0)
     assert similarity(torch.rand(3, 4), torch.rand(3, 2), empty, part="whole").tolist() == [[0.0] * 3] * 4
+
+
+@pytest.mark.parametrize("part", ["whole", "class", "location"])
+def test_a_score_is_the_largest_product_over_all_proposals(part: str) -> None:
+    random = torch.Generator().manual_seed(1)
+    corners, sides = (50 * torch.rand(4, 60, 2, generator=random) for _ in range(2))
+    boxes, classes = torch.cat([corners, corners + sides], -1), torch.rand(4, 60, 5, generator=random)
+    objectness = torch.rand(4, 60, generator=random)
+    scores = similarity(boxes[0, :3], classes[0, :3], (boxes, classes, objectness), part=part)  # type: ignore[arg-type]
+    for image, target in itertools.product(range(4), range(3)):
+        products = [0.0]
+        for box, vector, confidence in zip(boxes[image], classes[image], objectness[image], strict=True):
+            shared, cosine = (
+                overlap(boxes[0, target].tolist(), box.tolist()),
+                float(class_cosine(classes[0, target][None], vector[None, None])[0, 0, 0]),
+            )
+            factors = {"whole": shared * cosine, "class": (shared >= 0.5) * cosine, "location": shared}
+            products.append(float(confidence) * factors[part])
+        assert float(scores[image, target]) == pytest.approx(max(products), abs=1e-6)
 
 
 def test_padding_does_not_change_a_score() -> None:
