@@ -17,7 +17,7 @@ from workers.blackbox.batch_size import autotune_batch_size
 from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
 
-_CPU_MASKS = 1024  # two blocks; five thousand take minutes a round on a CPU
+_CPU_MASKS = 512  # a block; ten of them take minutes a round on a CPU
 
 
 def photograph(width: int, height: int) -> Image.Image:
