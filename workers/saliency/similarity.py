@@ -37,7 +37,7 @@ def _area(boxes: Tensor) -> Tensor:
 
 def class_cosine(first: Tensor, second: Tensor) -> Tensor:
     """Return the cosine of class vectors `[T, C]` and `[..., P, C]`, `[..., T, P]`; 0 where a vector is zero."""
-    lengths = first.norm(dim=-1)[:, None] * second.norm(dim=-1).unsqueeze(-2)
+    lengths: Tensor = first.norm(dim=-1)[:, None] * second.norm(dim=-1).unsqueeze(-2)
     return first @ second.mT / lengths.clamp(min=1e-12)
 
 
