@@ -12,6 +12,7 @@ from app.contract.errors import RiseError
 from app.rendering.formats import formats
 
 _DEFAULT = "npy"  # for a client without a preference
+_DEFAULT_IMAGE = "png"  # for one that takes any image
 _NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
 
 
@@ -72,9 +73,14 @@ def _quality(offer: MediaRange, ranges: Sequence[MediaRange]) -> tuple[float, in
 
 @cache  # because folders do not change while a process lives
 def _producible() -> dict[str, MediaRange]:
-    """Return the media type of each format by its ending, the default first."""
+    """Return the media type of each format by its ending, those that win a tie first."""
     offers = {ending: _parse_media_type(module.MEDIA_TYPE) for ending, module in formats().items()}
-    return dict(sorted(offers.items(), key=lambda offer: (len(offer[1].parameters), offer[0] != _DEFAULT)))
+
+    def precedence(ending: str) -> tuple[int, bool, bool, bool]:
+        offer = offers[ending]
+        return len(offer.parameters), ending != _DEFAULT, offer.name.startswith("image/"), ending != _DEFAULT_IMAGE
+
+    return {ending: offers[ending] for ending in sorted(offers, key=precedence)}
 
 
 def _parse_range(text: str) -> MediaRange:

@@ -3,7 +3,7 @@
 To add one, write `app/rendering/formats/NAME.py` with
 
     ENDING = "npy"                    what stands behind the index in the map's address
-    MEDIA_TYPE = "application/x-npy"  what a client names in `Accept`; the first in the alphabet of files wins a tie
+    MEDIA_TYPE = "application/x-npy"  what a client names in `Accept`; npy wins a tie, png one of images
     MAX_SIDE = 512                    only where larger maps make no sense in this format
     ONE_FILL = True                   only where it shows one fill: of several, a client must choose one
     def encode(rendered: RenderedMap, options: RenderOptions) -> bytes

@@ -2,6 +2,7 @@
 
 import io
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from app.api import content_negotiation
 from app.api.content_negotiation import best_match
 from app.contract.errors import RiseError
 from app.rendering.formats import formats
@@ -66,6 +68,17 @@ BEST = {
 @pytest.mark.parametrize(("accept", "ending"), BEST.items())
 def test_a_client_gets_the_format_that_it_likes_best(accept: str | None, ending: str) -> None:
     assert best_match(accept) == ending
+
+
+def test_a_format_that_comes_before_png_in_the_alphabet_does_not_take_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more = {"avif": SimpleNamespace(MEDIA_TYPE="image/avif"), **formats()}
+    monkeypatch.setattr(content_negotiation, "formats", lambda: more)
+    content_negotiation._producible.cache_clear()
+    found = best_match("image/*"), best_match(PICTURE_IN_CHROME), best_match("image/avif")
+    content_negotiation._producible.cache_clear()
+    assert found == ("png", "avif", "avif")
 
 
 @pytest.mark.parametrize(
