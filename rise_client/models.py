@@ -52,6 +52,52 @@ class Failure(ResponseModel):
     detail: str
 
 
+class HiddenCells(ResponseModel):
+    """By how much the score falls where some cells are hidden at once, the least relevant or as many random ones."""
+
+    cells: int
+    drop: float
+    random: float
+
+
+class LeastRelevantFirst(HiddenCells):
+    """Half of the cells hidden; `steps` has a tenth, a quarter and a half."""
+
+    steps: list[HiddenCells] = Field(default_factory=list)
+
+
+class FillScore(ResponseModel):
+    """What the model sees where everything is hidden.
+
+    Attributes:
+        target: the target's probability or match there, as a share of the image's.
+        top_class: the class or detection with the highest probability.
+        probability: of that class.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    target: float | None = None
+    top_class: str | None = Field(None, alias="class")
+    probability: float | None = None
+
+
+class Evidence(ResponseModel):
+    """How far a map can be trusted; None is what is not defined for it.
+
+    Attributes:
+        fidelity: share of the scores' variance that adding up effects explains in masks left out of the fit.
+        interaction_share: share of that variance from regions acting together in even numbers.
+        sentences: each figure in words.
+    """
+
+    fidelity: float | None = None
+    interaction_share: float | None = None
+    least_relevant_first: LeastRelevantFirst | None = None
+    fill_score: FillScore | None = None
+    sentences: list[str] = Field(default_factory=list)
+
+
 class TargetData(ResponseModel):
     """One target of an explanation.
 
@@ -62,6 +108,7 @@ class TargetData(ResponseModel):
         findings: the strongest effects, in words.
         error: why it has no map that means anything.
         peak: x, y of the map's maximum, in pixels of the image.
+        evidence: how far the map can be trusted; None before the end.
         links: addresses of its map, by format.
     """
 
@@ -76,6 +123,7 @@ class TargetData(ResponseModel):
     findings: list[str] = Field(default_factory=list)
     error: Failure | None = None
     peak: tuple[float, float] | None = None
+    evidence: Evidence | None = None
     links: dict[str, str]
 
 
@@ -90,6 +138,7 @@ class Provenance(ResponseModel):
     blocks: int
     degrees_of_freedom: int | None = None
     workers: int = 1
+    evidence_passes: int = 0
     stopped: str
 
 
@@ -101,6 +150,7 @@ class ExplanationData(ResponseModel):
         parameters: all of them, defaults filled in.
         queue_position: jobs that stand before it; None where it does not wait.
         eta_seconds: estimated, until it has ended.
+        consistency: largest difference between the model's answers to the same image; None without evidence.
     """
 
     id: str
@@ -119,6 +169,7 @@ class ExplanationData(ResponseModel):
     eta_seconds: float | None
     error: Failure | None
     provenance: Provenance | None
+    consistency: float | None = None
     links: dict[str, str]
 
     @property

@@ -51,7 +51,7 @@ def explain_in_process(image: Path, fields: dict[str, Any]) -> FinishedExplanati
             if target.error is None
             for ending in ("npz", "overlay.png")
         }
-    summary = record.model_dump(mode="json", include={"request", "provenance", "progress", "image"})
+    summary = record.model_dump(mode="json", include={"request", "provenance", "consistency", "progress", "image"})
     return FinishedExplanation(record.targets, summary, lambda index, ending: maps[index, ending])
 
 
@@ -74,7 +74,8 @@ def explain_on_server(server: str, key: str | None, image: Path, fields: dict[st
         shown = [target.index for target in data.targets if target.error is None]
         maps = {(index, "npz"): explanation.archive(index) for index in shown}
         maps |= {(index, "overlay.png"): explanation.overlay(index) for index in shown}
-    summary = data.model_dump(mode="json", include={"id", "method", "parameters", "provenance", "progress", "image"})
+    fields_shown = {"id", "method", "parameters", "provenance", "consistency", "progress", "image"}
+    summary = data.model_dump(mode="json", include=fields_shown)
     targets = [TargetResult.model_validate(target.model_dump()) for target in data.targets]
     return FinishedExplanation(targets, summary, lambda index, ending: maps[index, ending])
 

@@ -23,4 +23,8 @@ def print_answer(answer: FinishedExplanation, files: list[dict[str, str]], *, as
         score = "-" if target.score is None else f"{target.score:.3f}"
         shown = paths["overlay"] if target.error is None else f"none: {target.error.detail}"
         table.add_row(target.name or "-", score, reliability, peak, shown)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for target in answer.targets:
+        for sentence in target.evidence.sentences if target.evidence else ():
+            console.print(f"{target.name or target.index}: {sentence}", highlight=False, markup=False)

@@ -177,6 +177,56 @@ class Failure(StoredModel):
     detail: str
 
 
+class HiddenCells(StoredModel):
+    """What hiding some cells at once does to the score."""
+
+    cells: int = Field(description="Cells hidden at once: those with the least absolute effect in the map.")
+    drop: float = Field(description="By how much the score falls, in units of the score.")
+    random: float = Field(
+        description="By how much it falls where as many random cells are hidden; mean of three draws."
+    )
+
+
+class LeastRelevantFirst(HiddenCells):
+    """Half of the cells hidden, those that matter least; a map that misses nothing has a small drop beside `random`.
+
+    Samek et al., IEEE TNNLS 2017.
+    """
+
+    steps: list[HiddenCells] = Field(default_factory=list, description="The same for a tenth, a quarter, a half.")
+
+
+class FillScore(StoredModel):
+    """What the model sees where everything is hidden."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    target: float | None = Field(
+        None, description="The target's probability or match there, as a share of that in the image."
+    )
+    top_class: str | None = Field(
+        None, alias="class", description="The class or detection with the highest probability; null: none."
+    )
+    probability: float | None = Field(None, description="Of `class`.")
+
+
+class Evidence(StoredModel):
+    """How far a map can be trusted; null is what is not defined for it."""
+
+    fidelity: float | None = Field(
+        None,
+        le=1,
+        description="Share of the scores' variance that adding up effects explains in masks that were left out when "
+        "they were estimated (cross-validated R2); below 0: worse than the mean.",
+    )
+    interaction_share: float | None = Field(
+        None, ge=0, description="Share of the scores' variance that comes from regions acting together in even numbers."
+    )
+    least_relevant_first: LeastRelevantFirst | None = None
+    fill_score: FillScore | None = None
+    sentences: list[str] = Field(default_factory=list, description="Each figure in words.")
+
+
 class TargetResult(StoredModel):
     """One target of an explanation."""
 
@@ -195,6 +245,9 @@ class TargetResult(StoredModel):
     findings: list[str] = Field(default_factory=list, description="The strongest effects, in words.")
     error: Failure | None = Field(None, description="Why this target has no map that means anything.")
     peak: tuple[float, float] | None = Field(None, description="x, y of the map's maximum, in pixels of the image.")
+    evidence: Evidence | None = Field(
+        None, description="How far the map can be trusted; null before the end, and for the published estimator."
+    )
 
 
 class Provenance(StoredModel):
@@ -212,6 +265,7 @@ class Provenance(StoredModel):
         "many standard errors to each side as Student's t says. 0: one block, no error bars.",
     )
     workers: int = Field(1, description="Workers that computed a part of it.")
+    evidence_passes: int = Field(0, description="Pictures that the model was asked for evidence, beyond the masks.")
     stopped: Annotated[Literal["reliable", "all-masks"], unknown_as("all-masks")] = Field(
         description="Why it ended: `until` was reached, or `masks`."
     )
@@ -237,8 +291,9 @@ class Checkpoint(StoredModel):
 class State(StoredModel):
     """Where the effects of an explanation lie, and what is needed to draw them.
 
-    `effects` holds arrays `[blocks, R, K, h, w]`, one blob per checkpoint; `moments` (the published estimator) holds
-    one array `[2, R, K, H, W]`, mean and summed squared deviation of block maps on the canvas.
+    `effects` holds arrays `[blocks, R + E, K, h, w]`, one blob per checkpoint; the last E rows are no effects: moments
+    of scores (`workers/explainer/stored_blocks.py`). `moments` (the published estimator) holds one array
+    `[2, R, K, H, W]`, mean and summed squared deviation of block maps on the canvas.
     """
 
     kind: Literal["effects", "moments"]
@@ -278,6 +333,7 @@ class ExplanationRecord(StoredModel):
     targets: list[TargetResult] = Field(default_factory=list)
     state: Annotated[State | None, unknown_as(None)] = None
     provenance: Provenance | None = None
+    consistency: float | None = None
     error: Failure | None = None
 
     @property

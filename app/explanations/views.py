@@ -45,6 +45,11 @@ class ExplanationView(StoredModel):
     eta_seconds: float | None = Field(description="Estimated seconds until it has ended; null where nothing is known.")
     error: Failure | None
     provenance: Provenance | None
+    consistency: float | None = Field(
+        None,
+        description="Largest difference between the model's answers to the image alone, among masked ones, and at the "
+        "end, as a probability or match; null before the end, and without evidence.",
+    )
     links: dict[str, str]
 
 
@@ -103,6 +108,7 @@ def view(record: ExplanationRecord, queue_position: int | None, eta_seconds: flo
         eta_seconds=eta_seconds,
         error=record.error,
         provenance=record.provenance,
+        consistency=record.consistency,
         links=_links(record),
     )
 

@@ -158,7 +158,8 @@ def _region(
 def _description(target: TargetResult) -> str:
     parts = [target.name or "", "" if target.score is None else f"{target.score:.3f}"]
     parts += [] if target.reliability is None else [f"(reliability {target.reliability:.2f})"]
-    return " ".join([part for part in parts if part] + target.warnings)
+    trust = target.evidence.sentences if target.evidence else []
+    return " ".join([part for part in parts if part] + target.warnings + trust)
 
 
 def _percent_box(box: Box, record: ExplanationRecord) -> JsonObject:

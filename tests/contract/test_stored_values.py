@@ -25,10 +25,14 @@ from app.contract.schemas import (
     CanonicalRequest,
     CanvasInfo,
     Checkpoint,
+    Evidence,
     ExplanationParams,
     ExplanationRecord,
     Failure,
+    FillScore,
+    HiddenCells,
     ImageInfo,
+    LeastRelevantFirst,
     MethodCard,
     MetricResult,
     MetricsRequest,
@@ -62,6 +66,15 @@ from workers.supervision.watchdog import CrashContext, collect_crash_reports, wr
 NOW = datetime.now(UTC)
 IMAGE = ImageInfo(width=8, height=8, sha256="0", media_type="image/png")
 FAILURE = Failure(code="timed-out", detail="it took too long")
+EVIDENCE = Evidence(
+    fidelity=0.9,
+    interaction_share=0.1,
+    least_relevant_first=LeastRelevantFirst(
+        cells=32, drop=0.0, random=0.5, steps=[HiddenCells(cells=6, drop=0.0, random=0.1)]
+    ),
+    fill_score=FillScore(target=0.0, top_class="dog", probability=0.2),
+    sentences=["It adds up."],
+)
 REQUEST = CanonicalRequest(
     model=ModelRef(id="m", digest="d"),
     method="rise",
@@ -78,7 +91,8 @@ RECORD = ExplanationRecord(
     expires_at=NOW,
     origin={"request": "r"},
     progress=Progress(masks=1, total=2),
-    targets=[TargetResult(index=0, label=1, name="cat", score=0.5, error=FAILURE)],
+    targets=[TargetResult(index=0, label=1, name="cat", score=0.5, error=FAILURE, evidence=EVIDENCE)],
+    consistency=0.0,
     state=State(
         kind="effects",
         canvas=CanvasInfo(height=8, width=8, grid=(2, 2), view=(0, 0, 8, 8)),

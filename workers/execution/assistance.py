@@ -65,7 +65,7 @@ def _compute(context: JobContext, explanation_id: str, computer: BlockComputer, 
     if not blocks:
         return
     name = effects_blob(explanation_id, uuid.uuid4().hex, shard.first, len(blocks))
-    context.blobs.put_array(name, np.stack([block.effects for block in blocks]).astype(np.float32))
+    context.blobs.put_array(name, np.stack([computer.packed(block) for block in blocks]))
     matched = [computer.matched_of_targets(block) for block in blocks]
     result = ShardResult(Shard(shard.first, len(blocks)), name, matched, context.peers.worker)
     context.peers.shards.submit(explanation_id, result)

@@ -20,6 +20,7 @@ from app.contract.errors import BlobNotFoundError, StorageError
 from app.contract.saliency.running_moments import RunningMoments
 from app.contract.schemas import Checkpoint, State
 from app.contract.storage.object_store import BlobStore, effects_blob
+from workers.explainer.stored_blocks import concatenated, pack
 from workers.saliency.estimators import Block
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class CheckpointWriter:
         self.state = state
 
     def earlier_effects(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the effects of each block that is stored already, `[R, K, h, w]`, in order."""
+        """Yield the array of each block that is stored already (`stored_blocks.py`), in order."""
         for array in self._blobs.get_arrays([checkpoint.blob for checkpoint in self.state.checkpoints]):
             self._most_blocks = max(1, _MERGED_BYTES * len(array) // array.nbytes)
             yield from array
@@ -164,14 +165,14 @@ class CheckpointWriter:
         first, count = group[0].first, sum(checkpoint.count for checkpoint in group)
         name = effects_blob(self._explanation_id, self._execution, first, count)
         self._blobs.put_array(
-            name, np.concatenate(list(self._blobs.get_arrays([checkpoint.blob for checkpoint in group])))
+            name, concatenated(list(self._blobs.get_arrays([checkpoint.blob for checkpoint in group])))
         )
         return Checkpoint(blob=name, first=first, count=count)
 
     def _pending_array(self) -> tuple[NDArray[np.float32], int, int]:
         if self.state.kind == "effects":
-            effects = np.stack([block.effects for block in self._pending])
-            return effects.astype(np.float32), self._pending[0].index, len(self._pending)
+            packed = np.stack([pack(block, self.state.target_rows) for block in self._pending])
+            return packed, self._pending[0].index, len(self._pending)
         assert self._sums.mean is not None
         assert self._sums.deviation is not None
         return np.stack([self._sums.mean, self._sums.deviation]).astype(np.float32), 0, self._sums.count

@@ -170,7 +170,7 @@ class ShardCoordinator:
         self._read_blobs.add(result.blob)
         for number, array, matched in zip(numbers, effects, result.matched, strict=False):
             if self._is_missing(number):
-                self._ready[number] = self._computer.from_effects(number, array, matched)
+                self._ready[number] = self._computer.from_stored(number, array, matched)
                 self._progress_at = time.monotonic()
                 self.helpers.add(result.worker)
 

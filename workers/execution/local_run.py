@@ -21,6 +21,7 @@ from app.contract.schemas import (
     Status,
 )
 from app.contract.storage.object_store import BlobStore, image_blob
+from workers.evidence.gathering import gather
 from workers.execution.checkpoints import CheckpointWriter
 from workers.execution.results import finished_targets, progress, provenance, require_any_target, with_scale
 from workers.explainer.convergence import Convergence
@@ -28,6 +29,7 @@ from workers.explainer.parameters import MaskingParameters
 from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import default_method, method, method_names
 from workers.registry.model_registry import LoadedModel
+from workers.supervision.current_attempt import model_call
 
 _ID = "local"
 
@@ -117,12 +119,17 @@ def _run(model: LoadedModel, plan: ExplanationPlan, blobs: BlobStore, report: Ca
             break
     targets = finished_targets(plan, convergence)
     require_any_target(targets)
+    with model_call(model.id):
+        evidence = gather(plan, convergence)
     state = with_scale(writer.last_checkpoint(), plan, convergence)
     writer.stored(is_last=True)
     return {
         "finished_at": datetime.now(UTC),
         "progress": latest,
-        "targets": targets,
+        "targets": evidence.added_to(targets) if evidence else targets,
+        "consistency": evidence.consistency if evidence else None,
         "state": state,
-        "provenance": provenance(model.black_box, plan, convergence),
+        "provenance": provenance(
+            model.black_box, plan, convergence, evidence_passes=evidence.passes if evidence else 0
+        ),
     }

@@ -90,7 +90,9 @@ def progress(plan: ExplanationPlan, convergence: Convergence, *, masks_per_secon
     )
 
 
-def provenance(black_box: BlackBox, plan: ExplanationPlan, convergence: Convergence, *, workers: int = 1) -> Provenance:
+def provenance(
+    black_box: BlackBox, plan: ExplanationPlan, convergence: Convergence, *, workers: int = 1, evidence_passes: int = 0
+) -> Provenance:
     """Return what is needed to reproduce the map."""
     return Provenance(
         version=version("rise-serve"),
@@ -101,6 +103,7 @@ def provenance(black_box: BlackBox, plan: ExplanationPlan, convergence: Converge
         blocks=convergence.blocks,
         degrees_of_freedom=degrees_of_freedom(convergence.blocks, published=plan.parameters.estimator == "paper"),
         workers=workers,
+        evidence_passes=evidence_passes,
         stopped="reliable" if convergence.blocks < plan.blocks else "all-masks",
     )
 

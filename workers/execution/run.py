@@ -20,6 +20,7 @@ from app.contract.explanations.store import ExplanationStore
 from app.contract.images import decode
 from app.contract.schemas import ExplanationRecord, Progress, State, TargetResult
 from app.contract.storage.object_store import BlobStore, image_blob
+from workers.evidence.gathering import GatheredEvidence, earlier_evidence, gather
 from workers.execution.checkpoints import CheckpointWriter
 from workers.execution.coordinator import ShardCoordinator
 from workers.execution.results import finished_targets, progress, provenance, require_any_target, with_scale
@@ -173,6 +174,7 @@ class ExplanationRun:
         self._model = model
         self._plan = plan
         self._resumed_blocks = 0
+        self._reused: ExplanationRecord | None = None
         # Not a method of this object, because a reference cycle would keep its tensors until the next collection.
         halved = partial(context.statistics.count_memory_retry, model.id)
         self._computer = BlockComputer(plan, model.id, when_halved=halved)
@@ -197,9 +199,12 @@ class ExplanationRun:
         try:
             while not self._is_complete():
                 self._add(next(blocks))
+            targets = self._targets()
+            require_any_target(targets)
+            evidence = self._evidence()
         except ShutdownRequested:
             return self._hand_back()
-        self._publish(coordinator.helpers)
+        self._publish(targets, evidence, coordinator.helpers)
         coordinator.close()
         return None
 
@@ -218,7 +223,7 @@ class ExplanationRun:
         """Add the stored blocks of an earlier execution, or those of another explanation with the same masks."""
         matched = [target.matched or 0.0 for target in self._record.targets]
         for index, effects in enumerate(self._retry(lambda: list(self._writer.earlier_effects()))):
-            self._convergence.add(self._computer.from_effects(index, effects, matched))
+            self._convergence.add(self._computer.from_stored(index, effects, matched))
         if not self._convergence.blocks and self._writer.state.kind == "effects":
             self._reuse_blocks()
         self._resumed_blocks = self._convergence.blocks
@@ -243,10 +248,11 @@ class ExplanationRun:
             return
         if not _are_same(other.targets, self._plan.resolved.targets):
             return
+        self._reused = other
         matched, numbers = [target.matched or 0.0 for target in other.targets], count()
         try:
             for array in self._context.blobs.get_arrays([checkpoint.blob for checkpoint in other.state.checkpoints]):
-                yield [self._computer.from_effects(next(numbers), effects, matched) for effects in array]
+                yield [self._computer.from_stored(next(numbers), effects, matched) for effects in array]
         except (BlobNotFoundError, StorageError) as error:  # because the other may be deleted at any time
             logger.info("explanation %s continues with the blocks read from %s: %s", self._record.id, other.id, error)
 
@@ -283,18 +289,34 @@ class ExplanationRun:
             self._report(self._try_checkpoint())
         return requeue_at_front()
 
-    def _publish(self, helpers: set[str]) -> None:
+    def _evidence(self) -> GatheredEvidence | None:
+        """Return the evidence for the map: that of the explanation whose blocks it has, or asked of the model."""
+        reused = earlier_evidence(self._plan, self._reused, blocks=self._convergence.blocks) if self._reused else None
+        if reused is not None:
+            return reused
+        if not self._context.store.is_running(self._record.id, self._execution):
+            raise OwnershipLost
+        with model_call(self._model.id):
+            return gather(self._plan, self._convergence)
+
+    def _publish(self, targets: list[TargetResult], evidence: GatheredEvidence | None, helpers: set[str]) -> None:
         plan, convergence = self._plan, self._convergence
-        state, targets = self._retry(self._last_checkpoint), self._targets()
-        require_any_target(targets)
+        state = self._retry(self._last_checkpoint)
         alone = self._resumed_blocks == 0 and not helpers  # else this worker knows only a part of the time
         published = self._context.store.succeed(
             self._record,
             self._execution,
             progress=self._progress(),
-            targets=targets,
+            targets=evidence.added_to(targets) if evidence else targets,
             state=state,
-            provenance=provenance(self._model.black_box, plan, convergence, workers=1 + len(helpers)),
+            provenance=provenance(
+                self._model.black_box,
+                plan,
+                convergence,
+                workers=1 + len(helpers),
+                evidence_passes=evidence.passes if evidence else 0,
+            ),
+            consistency=evidence.consistency if evidence else None,
             seconds=time.monotonic() - self._began if alone else None,
         )
         if not published:

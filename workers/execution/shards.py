@@ -47,7 +47,7 @@ class ShardResult(NamedTuple):
 
     Attributes:
         shard: which.
-        blob: where its effects are, `[blocks, R, K, h, w]`.
+        blob: where its blocks are, as `workers/explainer/stored_blocks.py` packs them.
         matched: per block and target, the share of masked images with a match, `[blocks, T]`.
         worker: that computed it.
     """

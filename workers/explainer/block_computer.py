@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.contract.errors import RiseError
 from workers.explainer.plan import ExplanationPlan
+from workers.explainer.stored_blocks import pack, unpack
 from workers.saliency.estimators import Block
 from workers.supervision.current_attempt import model_call
 
@@ -75,14 +76,20 @@ class BlockComputer:
         """Return per target the share of a block's masked images with a match."""
         return [float(block.matched[row]) for row in self._plan.resolved.target_rows]
 
-    def from_effects(self, number: int, effects: NDArray[np.float32], matched: list[float]) -> Block:
+    def packed(self, block: Block) -> NDArray[np.float32]:
+        """Return a block as it is stored and sent."""
+        return pack(block, self._plan.resolved.target_rows)
+
+    def from_stored(self, number: int, array: NDArray[np.float32], matched: list[float]) -> Block:
         """Return a block that was computed elsewhere or earlier.
 
         Args:
             number: of the block.
-            effects: `[R, K, h, w]`.
+            array: as `packed` returned it.
             matched: per target.
         """
-        rows = np.zeros(len(effects), dtype=np.float32)
-        rows[self._plan.resolved.target_rows] = matched
-        return Block(number, self._plan.block_size, effects, rows)
+        resolved = self._plan.resolved
+        effects, moments = unpack(array, len(resolved.rows or resolved.targets), resolved.target_rows)
+        rates = np.zeros(len(effects), dtype=np.float32)
+        rates[resolved.target_rows] = matched
+        return Block(number, self._plan.block_size, effects, rates, moments)

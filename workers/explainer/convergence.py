@@ -14,13 +14,18 @@ from app.contract.saliency.running_moments import ROUNDING, RunningMoments
 from app.contract.saliency.wiener_filter import wiener_shrink
 from workers.explainer.effect_sentences import Finding, strongest_effects
 from workers.explainer.plan import ExplanationPlan
+from workers.saliency.block_statistics import BlockStatistics
 from workers.saliency.estimators import Block
 
 _COARSE_SIDE = 64
 
 
 class Convergence:
-    """The mean of the blocks so far, and how reliable it is."""
+    """The mean of the blocks so far, and how reliable it is.
+
+    Attributes:
+        statistics: what else the blocks say; None for the published estimator.
+    """
 
     def __init__(self, plan: ExplanationPlan) -> None:
         canvas = plan.problem.canvas
@@ -34,6 +39,7 @@ class Convergence:
         self._coarse = viewport_of_canvas(canvas, max_side=_COARSE_SIDE)
         self._renderer = BlockRenderer(canvas, self._coarse)
         self._moments = RunningMoments()
+        self.statistics = None if self._published else BlockStatistics(canvas, plan.design, len(self._rows))
         self._matched: NDArray[np.float64] | float = 0.0
 
     def add(self, block: Block) -> None:
@@ -43,6 +49,8 @@ class Convergence:
             self._moments.add(resampled(effects, self._whole, self._coarse))
         else:
             self._moments.add(self._renderer.block(effects, block.index))
+        if self.statistics is not None:
+            self.statistics.add(block.index, effects, None if block.moments is None else block.moments[self._rows])
         self._matched = self._matched + (block.matched[self._rows] - self._matched) / self._moments.count
 
     @property

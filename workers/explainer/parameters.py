@@ -45,6 +45,9 @@ class MaskingParameters(RequestModel):
         description="Shrink the map towards zero where it is mostly noise: as good as 1.5 to 2 times the masks, but no "
         "longer linear in the score. Error bars stay. `contrast` only.",
     )
+    evidence: bool = Field(
+        True, description="Say how far each map can be trusted, for about 20 passes more. `contrast` only."
+    )
     canvas: Literal["model", "image"] = Field(
         "model", description="Draw masks on the model's input, or on the uploaded image at its own size."
     )

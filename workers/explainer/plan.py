@@ -14,12 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from app.contract.saliency.geometry import Canvas
-from app.contract.schemas import Box, CanvasInfo, State, TargetResult
+from app.contract.schemas import Box, CanvasInfo, Prediction, State, TargetResult
 from workers.blackbox import BlackBox
 from workers.blackbox.preprocessing import CoordinateTransform, input_transform, normalise, pixels, to_input
 from workers.explainer.grid import FINEST, coarsest_grid
 from workers.explainer.method_plugin import MethodPlugin, RelaxesParameters
 from workers.explainer.parameters import MaskingParameters
+from workers.explainer.prediction import predictions_of
 from workers.explainer.targets import RequestedTargets, ResolvedTargets
 from workers.fills import paint
 from workers.saliency.estimators import (
@@ -53,6 +54,9 @@ class ExplanationPlan:
         block_size: masks in a block.
         blocks: number of blocks at most.
         warnings: for the client, about how it was set up.
+        forward: pictures on the canvas, as they are blended -> raw outputs of the model.
+        strongest: raw outputs for one picture -> the class or detection of the highest probability, if any.
+        unmasked: probability or match of each row's target in the unmasked image, asked alone, `[R]`.
     """
 
     method: MethodPlugin
@@ -62,6 +66,9 @@ class ExplanationPlan:
     resolved: ResolvedTargets
     block_size: int
     blocks: int
+    forward: Callable[[Tensor], Any]
+    strongest: Callable[[Any], Prediction | None]
+    unmasked: Tensor
     warnings: tuple[str, ...] = ()
 
     def run(self) -> Iterator[Block]:
@@ -82,6 +89,11 @@ class ExplanationPlan:
             return regression_block(problem, self.design, block, buffer)
         weigh = self.method.published_weights(self.parameters)
         return monte_carlo_block(problem, self.design, block, buffer, masks=self.block_size, weigh=weigh)
+
+    @property
+    def gathers_evidence(self) -> bool:
+        """Whether the maps are to come with evidence."""
+        return self.parameters.evidence and self.parameters.estimator == "contrast"
 
     @property
     def shrinks(self) -> bool:
@@ -149,12 +161,14 @@ def _plan_with(
     batch: int,
 ) -> ExplanationPlan:
     picture = pixels(image).to(black_box.device)
-    forward = _forward_fn(black_box, parameters)
+    forward = with_progress_signal(_forward_fn(black_box, parameters))
     on_canvas = to_input(picture[None], black_box.preprocessing)[0] if parameters.canvas == "model" else picture
     normalised = _to_model_values(on_canvas, black_box, parameters)
     transform = input_transform(image.width, image.height, black_box.preprocessing)
     with torch.inference_mode():
-        resolved = method.resolve_targets(black_box, forward(normalised[None]), requested, transform, parameters)
+        outputs = forward(normalised[None])
+        resolved = method.resolve_targets(black_box, outputs, requested, transform, parameters)
+        unmasked = (resolved.probability or resolved.score)(outputs)[0]
     parameters = _with_grid(parameters, resolved.targets, _view(image, transform, parameters))
     fills = [
         paint(name, on_canvas, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)
@@ -166,13 +180,24 @@ def _plan_with(
         normalised,
         hidden,
         canvas,
-        with_progress_signal(lambda masked: resolved.score(forward(masked))),
+        lambda masked: resolved.score(forward(masked)),
         _batch(canvas, batch),
         resolved.match,
     )
     design = MaskDesign(parameters.cells, parameters.keep, len(fills), parameters.seed)
     size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
-    return ExplanationPlan(method, parameters, problem, design, resolved, size, math.ceil(parameters.masks / size))
+    return ExplanationPlan(
+        method,
+        parameters,
+        problem,
+        design,
+        resolved,
+        size,
+        math.ceil(parameters.masks / size),
+        forward,
+        lambda raw: next(iter(predictions_of(black_box, raw, transform, limit=1)), None),
+        unmasked,
+    )
 
 
 def _with_grid(parameters: MaskingParameters, targets: list[TargetResult], view: Box) -> MaskingParameters:

@@ -128,10 +128,11 @@ def resolve_region_targets(
     weights = torch.stack([region.places.float() / region.places.sum() for region in regions])
     labels = torch.tensor([region.label for region in regions], device=scores.device)
 
+    def probability(outputs: Tensor) -> Tensor:
+        return torch.einsum("brhw,rhw->br", probabilities(black_box, outputs)[:, labels], weights)
+
     def score(outputs: Tensor) -> Tensor:
-        chosen = probabilities(black_box, outputs)[:, labels]
-        mean = torch.einsum("brhw,rhw->br", chosen, weights)
-        return mean if what == "probability" else mean.logit(eps=1e-6)
+        return probability(outputs) if what == "probability" else probability(outputs).logit(eps=1e-6)
 
     means = torch.einsum("rhw,rhw->r", scores[labels], weights).tolist()
     targets = [
@@ -140,7 +141,7 @@ def resolve_region_targets(
         )
         for index, region in enumerate(regions)
     ]
-    return ResolvedTargets(targets, [], list(range(len(targets))), score)
+    return ResolvedTargets(targets, [], list(range(len(targets))), score, probability=probability)
 
 
 def _requested(

@@ -27,6 +27,7 @@ class ResolvedTargets:
         target_rows: the row of each target.
         score: raw outputs of the model -> `[B, R]`, how much of each row's target is left.
         match: score above which something of a target counts as left.
+        probability: raw outputs -> `[B, R]`, the same from 0 to 1, where the score is something else.
     """
 
     targets: list[TargetResult]
@@ -34,6 +35,7 @@ class ResolvedTargets:
     target_rows: list[int]
     score: Callable[[Any], Tensor]
     match: float = 0.0
+    probability: Callable[[Any], Tensor] | None = None
 
 
 def probabilities(black_box: Classifier | Segmenter, outputs: Tensor) -> Tensor:
@@ -101,6 +103,7 @@ def resolve_class_targets(
         rows,
         [rows.index(label) for label in labels],
         lambda outputs: transform(black_box, outputs)[:, columns],
+        probability=lambda outputs: probabilities(black_box, outputs)[:, columns],
     )
 
 

@@ -19,6 +19,7 @@ from app.contract.saliency.geometry import Canvas
 from workers.saliency.masks import blend, one_hot_states, render
 from workers.saliency.regression import hadamard_effects, ridge_effects
 from workers.saliency.sampling import MaskDesign, sample_independently
+from workers.saliency.score_moments import score_moments
 
 T = TypeVar("T")
 
@@ -61,12 +62,14 @@ class Block:
         masks: masks in it.
         effects: of a contrast block, `[R, K, h, w]`; of a published block, its map `[R, K, H, W]` on the canvas.
         matched: share of masked images in which something of the target was left, `[R]`.
+        moments: of a contrast block's scores, `[R, 3]`, as `score_moments` returns them; None where they are not known.
     """
 
     index: int
     masks: int
     effects: NDArray[np.float32]
     matched: NDArray[np.float32]
+    moments: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ class PendingBlock:
         masks: masks in it.
         effects: as `Block`, in this machine's memory.
         matched: likewise.
-        arrival: of both; None where they are there at once.
+        arrival: of all of them; None where they are there at once.
+        moments: as `Block`.
     """
 
     index: int
@@ -86,6 +90,7 @@ class PendingBlock:
     effects: Tensor
     matched: Tensor
     arrival: torch.cuda.Event | None
+    moments: Tensor | None = None
 
     @property
     def has_arrived(self) -> bool:
@@ -96,7 +101,8 @@ class PendingBlock:
         """Wait for the device and return the block."""
         if self.arrival is not None:
             self.arrival.synchronize()
-        return Block(self.index, self.masks, self.effects.numpy(), self.matched.numpy())
+        moments = None if self.moments is None else self.moments.numpy()
+        return Block(self.index, self.masks, self.effects.numpy(), self.matched.numpy(), moments)
 
 
 def regression_block(
@@ -112,8 +118,9 @@ def regression_block(
     """
     fit = hadamard_effects if design.balanced else ridge_effects
     hidden = one_hot_states(_to(design.sample(block), problem), design.fills)
-    scores = yield from _scores(problem, hidden, _weights(problem, *problem.canvas.shift(block)), buffer)
-    return _launched(block, len(scores), fit(scores, hidden), (scores > problem.match).float().mean(0))
+    scores = yield from _scores(problem, hidden, block_weights(problem, block), buffer)
+    matched, moments = (scores > problem.match).float().mean(0), score_moments(scores, folded=design.balanced)
+    return _launched(block, len(scores), fit(scores, hidden), matched, moments)
 
 
 def pilot_match_rates(problem: MaskingProblem, design: MaskDesign, masks: int) -> NDArray[np.float32]:
@@ -121,12 +128,14 @@ def pilot_match_rates(problem: MaskingProblem, design: MaskDesign, masks: int) -
     with torch.inference_mode():
         states, _ = sample_independently(design, _LOOK_AHEAD, masks)
         hidden = one_hot_states(_to(states, problem), design.fills)
-        scores = _result(_scores(problem, hidden, _weights(problem, *problem.canvas.shift(0)), allocate_batch(problem)))
+        scores = _result(_scores(problem, hidden, block_weights(problem, 0), allocate_batch(problem)))
         rates: NDArray[np.float32] = (scores > problem.match).float().mean(0).cpu().numpy()
         return rates
 
 
-def _weights(problem: MaskingProblem, dy: int, dx: int) -> tuple[Tensor, Tensor]:
+def block_weights(problem: MaskingProblem, block: int) -> tuple[Tensor, Tensor]:
+    """Return the interpolation weights of a block's masks, `[H, h]` and `[W, w]`."""
+    dy, dx = problem.canvas.shift(block)
     vertical, horizontal = problem.canvas.axes
     return _to(vertical.rows(dy), problem), _to(horizontal.rows(dx), problem)
 
@@ -206,8 +215,9 @@ def _to(array: NDArray[np.generic], problem: MaskingProblem) -> Tensor:
     return pinned.to(problem.image.device, non_blocking=True)
 
 
-def _launched(block: int, masks: int, effects: Tensor, matched: Tensor) -> PendingBlock:
+def _launched(block: int, masks: int, effects: Tensor, matched: Tensor, moments: Tensor | None = None) -> PendingBlock:
     """Start the copy of a block's result to host memory (pinned, which torch uses for non-blocking copies)."""
     sent, rates = (tensor.float().to("cpu", non_blocking=True) for tensor in (effects, matched))
+    of_scores = None if moments is None else moments.to("cpu", non_blocking=True)
     arrival = torch.cuda.current_stream(effects.device).record_event() if effects.is_cuda else None
-    return PendingBlock(block, masks, sent, rates, arrival)
+    return PendingBlock(block, masks, sent, rates, arrival, of_scores)

@@ -8,7 +8,8 @@ one small solve with a trace of ridge.
 import torch
 from torch import Tensor
 
-_RIDGE = 1e-4  # of the mean diagonal
+RIDGE = 1e-4
+"""Of the mean diagonal of a block's normal equations."""
 
 
 def hadamard_effects(scores: Tensor, hidden: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ def ridge_effects(scores: Tensor, hidden: Tensor) -> Tensor:
     unknowns = hidden.permute(1, 0, 2, 3).flatten(1)
     centred = unknowns - unknowns.mean(0)
     gram = centred.T @ centred
-    gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     painted = torch.linalg.solve(gram, centred.T @ (scores - scores.mean(0)))
     effects: Tensor = -painted.T.reshape(-1, fills, *grid)
     return effects

@@ -13,7 +13,7 @@ from redis import Redis
 from app.contract.redis.keys import reuse_key
 from app.contract.schemas import ExplanationRecord
 
-_STOPPING = frozenset({"masks", "until", "shrink"})  # parameters that leave every block as it is
+_STOPPING = frozenset({"masks", "until", "shrink", "evidence"})  # parameters that leave every block as it is
 
 
 class BlockReuseIndex:

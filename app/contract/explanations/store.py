@@ -159,6 +159,7 @@ class ExplanationStore:
         targets: list[TargetResult],
         state: State,
         provenance: Provenance,
+        consistency: float | None = None,
         seconds: float | None = None,
     ) -> bool:
         """Publish a result in one step.
@@ -170,6 +171,7 @@ class ExplanationStore:
             targets: of the result.
             state: where its effects are, which other explanations may reuse.
             provenance: of the result.
+            consistency: of the model's answers; None where they were not compared.
             seconds: that all of its masks took; None if another worker or an earlier execution evaluated some.
 
         Returns:
@@ -181,6 +183,7 @@ class ExplanationStore:
             "targets": [target.model_dump(mode="json") for target in targets],
             "state": state.model_dump(mode="json"),
             "provenance": provenance.model_dump(mode="json"),
+            "consistency": consistency,
         }
         blocks = state.blocks if state.kind == "effects" else ""
         took = "" if seconds is None else seconds

@@ -23,6 +23,10 @@ def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
         "model": np.array(request.model.model_dump_json()),
         "method": np.array(request.method),
     }
+    if rendered.target.evidence is not None:
+        arrays["evidence"] = np.array(rendered.target.evidence.model_dump_json())
+    if rendered.record.consistency is not None:
+        arrays["consistency"] = np.array(rendered.record.consistency)
     if drawn.standard_error is not None:
         arrays["standard_error"] = _squeezed(drawn.standard_error)
         arrays["degrees_of_freedom"] = np.array(drawn.degrees_of_freedom)

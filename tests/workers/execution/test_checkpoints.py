@@ -31,6 +31,7 @@ from tests.support.redis_servers import redis_server
 from workers.execution.checkpoints import CheckpointWriter
 from workers.execution.run import ExplanationRun, JobContext
 from workers.execution.shards import PeerWorkers, ShardQueue
+from workers.explainer.stored_blocks import pack
 from workers.registry.model_registry import LoadedModel, ModelRegistry
 from workers.saliency.estimators import Block
 
@@ -185,7 +186,7 @@ def test_objects_are_few_in_the_state_and_in_the_store_at_any_time(checkpoints: 
 
 
 def test_no_object_becomes_larger_than_readers_can_hold_several_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.execution.checkpoints._MERGED_BYTES", 40 * block_of(0).effects.nbytes)
+    monkeypatch.setattr("workers.execution.checkpoints._MERGED_BYTES", 40 * pack(block_of(0), [0]).nbytes)
     run = Run()
     for _ in range(200):
         run.add(3)
