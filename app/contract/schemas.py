@@ -215,12 +215,11 @@ class Evidence(StoredModel):
 
     fidelity: float | None = Field(
         None,
-        le=1,
         description="Share of the scores' variance that adding up effects explains in masks that were left out when "
         "they were estimated (cross-validated R2); below 0: worse than the mean.",
     )
     interaction_share: float | None = Field(
-        None, ge=0, description="Share of the scores' variance that comes from regions acting together in even numbers."
+        None, description="Share of the scores' variance that comes from regions acting together in even numbers."
     )
     least_relevant_first: LeastRelevantFirst | None = None
     fill_score: FillScore | None = None

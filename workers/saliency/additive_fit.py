@@ -82,7 +82,7 @@ def cross_validated_r2(canvas: Canvas, design: MaskDesign, blocks: Sequence[Fitt
         np.sum([block.error(predicted[number]) for number, block in enumerate(sampled)], axis=0)
         for predicted in _predictions(canvas, blocks)
     ]
-    least = np.min(errors, axis=0) + ((means - others) ** 2).sum(0)
+    least = np.maximum(np.min(errors, axis=0), 0) + ((means - others) ** 2).sum(0)  # rounding may go below 0
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(total > 0, 1 - least / total, np.nan))
 
