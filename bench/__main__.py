@@ -118,6 +118,18 @@ def efficiency_rows(options: argparse.Namespace) -> list[Row]:
     return efficiency.rows(efficiency.Effort(options.images, options.reference, options.most))
 
 
+def attribution_rows(options: argparse.Namespace) -> Iterable[Row]:
+    from bench.attributions import rows  # noqa: PLC0415
+
+    return rows.rows(options.images)
+
+
+def latency_rows(options: argparse.Namespace) -> Iterable[Row]:
+    from bench import latency  # noqa: PLC0415
+
+    return latency.rows(min(options.rounds, 3))
+
+
 SECTIONS = {
     "loop": Section("The loop beside the model", loop_rows, ("cpu", "cuda")),
     "libraries": Section("Models of libraries", library_rows, ("cuda",)),
@@ -130,6 +142,8 @@ SECTIONS = {
     "overload": Section("Overload", overload_rows),
     "soak": Section("Soak", soak_rows),
     "efficiency": Section("Masks needed", efficiency_rows),
+    "attributions": Section("The field's best beside ours", attribution_rows),
+    "latency": Section("From POST to the default map", latency_rows),
 }
 
 

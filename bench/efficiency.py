@@ -27,7 +27,9 @@ from workers.saliency.sampling import sample_independently
 
 ENOUGH = 0.95
 LEAST = 4096  # masks that every estimator sees, however few it needs
-OTHERS = {"published": 16, "debiased": None, "centred": 2}
+OTHERS = {"published": 30, "debiased": None, "centred": 2}
+MOST = {"rise": 256, "drise": 1024}  # masks that contrast may need, by method
+LARGE, MOST_OF_LARGE = 3 / 8, 256  # an object whose shorter side spans three of eight cells, and masks that it may need
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,19 @@ class Effort:
     images: int
     reference: int
     most: int
+
+
+@dataclass(frozen=True)
+class PictureNeeds:
+    """What one picture needs.
+
+    Attributes:
+        masks: by estimator.
+        side: of the target's box, the shorter side over the picture's; None of a classifier.
+    """
+
+    masks: dict[str, int]
+    side: float | None
 
 
 class Needed:
@@ -121,20 +136,31 @@ def rows_of(subject: Subject, effort: Effort) -> list[Row]:
     for number, picture in enumerate(pictures(subject, effort.images)):
         needed.append(needs_of_picture(subject, black_box, picture, number, effort))
         sys.stderr.write(f"{subject.label}, picture {number + 1} of {effort.images}: {needed[-1]}\n")
-    own = statistics.median(each["contrast"] for each in needed)
     what = f"{subject.label}: masks for a correlation of 0.95 with a {effort.reference:,}-mask map, contrast"
-    first = Row(what, f"{own:.0f} (median of {effort.images} pictures)")
-    return [first, *(ratio_row(subject, name, needed, effort.most) for name in OTHERS)]
+    own = [own_row(what, needed, MOST[subject.method])]
+    if large := [each for each in needed if each.side is not None and each.side >= LARGE]:
+        own.append(own_row("the same, objects that span three of eight cells", large, MOST_OF_LARGE))
+    masks = [each.masks for each in needed]
+    return [*own, *(ratio_row(subject, name, masks, effort.most) for name in OTHERS)]
+
+
+def own_row(what: str, needed: list[PictureNeeds], most: int) -> Row:
+    """Return the median over pictures of the masks that contrast needs."""
+    own = statistics.median(each.masks["contrast"] for each in needed)
+    pictures = f"{len(needed)} picture{'s' if len(needed) > 1 else ''}"
+    return Row(what, f"{own:.0f} (median of {pictures})", f"<= {most:,}", own <= most)
 
 
 def needs_of_picture(
     subject: Subject, black_box: BlackBox, picture: Image.Image, number: int, effort: Effort
-) -> dict[str, int]:
+) -> PictureNeeds:
     """Return the masks that each estimator needs for one picture, against its converged map."""
     study = study_of(subject, black_box, picture, masks=effort.most)
     keep = study.parameters.keep  # because a weak target was given another
     truth = reference_map(subject, black_box, picture, number, masks=effort.reference, keep=keep)
-    return needs(study, truth, effort.most)
+    box = study.resolved.targets[0].box
+    side = None if box is None else min(box[2] - box[0], box[3] - box[1]) / min(picture.size)
+    return PictureNeeds(needs(study, truth, effort.most), side)
 
 
 def ratio_row(subject: Subject, name: str, needed: list[dict[str, int]], most: int) -> Row:

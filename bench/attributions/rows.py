@@ -1,0 +1,167 @@
+"""The rows: ours and the field's best on the bundled classifier and on real photographs.
+
+`imagenet` is EfficientNet-Lite0 with twenty photographs of others (`photographs.py`), `shapes` the classifier that
+ships with held-out pictures of its own.
+"""
+
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.attributions.comparison import (
+    ENOUGH,
+    OURS,
+    OWN_TRUTH,
+    SAME_TRUTH,
+    Compared,
+    Quality,
+    compare,
+    passes_needed,
+)
+from bench.attributions.maps import ExplainedPicture, contrast_map
+from bench.attributions.photographs import photographs
+from bench.reference import SUBJECTS, channels_last, pictures
+from bench.rows import Row
+from bench.stopwatch import seconds_of
+from workers.blackbox import Classifier
+from workers.demo import shapes
+from workers.saliency.estimators import Score
+
+_TIMED_PASSES = 256
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with pictures.
+
+    Attributes:
+        label: what it is called in tables.
+        load: loads it.
+        pictures: number -> so many pictures by their names.
+        layout: see `ExplainedPicture`.
+        budgets: numbers of passes at which methods are compared.
+        reference: passes of our long run.
+        most: median of the passes that the default settings may take to a true correlation of 0.95.
+    """
+
+    label: str
+    load: Callable[[], Classifier]
+    pictures: Callable[[int], dict[str, Image.Image]]
+    layout: Callable[[Score], Score]
+    budgets: tuple[int, ...]
+    reference: int
+    most: int | None
+
+
+def _drawn(count: int) -> dict[str, Image.Image]:
+    return {str(number): picture for number, picture in enumerate(pictures(SUBJECTS[0], count))}
+
+
+def _load_imagenet() -> Classifier:
+    from workers.demo import imagenet  # noqa: PLC0415 - needs an extra
+
+    return imagenet.load(torch.device("cpu"))
+
+
+ATTRIBUTED = (
+    Subject("shapes", shapes.load, _drawn, channels_last, (256, 1024), 8192, 256),
+    Subject("imagenet", _load_imagenet, photographs, lambda score: score, (256, 1024), 4096, None),
+)
+
+
+def rows(images: int) -> Iterator[Row]:
+    """Yield what maps are worth, method by method, for both models."""
+    for subject in ATTRIBUTED:
+        explained = explained_pictures(subject, images)
+        found = []
+        for number, picture in enumerate(explained):
+            found.append(compare(picture, subject.budgets, reference=subject.reference))
+            sys.stderr.write(f"{picture.name}, {number + 1} of {len(explained)}: {found[-1].default}\n")
+        yield from default_rows(subject, found)
+        yield from needed_rows(subject, found)
+        yield from quality_rows(subject, found)
+        yield time_row(subject, explained[0])
+
+
+def explained_pictures(subject: Subject, count: int) -> list[ExplainedPicture]:
+    """Return a subject's pictures with its model."""
+    model = subject.load()
+    return [
+        ExplainedPicture(f"{subject.label}-{name}", model, picture, subject.layout)
+        for name, picture in subject.pictures(count).items()
+    ]
+
+
+def default_rows(subject: Subject, found: list[Compared]) -> Iterator[Row]:
+    """Yield what the default settings take, and what they promise and keep."""
+    runs = [each.default for each in found]
+    needed = [float("inf") if run.needed is None else run.needed for run in runs]
+    never = sum(run.needed is None for run in runs)
+    middle = statistics.median(needed)
+    words = f"; {never} never" if never else ""
+    yield Row(
+        f"RISE on {subject.label}: passes to a true correlation of 0.95 by the default settings",
+        f"{middle:,.0f} (median of {len(runs)} pictures; {min(needed):,.0f} to {max(needed):,.0f}{words})",
+        "" if subject.most is None else f"<= {subject.most:,}",
+        None if subject.most is None else middle <= subject.most,
+    )
+    real, promised = ([getattr(run, name) for run in runs] for name in ("correlation", "promised"))
+    poor = sum(run.promised >= ENOUGH and run.correlation < 0.93 for run in runs)
+    yield Row(
+        f"RISE on {subject.label}: where the default settings end",
+        f"{statistics.median(run.stopped for run in runs):,.0f} passes; promised {statistics.median(promised):.3f}, "
+        f"true {statistics.median(real):.3f} (medians); {poor} of {len(runs)} promise 0.95 and are below 0.93",
+    )
+
+
+def needed_rows(subject: Subject, found: list[Compared]) -> Iterator[Row]:
+    """Yield what other methods would take to be as near to their own converged maps, from what the most passes give."""
+    passes = subject.budgets[-1]
+    for name in (*OWN_TRUTH, *SAME_TRUTH):
+        needed = [passes_needed(each.qualities[name][passes].correlation, passes) for each in found]
+        yield Row(
+            f"{subject.label}: passes to a correlation of 0.95 with its own converged map, {name}",
+            f"{statistics.median(needed):,.0f} (median; from its correlation at {passes:,})",
+        )
+
+
+def quality_rows(subject: Subject, found: list[Compared]) -> Iterator[Row]:
+    """Yield correlation, insertion and deletion of each method at each number of passes."""
+    for passes in subject.budgets:
+        own = [each.qualities[OURS][passes] for each in found]
+        for name in (OURS, *OWN_TRUTH, *SAME_TRUTH):
+            theirs = [each.qualities[name][passes] for each in found]
+            near = statistics.median(quality.correlation for quality in theirs)
+            areas = "; ".join(area_words(what, theirs, own) for what in ("insertion", "deletion"))
+            yield Row(f"{subject.label}, {passes:,} passes: {name}", f"correlation {near:.3f}; {areas}")
+
+
+def area_words(what: str, theirs: list[Quality], own: list[Quality]) -> str:
+    """Return a mean with its standard error over pictures, and how far it is from ours on the same pictures."""
+    values, ours = (np.array([getattr(quality, what) for quality in part]) for part in (theirs, own))
+    words = f"{what} {values.mean():.3f} ± {_standard_error(values):.3f}"
+    apart = values - ours
+    return (
+        words
+        if theirs is own or not apart.any()
+        else f"{words} (ours {-apart.mean():+.3f} ± {_standard_error(apart):.3f})"
+    )
+
+
+def _standard_error(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def time_row(subject: Subject, picture: ExplainedPicture) -> Row:
+    """Return how long each method takes for a map, in turn."""
+    makers = {OURS: contrast_map, **OWN_TRUTH, **SAME_TRUTH}
+    things = {name: partial(make, picture, _TIMED_PASSES, 1) for name, make in makers.items()}
+    measured = seconds_of(things, rounds=2, warm_up=())
+    words = ", ".join(f"{name} {statistics.median(seconds):.2f} s" for name, seconds in measured.items())
+    return Row(f"{subject.label}: time of a map of {_TIMED_PASSES} passes (Sobol: 264)", words)
