@@ -87,7 +87,7 @@ def model_rows(url: str, model: str, black_box: BlackBox, image: bytes, rounds: 
     """Yield the rows of one model."""
     batch = fastest_batch(black_box)
     with httpx2.Client(base_url=url, timeout=300) as client:
-        explain(client, model, image, seed=0)  # because the first one finds cold caches
+        explain(client, model, image, 0, masks=1)  # because the first one finds cold caches
         found = [measured(client, model, black_box, batch, image, seed) for seed in range(1, rounds + 1)]
     passes, seconds = (statistics.median(getattr(each, name) for each in found) for name in ("passes", "seconds"))
     ratio = statistics.median(each.loop / each.bare for each in found)
@@ -113,10 +113,18 @@ def measured(client: httpx2.Client, model: str, black_box: BlackBox, batch: int,
     return Explained(seconds, passes, loop, passes * (before + after) / 2)
 
 
-def explain(client: httpx2.Client, model: str, image: bytes, seed: int) -> tuple[float, int, float]:
-    """Return the seconds from POST to the fetched map by the default settings, the passes, and the loop's seconds."""
+def explain(client: httpx2.Client, model: str, image: bytes, seed: int, **options: object) -> tuple[float, int, float]:
+    """Return the seconds from POST to the fetched map, the passes, and the loop's seconds.
+
+    Args:
+        client: of the service.
+        model: its id.
+        image: encoded.
+        seed: so that no explanation is another's.
+        options: of the request, beside the default settings.
+    """
+    form = {"model": model, "seed": str(seed), **{name: str(value) for name, value in options.items()}}
     started = time.perf_counter()
-    form = {"model": model, "seed": str(seed)}
     body = client.post("/v1/explanations", files={"image": image}, data=form, headers={"Prefer": "wait=60"}).json()
     while body["status"] in {"queued", "running"}:
         body = client.get(f"/v1/explanations/{body['id']}", params={"wait": 60}).json()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contract.saliency.running_moments import RunningMoments
-from bench.attributions.maps import ExplainedPicture, MakeMap, hsic, published_map, sobol, xaitk_map
+from bench.attributions.maps import ExplainedPicture, MakeMap, contrast_map, hsic, published_map, sobol, xaitk_map
 from bench.reference import STORE, Map, pen_of
 from workers.explainer.convergence import Convergence
 from workers.explainer.plan import ExplanationPlan
@@ -27,6 +27,7 @@ ENOUGH = 0.95
 OURS = "rise-serve"
 SAME_TRUTH: dict[str, MakeMap] = {"RISE as published": published_map, "xaitk-saliency": xaitk_map}
 OWN_TRUTH: dict[str, MakeMap] = {"HSIC": hsic, "Sobol": sobol}
+METHODS: dict[str, MakeMap] = {OURS: contrast_map, **OWN_TRUTH, **SAME_TRUTH}
 _LONG_RUN_SEED = 5  # which no run that is held against it has
 _STEPS = 24  # of insertion and deletion
 _STAYS = 4  # blocks in a row for which the correlation stays up until it is believed
@@ -66,66 +67,55 @@ class Quality:
 
 @dataclass(frozen=True)
 class DefaultRun:
-    """An explanation by the default settings, held against the truth.
+    """An explanation by the default settings, held against its own converged map.
 
     Attributes:
         stopped: passes after which it ends by itself.
         promised: the reliability that it tells then.
-        correlation: with the converged map then.
-        needed: passes from which on that correlation stays at 0.95; None where all that are allowed do not suffice.
+        quality: of the map then.
+        needed: passes from which on the correlation stays at 0.95; None where all that are allowed do not suffice.
     """
 
     stopped: int
     promised: float
-    correlation: float
+    quality: Quality
     needed: int | None
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One picture by all methods.
+def compare_methods(
+    picture: ExplainedPicture, budgets: tuple[int, ...], *, reference: int
+) -> dict[str, dict[int, Quality]]:
+    """Return what all methods' maps of one picture are worth, by method and number of passes.
 
-    Attributes:
-        default: ours by the default settings.
-        qualities: by method and number of passes.
-    """
-
-    default: DefaultRun
-    qualities: dict[str, dict[int, Quality]]
-
-
-def compare(picture: ExplainedPicture, budgets: tuple[int, ...], *, reference: int) -> Compared:
-    """Return what all methods' maps of one picture are worth; maps of others are read from the disk once made.
+    Maps are read from the disk once they are made.
 
     Args:
         picture: with its model.
-        budgets: numbers of passes, ascending.
+        budgets: numbers of passes.
         reference: passes of our long run.
     """
-    truth = long_run(picture, reference)
-    default, maps = default_run(picture, truth, budgets)
-    found = {OURS: {passes: truth.correlation(shown) for passes, shown in maps.items()}}
-    shown_by = {OURS: maps}
-    for name, make in (SAME_TRUTH | OWN_TRUTH).items():
-        shown_by[name] = {passes: stored_map(name, make, picture, passes) for passes in budgets}
-        if name in SAME_TRUTH:
-            found[name] = {passes: truth.correlation(shown) for passes, shown in shown_by[name].items()}
-        else:
-            found[name] = own_correlations(shown_by[name])
-    areas = perturbation_areas(picture)
-    return Compared(
-        default,
-        {
-            name: {passes: Quality(found[name][passes], *areas(shown)) for passes, shown in by_passes.items()}
-            for name, by_passes in shown_by.items()
-        },
-    )
+    truth, areas = long_run(picture.equal_plan, reference, picture.name), perturbation_areas(picture)
+    ours = f"rise-serve-{design_fingerprint(picture.equal_plan())}"
+    found: dict[str, dict[int, Quality]] = {}
+    for name, make in METHODS.items():
+        maps = {passes: stored_map(ours if name == OURS else name, make, picture, passes) for passes in budgets}
+        near = {passes: truth.correlation(shown) for passes, shown in maps.items()}
+        if name in OWN_TRUTH:
+            near = own_correlations(maps)
+        found[name] = {passes: Quality(near[passes], *areas(shown)) for passes, shown in maps.items()}
+    return found
 
 
-def long_run(picture: ExplainedPicture, passes: int) -> LongRun:
-    """Return our map of many passes with a seed that nothing else uses; its effects are kept on the disk."""
-    plan = picture.plan(until=1, masks=passes, seed=_LONG_RUN_SEED)
-    path = STORE / "attributions" / f"{picture.name}-{design_fingerprint(plan)}-{passes}.npy"
+def long_run(plan_of: Callable[..., ExplanationPlan], passes: int, name: str) -> LongRun:
+    """Return a map of ours of many passes, with a seed that nothing else uses; its effects are kept on the disk.
+
+    Args:
+        plan_of: parameters -> the plan.
+        passes: of the run.
+        name: of model and picture.
+    """
+    plan = plan_of(until=1, masks=passes, seed=_LONG_RUN_SEED)
+    path = STORE / "attributions" / f"{name}-{design_fingerprint(plan)}-{passes}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         row = plan.resolved.target_rows[0]
@@ -148,34 +138,32 @@ def design_fingerprint(plan: ExplanationPlan) -> str:
     return digest.hexdigest()[:10]
 
 
-def default_run(
-    picture: ExplainedPicture, truth: LongRun, budgets: tuple[int, ...]
-) -> tuple[DefaultRun, dict[int, Map]]:
-    """Return how an explanation by the default settings fares, and its maps at each number of passes.
+def default_run(picture: ExplainedPicture, *, reference: int) -> DefaultRun:
+    """Return how an explanation by the default settings fares.
 
     It goes on after it would have ended, until it has been near enough for some blocks.
+
+    Args:
+        picture: with its model.
+        reference: passes of the long run by the same settings.
     """
-    plan = picture.plan()
+    plan, truth = picture.plan(), long_run(picture.plan, reference, picture.name)
     convergence, moments, pen, row = Convergence(plan), RunningMoments(), pen_of(plan), plan.resolved.target_rows[0]
-    maps: dict[int, Map] = {}
     correlations: list[float] = []
-    ended: tuple[int, float, float] | None = None
+    ended: tuple[int, float, Quality] | None = None
     for block in plan.run():
         convergence.add(block)
         moments.add(pen.block(block.effects[row, 0], block.index)[None])
         assert moments.mean is not None
-        shown, passes = moments.mean[0].copy(), moments.count * plan.block_size
-        maps |= {budget: shown for budget in budgets if passes <= budget or budget not in maps}
-        correlations.append(truth.correlation(shown))
-        last = moments.count == plan.blocks
-        if ended is None and (convergence.reached() or last):
-            ended = (passes, (convergence.reliability() or [0.0])[0], correlations[-1])
-        stays = len(correlations) >= _STAYS and min(correlations[-_STAYS:]) >= ENOUGH
-        if ended is not None and stays and passes >= budgets[-1]:
+        correlations.append(truth.correlation(moments.mean[0]))
+        if ended is None and (convergence.reached() or moments.count == plan.blocks):
+            quality = Quality(correlations[-1], *perturbation_areas(picture)(moments.mean[0]))
+            ended = moments.count * plan.block_size, (convergence.reliability() or [0.0])[0], quality
+        if ended is not None and len(correlations) >= _STAYS and min(correlations[-_STAYS:]) >= ENOUGH:
             break
     assert ended is not None
     blocks = settled_from(correlations)
-    return DefaultRun(*ended, None if blocks is None else blocks * plan.block_size), maps
+    return DefaultRun(*ended, None if blocks is None else blocks * plan.block_size)
 
 
 def settled_from(correlations: list[float]) -> int | None:
@@ -224,8 +212,8 @@ def stored_map(name: str, make: MakeMap, picture: ExplainedPicture, passes: int)
 
 def perturbation_areas(picture: ExplainedPicture) -> Callable[[Map], tuple[float, float]]:
     """Return what measures insertion and deletion of a map (Petsiuk et al. 2018, section 4.2), once for each map."""
-    score, problem = picture.score(), picture.plan().problem
-    black, blurred = problem.fills[0], picture.plan(fill="blur").problem.fills[0]
+    score, problem = picture.score(), picture.equal_plan().problem
+    black, blurred = (picture.plan(fill=fill).problem.fills[0] for fill in ("black", "blur"))
 
     def areas(shown: Map) -> tuple[float, float]:
         digest = hashlib.sha256(shown.astype(np.float32).tobytes()).hexdigest()[:16]

@@ -21,6 +21,7 @@ from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
 from workers.saliency.estimators import Score
 
+FILL = "black"  # which is all that xaitk-saliency knows of
 GRID = 8  # cells along each side: ours by default, and as many as both papers of others recommend
 
 
@@ -47,9 +48,13 @@ class ExplainedPicture:
         plan = build_plan(self.model, self.image, plugin, chosen, "top:1", batch=BATCH)
         return replace(plan, problem=replace(plan.problem, score=self.layout(plan.problem.score)))
 
+    def equal_plan(self, **parameters: object) -> ExplanationPlan:
+        """Return the same at the grid and fill that all methods share."""
+        return self.plan(grid=GRID, fill=FILL, **parameters)
+
     def score(self) -> Callable[[Tensor], Tensor]:
         """Return what gives masked pictures `[B, 3, H, W]` on the canvas the score of that class, `[B]`."""
-        plan = self.plan()
+        plan = self.equal_plan()
         row = plan.resolved.target_rows[0]
         return lambda masked: plan.problem.score(masked)[:, row].float()
 
@@ -59,8 +64,8 @@ MakeMap = Callable[[ExplainedPicture, int, int], Map]
 
 
 def contrast_map(picture: ExplainedPicture, passes: int, seed: int) -> Map:
-    """Return our map by the default settings after so many passes, rounded down to blocks."""
-    plan = picture.plan(until=1, masks=passes, seed=seed)
+    """Return our map after so many passes, rounded down to blocks."""
+    plan = picture.equal_plan(until=1, masks=passes, seed=seed)
     pen, row = pen_of(plan), plan.resolved.target_rows[0]
     blocks = range(max(1, passes // plan.block_size))
     pipeline = plan.pipeline()
@@ -70,7 +75,7 @@ def contrast_map(picture: ExplainedPicture, passes: int, seed: int) -> Map:
 
 def published_map(picture: ExplainedPicture, passes: int, seed: int) -> Map:
     """Return the map of RISE as published (Petsiuk, Das, Saenko 2018)."""
-    plan = picture.plan(until=1, masks=passes, seed=seed, estimator="paper", grid=GRID)
+    plan = picture.equal_plan(until=1, masks=passes, seed=seed, estimator="paper")
     row = plan.resolved.target_rows[0]
     return np.asarray(np.mean([block.effects[row, 0] for block in plan.run()], axis=0, dtype=np.float64))
 
@@ -87,7 +92,7 @@ def sobol(picture: ExplainedPicture, passes: int, seed: int) -> Map:
 
 def _score_cells(picture: ExplainedPicture) -> ScoreCells:
     """Return the score of pictures of which square cells are more or less visible, with sharp edges, as both papers."""
-    problem, score = picture.plan().problem, picture.score()
+    problem, score = picture.equal_plan().problem, picture.score()
     image, fill = problem.image, problem.fills[0]
     across, down = (torch.arange(side) * GRID // side for side in (problem.canvas.width, problem.canvas.height))
 
@@ -103,7 +108,7 @@ def _score_cells(picture: ExplainedPicture) -> ScoreCells:
 
 
 def _enlarged(picture: ExplainedPicture, cells: Numbers) -> Map:
-    canvas = picture.plan().problem.canvas
+    canvas = picture.equal_plan().problem.canvas
     size = (canvas.height, canvas.width)
     drawn: Map = functional.interpolate(torch.from_numpy(cells)[None, None], size, mode="bicubic")[0, 0].numpy()
     return drawn

@@ -16,15 +16,17 @@ from PIL import Image
 
 from bench.attributions.comparison import (
     ENOUGH,
+    METHODS,
     OURS,
     OWN_TRUTH,
     SAME_TRUTH,
-    Compared,
+    DefaultRun,
     Quality,
-    compare,
+    compare_methods,
+    default_run,
     passes_needed,
 )
-from bench.attributions.maps import ExplainedPicture, contrast_map
+from bench.attributions.maps import ExplainedPicture
 from bench.attributions.photographs import photographs
 from bench.reference import SUBJECTS, channels_last, pictures
 from bench.rows import Row
@@ -78,12 +80,12 @@ ATTRIBUTED = (
 def rows(images: int) -> Iterator[Row]:
     """Yield what maps are worth, method by method, for both models."""
     for subject in ATTRIBUTED:
-        explained = explained_pictures(subject, images)
-        found = []
+        explained, runs, found = explained_pictures(subject, images), [], []
         for number, picture in enumerate(explained):
-            found.append(compare(picture, subject.budgets, reference=subject.reference))
-            sys.stderr.write(f"{picture.name}, {number + 1} of {len(explained)}: {found[-1].default}\n")
-        yield from default_rows(subject, found)
+            runs.append(default_run(picture, reference=subject.reference))
+            found.append(compare_methods(picture, subject.budgets, reference=subject.reference))
+            sys.stderr.write(f"{picture.name}, {number + 1} of {len(explained)}: {runs[-1]}\n")
+        yield from default_rows(subject, runs)
         yield from needed_rows(subject, found)
         yield from quality_rows(subject, found)
         yield time_row(subject, explained[0])
@@ -98,9 +100,8 @@ def explained_pictures(subject: Subject, count: int) -> list[ExplainedPicture]:
     ]
 
 
-def default_rows(subject: Subject, found: list[Compared]) -> Iterator[Row]:
+def default_rows(subject: Subject, runs: list[DefaultRun]) -> Iterator[Row]:
     """Yield what the default settings take, and what they promise and keep."""
-    runs = [each.default for each in found]
     needed = [float("inf") if run.needed is None else run.needed for run in runs]
     never = sum(run.needed is None for run in runs)
     middle = statistics.median(needed)
@@ -111,32 +112,40 @@ def default_rows(subject: Subject, found: list[Compared]) -> Iterator[Row]:
         "" if subject.most is None else f"<= {subject.most:,}",
         None if subject.most is None else middle <= subject.most,
     )
-    real, promised = ([getattr(run, name) for run in runs] for name in ("correlation", "promised"))
-    poor = sum(run.promised >= ENOUGH and run.correlation < 0.93 for run in runs)
+    qualities = [run.quality for run in runs]
+    poor = sum(run.promised >= ENOUGH and run.quality.correlation < 0.93 for run in runs)
+    areas = "; ".join(area_words(what, qualities, qualities) for what in ("insertion", "deletion"))
     yield Row(
         f"RISE on {subject.label}: where the default settings end",
-        f"{statistics.median(run.stopped for run in runs):,.0f} passes; promised {statistics.median(promised):.3f}, "
-        f"true {statistics.median(real):.3f} (medians); {poor} of {len(runs)} promise 0.95 and are below 0.93",
+        f"{statistics.median(run.stopped for run in runs):,.0f} passes; promised "
+        f"{statistics.median(run.promised for run in runs):.3f}, true correlation "
+        f"{statistics.median(quality.correlation for quality in qualities):.3f} (medians); {areas}",
+    )
+    yield Row(
+        f"RISE on {subject.label}: promised 0.95 and below 0.93",
+        f"{poor} of {len(runs)}",
+        "< 1 in 20",
+        20 * poor < len(runs),
     )
 
 
-def needed_rows(subject: Subject, found: list[Compared]) -> Iterator[Row]:
+def needed_rows(subject: Subject, found: list[dict[str, dict[int, Quality]]]) -> Iterator[Row]:
     """Yield what other methods would take to be as near to their own converged maps, from what the most passes give."""
     passes = subject.budgets[-1]
     for name in (*OWN_TRUTH, *SAME_TRUTH):
-        needed = [passes_needed(each.qualities[name][passes].correlation, passes) for each in found]
+        needed = [passes_needed(each[name][passes].correlation, passes) for each in found]
         yield Row(
             f"{subject.label}: passes to a correlation of 0.95 with its own converged map, {name}",
             f"{statistics.median(needed):,.0f} (median; from its correlation at {passes:,})",
         )
 
 
-def quality_rows(subject: Subject, found: list[Compared]) -> Iterator[Row]:
+def quality_rows(subject: Subject, found: list[dict[str, dict[int, Quality]]]) -> Iterator[Row]:
     """Yield correlation, insertion and deletion of each method at each number of passes."""
     for passes in subject.budgets:
-        own = [each.qualities[OURS][passes] for each in found]
-        for name in (OURS, *OWN_TRUTH, *SAME_TRUTH):
-            theirs = [each.qualities[name][passes] for each in found]
+        own = [each[OURS][passes] for each in found]
+        for name in METHODS:
+            theirs = [each[name][passes] for each in found]
             near = statistics.median(quality.correlation for quality in theirs)
             areas = "; ".join(area_words(what, theirs, own) for what in ("insertion", "deletion"))
             yield Row(f"{subject.label}, {passes:,} passes: {name}", f"correlation {near:.3f}; {areas}")
@@ -160,8 +169,7 @@ def _standard_error(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> f
 
 def time_row(subject: Subject, picture: ExplainedPicture) -> Row:
     """Return how long each method takes for a map, in turn."""
-    makers = {OURS: contrast_map, **OWN_TRUTH, **SAME_TRUTH}
-    things = {name: partial(make, picture, _TIMED_PASSES, 1) for name, make in makers.items()}
+    things = {name: partial(make, picture, _TIMED_PASSES, 1) for name, make in METHODS.items()}
     measured = seconds_of(things, rounds=2, warm_up=())
     words = ", ".join(f"{name} {statistics.median(seconds):.2f} s" for name, seconds in measured.items())
     return Row(f"{subject.label}: time of a map of {_TIMED_PASSES} passes (Sobol: 264)", words)

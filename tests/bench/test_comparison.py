@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from bench.attributions import comparison
-from bench.attributions.comparison import OURS, OWN_TRUTH, SAME_TRUTH, compare, own_correlations, passes_needed
-from bench.attributions.maps import ExplainedPicture, MakeMap, contrast_map
+from bench.attributions.comparison import METHODS, OURS, compare_methods, default_run, own_correlations, passes_needed
+from bench.attributions.maps import ExplainedPicture, MakeMap
 from bench.attributions.photographs import photographs
 from bench.yolo import SIDE, YoloShaped
 from tests.support.black_boxes import brightness_of, classifier, noise_image
@@ -21,7 +21,7 @@ def picture() -> ExplainedPicture:
     return ExplainedPicture("patch", model, noise_image(32, 32), lambda score: score)
 
 
-@pytest.mark.parametrize("make", [contrast_map, *SAME_TRUTH.values(), *OWN_TRUTH.values()])
+@pytest.mark.parametrize("make", METHODS.values())
 def test_each_method_blames_the_patch_that_the_black_box_sees(make: MakeMap, picture: ExplainedPicture) -> None:
     found = make(picture, 264, 1)
     assert found.shape == (32, 32)
@@ -32,14 +32,23 @@ def test_a_picture_is_compared_by_all_methods_and_others_are_asked_once(
     picture: ExplainedPicture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparison, "STORE", tmp_path)
-    found = compare(picture, (128, 256), reference=1024)
-    assert set(found.qualities) == {OURS, *OWN_TRUTH, *SAME_TRUTH}
-    assert found.qualities[OURS][256].correlation > 0.95
-    assert found.default.needed is not None
-    assert found.default.stopped <= 256
+    found = compare_methods(picture, (128, 256), reference=1024)
+    assert list(found) == list(METHODS)
+    assert found[OURS][256].correlation > 0.95
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    assert compare(picture, (128, 256), reference=1024) == found
+    assert compare_methods(picture, (128, 256), reference=1024) == found
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == kept
+
+
+def test_the_default_settings_end_by_themselves_where_their_map_is_near_the_converged_one(
+    picture: ExplainedPicture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "STORE", tmp_path)
+    found = default_run(picture, reference=1024)
+    assert found.promised >= 0.95
+    assert found.quality.correlation >= 0.93
+    assert found.needed is not None
+    assert found.needed <= found.stopped
 
 
 def test_the_correlation_with_a_converged_map_follows_from_two_runs_of_unequal_length() -> None:
