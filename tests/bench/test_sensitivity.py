@@ -53,7 +53,8 @@ def test_sobol_takes_as_many_passes_as_it_says() -> None:
 
     def score(cells: Numbers) -> Numbers:
         asked.append(len(cells))
-        return cells.sum((1, 2))
+        summed: Numbers = cells.sum((1, 2))
+        return summed
 
     sobol_map(score, (8, 8), passes=256, seed=0)
     assert asked == [sobol_passes(64, 256)] == [264]
