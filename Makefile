@@ -1,4 +1,4 @@
-# make run       set up what is needed, then start everything
+# make run       set up what is needed, then start everything; OPEN=1 opens the page in a browser
 # make test      set up what is needed, then format, lint, types, import contracts, tests
 # make test-all  the same, and the tests that are long by nature: outages, torture, fuzzing, servers of others, installed wheels
 SHELL := bash
@@ -23,7 +23,7 @@ install = { echo "Installing into $(1), once (torch and others, about 1 GB)"; \
 .PHONY: run test test-all check lint format openapi train bench torture clean
 
 run: $(VENV)/.runtime
-	@exec $(BIN)/rise-serve up
+	@exec $(BIN)/rise-serve up $(if $(OPEN),--open)
 
 test: check
 

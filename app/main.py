@@ -75,9 +75,10 @@ from app.maintenance.requeue import SILENT_HEARTBEATS, OrphanRequeuer, OrphanSca
 from app.maintenance.unserved_models import ModelHistory
 from app.rendering.renderer import Renderer
 from app.services import Services
+from app.web import routes as web
 
 ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, webhooks, images, batches, maps, evaluation)
-ROUTES += (models, health, prometheus, openapi)
+ROUTES += (models, health, prometheus, openapi, web)
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000
 _COMPRESSION_LEVEL = 5

@@ -62,6 +62,13 @@ def best_match(accept: str | None) -> str:
     return ending
 
 
+def prefers_html(accept: str | None) -> bool:
+    """Return whether a client would rather have HTML than JSON: browsers say so, programs do not."""
+    ranges = [_parse_range(part) for part in parse_http_list(accept or "*/*") if part]
+    html, json = (_quality(MediaRange(name, frozenset(), 1), ranges) for name in ("text/html", "application/json"))
+    return html > json
+
+
 def _quality(offer: MediaRange, ranges: Sequence[MediaRange]) -> tuple[float, int]:
     """Return the quality of a media type, 0 if not acceptable, and minus the position of its range."""
     matching = [

@@ -6,8 +6,9 @@ Commands that compute are handed over to `python -m workers`; this process never
 import hashlib
 import os
 import sys
-from functools import partial
+import webbrowser
 from pathlib import Path
+from typing import Annotated
 
 import typer
 import uvicorn
@@ -51,11 +52,19 @@ def main() -> None:
 
 
 @cli.command()
-def up() -> None:
+def up(
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser when it is ready.")] = False,
+) -> None:
     """Start everything on this machine: a Redis server (or REDIS_URL), the front end, workers."""
     settings = Settings()
     require_auth_on_public_bind(settings, _say)
-    run_everything(settings, say=_say, when_ready=partial(greet, keys=settings.keys == "on"))
+
+    def when_ready(address: str, redis_url: str) -> None:
+        greet(address, redis_url, keys=settings.keys == "on")
+        if open_browser and not webbrowser.open(address):
+            _say(f"no browser was found; open {address}")
+
+    run_everything(settings, say=_say, when_ready=when_ready)
 
 
 def _say(message: str) -> None:
@@ -63,10 +72,10 @@ def _say(message: str) -> None:
 
 
 def greet(address: str, redis_url: str, *, keys: bool) -> None:
-    """Print the address and two commands that show what the service does, or less where Redis does not answer now."""
+    """Print the page's address and two commands that show what the service does; less where Redis does not answer."""
     sample = Path(__file__).resolve().parents[2] / SAMPLE
     shown = sample.relative_to(Path.cwd()) if sample.is_relative_to(Path.cwd()) else sample
-    lines = [f"rise-serve is ready at {address} (interactive documentation: {address}/docs)"]
+    lines = [f"rise-serve is ready at {address} (open it in a browser; documentation of the API: {address}/docs)"]
     try:
         catalogue = Catalogue(tuple(announcements(connect(redis_url))))
         request = catalogue.resolve(ExplanationParams(model="shapes"), {}).request

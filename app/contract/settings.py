@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         pattern=rf"^({_ORIGIN}(\s*,\s*{_ORIGIN})*|\*)?$",
         description="Origins whose pages may call the service from a browser (CORS), with commas between: "
         "`https://labels.example.com`; `*` for any, without cookies.",
+    frame_ancestors: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9:/.*\[\]', -]*$",
+        description="Origins whose pages may show `/ui/embed/{id}` in a frame: `https://labels.example.org`; several "
+        "with spaces between. The page at `/` is never shown in one.",
     )
     fetch_seconds: float = Field(10.0, gt=0, description="Longest time that fetching an image by URL may take.")
     webhook_secret: SecretStr = Field(

@@ -1,0 +1,124 @@
+/** The maps, side by side. */
+
+import { Component } from "../component.js";
+import { fill, h } from "../dom.js";
+import { closePane, showColors, showTarget } from "../panes.js";
+import { store } from "../state.js";
+import { targetName } from "../words.js";
+
+class PaneGrid extends Component {
+  static reads = /** @type {any} */ (["panes", "activePane"]);
+  /** @type {Map<string, any>} */ #cells = new Map();
+
+  /** @param {import("../state.js").State} state */
+  update(state) {
+    this.dataset.count = String(state.panes.length);
+    for (const key of [...this.#cells.keys()]) {
+      if (!state.panes.some((pane) => pane.key === key)) {
+        this.#cells.get(key).remove();
+        this.#cells.delete(key);
+      }
+    }
+    for (const pane of state.panes) {
+      const cell = this.#cells.get(pane.key) ?? this.#addCell(pane.key);
+      cell.classList.toggle("is-active", state.panes.length > 1 && pane.key === state.activePane);
+      const head = cell.querySelector(".pane-head");
+      const text = JSON.stringify(headOf(pane, state));
+      if (head.dataset.shown !== text) {
+        head.dataset.shown = text;
+        fill(head, heading(pane, state), targetChips(pane), colorChips(pane));
+      }
+    }
+  }
+
+  /** @param {string} key */
+  #addCell(key) {
+    const viewer = h("map-viewer", { "data-pane": key });
+    const cell = h("section", { class: "pane", "aria-label": "Map", onfocusin: () => store.update({ activePane: key }) });
+    cell.append(h("div", { class: "pane-head" }), viewer);
+    this.#cells.set(key, cell);
+    this.append(cell);
+    return cell;
+  }
+}
+
+/**
+ * Return what the head of a pane depends on.
+ *
+ * @param {import("../state.js").Pane} pane
+ * @param {import("../state.js").State} state
+ */
+function headOf(pane, state) {
+  const { target, label, fill: shown, explanation } = pane;
+  return [state.panes.length > 1, Boolean(pane.map), target, label, shown, pane.map?.target?.name, explanation?.id, explanation?.status, explanation?.targets.length];
+}
+
+/**
+ * @param {import("../state.js").Pane} pane
+ * @param {import("../state.js").State} state
+ */
+function heading(pane, state) {
+  const { explanation } = pane;
+  if (state.panes.length < 2 || !explanation) return null;
+  const { fill: hides, estimator } = explanation.parameters;
+  const target = pane.map?.target ?? explanation.targets[pane.target];
+  const paint = pane.fill === null ? null : `painted ${pane.fill}`;
+  const how = [explanation.method, hides, paint, estimator === "paper" ? "as published" : null].filter(Boolean).join(", ");
+  return h(
+    "p",
+    { class: "pane-title" },
+    h("strong", {}, `${explanation.model.id}: ${targetName(target)}`),
+    h("span", {}, how),
+    h(
+      "button",
+      { type: "button", class: "quiet", "aria-label": "Close this map", onclick: () => closePane(pane.key) },
+      "Close",
+    ),
+  );
+}
+
+/** @param {import("../state.js").Pane} pane */
+function targetChips(pane) {
+  const targets = pane.explanation?.targets ?? [];
+  if (targets.length < 2) return null;
+  return h(
+    "div",
+    { class: "chips", role: "group", "aria-label": "Target" },
+    targets.map((target) =>
+      h(
+        "button",
+        {
+          type: "button",
+          "data-key": `target-${target.index}`,
+          "aria-pressed": String(pane.label === null && target.index === pane.target),
+          onclick: () => showTarget(pane.key, { target: target.index }),
+        },
+        targetName(target),
+      ),
+    ),
+  );
+}
+
+/** @param {import("../state.js").Pane} pane */
+function colorChips(pane) {
+  const colors = pane.explanation?.method === "mc-rise" ? pane.explanation.parameters.colors : [];
+  if (colors.length < 2 || store.state.panes.length > 1) return null;
+  return h(
+    "div",
+    { class: "chips", role: "group", "aria-label": "Painted colour" },
+    colors.map((/** @type {string} */ color) => {
+      const chip = h("span", { class: "swatch", "aria-hidden": "true" });
+      chip.style.backgroundColor = color;
+      const pressed = (pane.fill ?? colors[0]) === color;
+      return h(
+        "button",
+        { type: "button", "data-key": `color-${color}`, "aria-pressed": String(pressed), onclick: () => showTarget(pane.key, { target: pane.target, fill: color }) },
+        chip,
+        color,
+      );
+    }),
+    pane.map && h("button", { type: "button", "data-key": "all-colors", onclick: () => showColors(pane) }, "All colours side by side"),
+  );
+}
+
+customElements.define("pane-grid", PaneGrid);

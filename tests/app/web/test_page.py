@@ -1,0 +1,356 @@
+"""The page in a real browser, against the real service and worker."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from tests.conftest import SAMPLES, Service, start_service, stop_service, wait_for_models
+
+LONG = 60_000  # milliseconds that a map may take on a machine that does other things too
+
+
+def expect_map(page: Page) -> None:
+    expect(page.locator("trust-card .verdict strong")).to_have_text("The map has settled", timeout=LONG)
+
+
+def give(page: Page, picture: str | dict[str, object]) -> None:
+    page.get_by_label("Choose a picture").set_input_files(picture)  # type: ignore[arg-type]
+
+
+def photograph(width: int, height: int) -> bytes:
+    """Return a JPEG of the sample at another size."""
+    buffer = io.BytesIO()
+    Image.open(SAMPLES / "ring.jpg").resize((width, height)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def painted(page: Page) -> float:
+    """Return the mean saturation of the viewer's pixels, 0..1: of the colours of a map."""
+    pixels = Image.open(io.BytesIO(page.locator(".surface").first.screenshot())).convert("HSV")
+    return float(np.asarray(pixels)[..., 1].mean() / 255)
+
+
+def test_a_newcomer_sees_an_explained_sample_and_then_why_of_a_picture_of_their_own(
+    service: Service, page: Page
+) -> None:
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(re.split(r"[/?]", request.url)[2]))
+    page.goto(service.url)
+    expect(page.locator(".headline").first).to_have_text("Why shapes says \u201cstar\u201d", timeout=LONG)
+    expect_map(page)
+    expect(page.locator(".reading").first).to_contain_text(
+        "At the peak: hiding this place lowers \u201cstar\u201d by 0."
+    )
+    give(page, str(SAMPLES / "ring.jpg"))
+    expect(page.locator(".headline").first).to_have_text("Why shapes says \u201cring\u201d", timeout=LONG)
+    expect_map(page)
+    page.locator(".surface").hover(position={"x": 20, "y": 20})
+    expect(page.locator(".reading").first).to_contain_text("Hiding this place")
+    link = page.url
+    assert "pane=" in link
+    page.goto("about:blank")
+    page.goto(link)
+    expect(page.locator(".headline").first).to_have_text("Why shapes says \u201cring\u201d", timeout=LONG)
+    assert hosts == {service.url.removeprefix("http://")}
+
+
+@pytest.mark.slow
+def test_another_class_is_drawn_at_once_from_what_was_kept(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    before = len(httpx2.get(f"{service.url}/v1/explanations").json())
+    page.locator(".predictions button").nth(1).click()
+    expect(page.locator(".headline").first).not_to_contain_text("star", timeout=LONG)
+    assert "label%3A" in page.url or "label:" in page.url
+    assert len(httpx2.get(f"{service.url}/v1/explanations").json()) == before
+
+
+@pytest.mark.slow
+def test_a_map_comes_block_by_block_and_can_be_stopped(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    page.locator("summary", has_text="Method and options").click()
+    page.get_by_label("Masks at most").fill("500000")
+    page.get_by_label("Masks at most").blur()
+    page.get_by_label("Stop at reliability").fill("1")
+    page.get_by_label("Stop at reliability").blur()
+    page.get_by_role("button", name="Explain again").click()
+    expect(page.locator(".detail")).to_contain_text("of at most", timeout=LONG)
+    first = page.locator(".detail").inner_text()
+    expect(page.locator(".detail")).not_to_have_text(first, timeout=LONG)
+    expect(page.locator(".reading").first).to_contain_text("At the peak", timeout=LONG)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.locator(".detail")).to_contain_text("Stopped before its end", timeout=LONG)
+
+
+@pytest.mark.slow
+def test_opacity_style_and_zoom_change_what_is_drawn_without_a_request(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    page.wait_for_load_state("networkidle")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    shown = painted(page)
+    page.get_by_label(re.compile("^Opacity")).fill("0.02")
+    faint = painted(page)
+    page.get_by_role("button", name="Map alone").click()
+    alone = painted(page)
+    assert len({round(value, 3) for value in (shown, faint, alone)}) == 3
+    page.get_by_role("button", name="Zoom in").click()
+    assert painted(page) != alone
+    for style in ("Region", "Outline", "Original"):
+        page.get_by_role("button", name=style).click()
+    assert requests == []
+    assert "style=original" in page.url
+
+
+@pytest.mark.slow
+def test_a_detector_shows_its_boxes_and_answers_about_a_rectangle(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    page.get_by_role("button", name="Sample: Several shapes").click()
+    expect(page.locator(".chips button")).to_have_count(4, timeout=LONG)
+    page.locator(".chips button", has_text="triangle").click()
+    expect(page.locator(".headline").first).to_contain_text("triangle", timeout=LONG)
+    page.get_by_role("button", name="Ask about a missed object").click()
+    surface = page.locator(".surface").first.bounding_box()
+    assert surface
+    page.mouse.move(surface["x"] + surface["width"] * 0.1, surface["y"] + surface["height"] * 0.1)
+    page.mouse.down()
+    page.mouse.move(surface["x"] + surface["width"] * 0.33, surface["y"] + surface["height"] * 0.4, steps=5)
+    page.mouse.up()
+    assert 40 <= int(page.get_by_label("left").input_value()) <= 56
+    page.get_by_label("Class of the object").select_option(label="star")
+    page.get_by_role("button", name="Explain it").click()
+    expect(page.locator(".headline").first).to_contain_text("star", timeout=LONG)
+
+
+@pytest.mark.slow
+def test_two_fills_stand_side_by_side_and_zoom_together(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    page.get_by_role("button", name="Compare with blur").click()
+    expect(page.locator("map-viewer")).to_have_count(2)
+    expect(page.locator(".pane-title", has_text="blur")).to_be_visible(timeout=LONG)
+    expect(page.locator(".pane").nth(1).locator(".reading")).to_contain_text("At the peak", timeout=LONG)
+    before = page.locator(".pane").nth(0).locator(".surface").screenshot()
+    page.locator(".pane").nth(1).locator(".surface").focus()
+    page.keyboard.press("+")
+    page.wait_for_timeout(100)
+    assert page.locator(".pane").nth(0).locator(".surface").screenshot() != before
+    assert page.url.count("pane=") == 2
+
+
+@pytest.mark.slow
+def test_a_refused_picture_says_why_and_the_next_one_is_explained(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    give(page, {"name": "notes.png", "mimeType": "image/png", "buffer": b"this is no picture"})
+    expect(page.locator(".notice.is-error")).to_contain_text("image", timeout=LONG)
+    give(page, str(SAMPLES / "ring.jpg"))
+    expect(page.locator(".notice.is-error")).to_have_count(0)
+    expect(page.locator(".headline").first).to_contain_text("ring", timeout=LONG)
+    expect_map(page)
+
+
+@pytest.mark.slow
+def test_with_the_keyboard_alone_a_sample_is_explained_and_its_map_read(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+
+    def tab_to(name: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            focused = page.evaluate(
+                "() => document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
+            )
+            if name in focused:
+                return
+        raise AssertionError(f"no {name!r} with the keyboard")
+
+    tab_to("Sample: Several shapes")
+    page.keyboard.press("Enter")
+    expect(page.locator(".chips button").first).to_be_visible(timeout=LONG)
+    tab_to("triangle")
+    page.keyboard.press("Space")
+    expect(page.locator(".headline").first).to_contain_text("triangle", timeout=LONG)
+    page.locator("body").focus()
+    tab_to("Picture and map")
+    page.keyboard.press("p")
+    expect(page.locator(".reading").first).to_contain_text("Hiding this place lowers", timeout=LONG)
+    at_the_peak = page.locator(".reading").first.inner_text()
+    for _ in range(6):
+        page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator(".reading").first).not_to_have_text(at_the_peak)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 768, 1920])
+def test_nothing_is_wider_than_the_screen(service: Service, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 740})
+    page.goto(service.url)
+    expect_map(page)
+    for view in ("Recent", "Many pictures", "Explain"):
+        page.get_by_role("button", name=view, exact=True).click()
+        page.wait_for_timeout(300)
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width, view
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_view(service: Service, browser: Browser, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(service.url)
+    expect_map(page)
+    for details in page.locator("details").all():
+        details.evaluate("(element) => element.open = true")
+    for view in ("Explain", "Many pictures", "Recent"):
+        page.get_by_role("button", name=view, exact=True).click()
+        page.wait_for_timeout(300)
+        violations = Axe().run(page).response["violations"]
+        bad = [found for found in violations if found["impact"] in {"serious", "critical"}]
+        assert [(found["id"], [node["html"] for node in found["nodes"]]) for found in bad] == [], view
+    context.close()
+
+
+@pytest.mark.slow
+def test_recent_explanations_are_filtered_opened_and_deleted(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    page.get_by_role("button", name="Recent", exact=True).click()
+    page.get_by_label("Model", exact=True).last.select_option("shapes")
+    cards = page.locator("history-list .card")
+    expect(cards.first).to_be_visible()
+    count = cards.count()
+    cards.last.get_by_role("button", name=re.compile("^Delete")).click()
+    expect(cards).to_have_count(count - 1)
+    if count > 1:
+        cards.first.get_by_role("button", name=re.compile("^Open")).click()
+        expect(page.locator(".headline").first).to_contain_text("Why shapes says", timeout=LONG)
+
+
+@pytest.mark.slow
+def test_many_pictures_become_a_gallery_that_opens_each(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    page.get_by_role("button", name="Many pictures", exact=True).click()
+    files = [str(SAMPLES / name) for name in ("star.jpg", "ring.jpg", "several.jpg")]
+    page.get_by_label("Choose files or a zip archive").set_input_files(files)
+    expect(page.locator("batch-gallery .card")).to_have_count(3, timeout=LONG)
+    expect(page.locator("batch-gallery [role=status]")).to_contain_text("3 succeeded", timeout=LONG)
+    page.get_by_label("Sort by").select_option("class")
+    expect(page.locator("batch-gallery .card").first).to_contain_text("ring")
+    page.get_by_role("button", name="Open ring.jpg").click()
+    expect(page.locator(".headline").first).to_contain_text("ring", timeout=LONG)
+
+
+@pytest.mark.slow
+def test_five_colours_stand_side_by_side(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    page.locator("summary", has_text="Method and options").click()
+    page.get_by_label("Method", exact=True).select_option("mc-rise")
+    page.get_by_role("button", name="Explain again").click()
+    page.get_by_role("button", name="All colours side by side").click(timeout=LONG)
+    expect(page.locator("map-viewer")).to_have_count(5)
+    expect(page.locator(".pane").nth(4).locator(".reading")).to_contain_text("Painting", timeout=LONG)
+
+
+@pytest.mark.slow
+def test_the_viewer_alone_shows_every_target(service: Service, page: Page) -> None:
+    image = (SAMPLES / "several.jpg").read_bytes()
+    made = httpx2.post(
+        f"{service.url}/v1/explanations",
+        data={"model": "shapes-detector"},
+        files={"image": image},
+        headers={"Prefer": "wait=60"},
+        timeout=90,
+    ).json()
+    page.goto(f"{service.url}/ui/embed/{made['id']}#target=2&style=outline")
+    expect(page.locator(".chips button")).to_have_count(4, timeout=LONG)
+    expect(page.locator(".headline").first).to_contain_text("triangle", timeout=LONG)
+    expect(page.locator("app-header")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_fifty_explanations_in_a_row_do_not_fill_the_memory(service: Service, page: Page) -> None:
+    session = page.context.new_cdp_session(page)
+    page.goto(service.url)
+    expect_map(page)
+
+    def heap() -> float:
+        session.send("HeapProfiler.collectGarbage")
+        return float(session.send("Runtime.getHeapUsage")["usedSize"])
+
+    def explain(first: int, last: int) -> None:
+        for number in range(first, last):
+            picture = photograph(200 + number, 150)
+            give(page, {"name": f"{number}.jpg", "mimeType": "image/jpeg", "buffer": picture})
+            expect(page.locator("take-away pre").first).to_contain_text(f"{number}.jpg", timeout=LONG)
+
+    explain(0, 10)
+    before = heap()
+    explain(10, 50)
+    assert heap() <= 1.1 * before + 300_000
+
+
+@pytest.mark.slow
+def test_a_service_that_goes_away_is_told_and_the_page_goes_on_when_it_is_back(page: Page, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    service = start_service(data)
+    port = service.url.rsplit(":", 1)[1]
+    try:
+        wait_for_models(service)
+        page.goto(service.url)
+        expect_map(page)
+        page.locator("summary", has_text="Method and options").click()
+        page.get_by_label("Masks at most").fill("60000")
+        page.get_by_label("Masks at most").blur()
+        page.get_by_label("Stop at reliability").fill("1")
+        page.get_by_label("Stop at reliability").blur()
+        page.get_by_role("button", name="Explain again").click()
+        expect(page.locator(".detail")).to_contain_text("of at most", timeout=LONG)
+        stop_service(service)
+        expect(page.locator(".notice.is-error")).to_contain_text("does not answer", timeout=LONG)
+        service = start_service(data, RISE_PORT=port)
+        expect(page.locator(".notice.is-error")).to_have_count(0, timeout=LONG)
+        expect(page.locator(".detail")).to_contain_text("of at most", timeout=LONG)
+    finally:
+        stop_service(service)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Service]:
+    """A service that asks for keys."""
+    running = start_service(tmp_path / "data", RISE_KEYS="on")
+    yield running
+    stop_service(running)
+
+
+@pytest.mark.slow
+def test_a_key_opens_the_page_and_stays_in_the_tab(guarded: Service, page: Page) -> None:
+    command = [str(Path(sys.executable).with_name("rise-serve")), "keys", "add", "somebody"]
+    environment = {**os.environ, "RISE_DATA": str(guarded.data)}
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    key = made.stdout.strip()
+    page.goto(guarded.url)
+    page.get_by_label("This service asks for an API key").fill(key)
+    page.get_by_role("button", name="Use it").click()
+    expect_map(page)
+    assert key not in page.url
+    assert page.evaluate("() => JSON.stringify(localStorage) + document.cookie") == "{}"
+    other = page.context.new_page()
+    other.goto(guarded.url)
+    expect(other.get_by_label("This service asks for an API key")).to_be_visible()
