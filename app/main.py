@@ -36,6 +36,7 @@ from app.api.routes import (
     models,
     openapi,
     prometheus,
+    reports,
     webhooks,
 )
 from app.auth.api_keys import ApiKeyStore
@@ -77,7 +78,7 @@ from app.rendering.renderer import Renderer
 from app.services import Services
 from app.web import routes as web
 
-ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, webhooks, images, batches, maps, evaluation)
+ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, webhooks, images, batches, maps, reports, evaluation)
 ROUTES += (models, health, prometheus, openapi, web)
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000

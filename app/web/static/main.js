@@ -2,6 +2,7 @@
 
 import "./components/app-header.js";
 import "./components/batch-gallery.js";
+import "./components/compare-bar.js";
 import "./components/history-list.js";
 import "./components/map-viewer.js";
 import "./components/model-picker.js";

@@ -104,7 +104,7 @@ def test_opacity_style_and_zoom_change_what_is_drawn_without_a_request(service: 
     shown = painted(page)
     page.get_by_label(re.compile("^Opacity")).fill("0.02")
     faint = painted(page)
-    page.get_by_role("button", name="Map alone").click()
+    page.get_by_role("button", name="Map", exact=True).click()
     alone = painted(page)
     assert len({round(value, 3) for value in (shown, faint, alone)}) == 3
     page.get_by_role("button", name="Zoom in").click()

@@ -1,6 +1,6 @@
 /** What a person takes along: a link to this view, files, and the request as a command or a program. */
 
-import { mapPath, request } from "../api.js";
+import { explanationPath, mapPath, request } from "../api.js";
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
 import { report } from "../reporting.js";
@@ -13,6 +13,7 @@ const FILES = /** @type {const} */ ([
   ["PNG", "overlay.png", "The picture with the map's colours"],
   ["NPZ", "npz", "Map, standard error and parameters as numbers"],
   ["COCO", "coco.json", "The region as a run-length encoded mask"],
+  ["Report", "report.html", "One page to print: picture, figures, parameters, provenance"],
 ]);
 
 class TakeAway extends Component {
@@ -86,8 +87,10 @@ async function download(pane, ending) {
     const { colors, signed, opacity, share } = store.state.display;
     const style = ending === "overlay.png" ? { alpha: opacity, signed, ...(signed ? {} : { cmap: colors }) } : {};
     const options = ending === "coco.json" ? { level: share } : style;
-    const response = await request(mapPath(pane, ending, options));
-    save(await response.blob(), `${pane.id}-${pane.label ?? pane.target}.${ending}`);
+    const path = ending === "report.html" ? `${explanationPath(pane.id)}/report.html` : mapPath(pane, ending, options);
+    const response = await request(path);
+    const name = ending === "report.html" ? pane.id : `${pane.id}-${pane.label ?? pane.target}`;
+    save(await response.blob(), `${name}.${ending}`);
   } catch (error) {
     report(error);
   }

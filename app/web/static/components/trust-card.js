@@ -98,7 +98,7 @@ function assumptions(pane, target, state) {
   const hides = String(explanation.parameters.fill);
   const other = hides === "blur" ? "black" : "blur";
   const spec = target?.box ? { label: target.label, box: target.box } : { label: target?.label };
-  const possible = state.picture?.imageId && target && target.label !== null;
+  const possible = state.panes.length === 1 && state.picture?.imageId && target && target.label !== null;
   return h(
     "section",
     {},
@@ -117,7 +117,7 @@ function assumptions(pane, target, state) {
 function provenance(explanation) {
   const { provenance: made, parameters, method, model, image } = explanation;
   if (!made) return null;
-  const grid = Array.isArray(parameters.grid) ? parameters.grid.join(" \u00d7 ") : `${parameters.grid} \u00d7 ${parameters.grid}`;
+  const grid = parameters.grid === "auto" ? "auto" : Array.isArray(parameters.grid) ? parameters.grid.join(" \u00d7 ") : `${parameters.grid} \u00d7 ${parameters.grid}`;
   const rows = [
     ["Method", `${method}, ${grid} cells, ${parameters.fill ?? parameters.colors?.length + " colours"}`],
     ["Masks", `${made.masks_used.toLocaleString("en")} in ${made.blocks} blocks`],

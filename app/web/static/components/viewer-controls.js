@@ -11,7 +11,7 @@ const STYLES = /** @type {const} */ ([
   ["overlay", "Colours"],
   ["region", "Region"],
   ["outline", "Outline"],
-  ["map", "Map alone"],
+  ["map", "Map"],
   ["original", "Original"],
 ]);
 
