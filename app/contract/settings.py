@@ -103,6 +103,7 @@ class Settings(BaseSettings):
         pattern=rf"^({_ORIGIN}(\s*,\s*{_ORIGIN})*|\*)?$",
         description="Origins whose pages may call the service from a browser (CORS), with commas between: "
         "`https://labels.example.com`; `*` for any, without cookies.",
+    )
     frame_ancestors: str = Field(
         "",
         pattern=r"^[A-Za-z0-9:/.*\[\]', -]*$",

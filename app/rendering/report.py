@@ -23,9 +23,9 @@ _SIDE = 900  # pixels: 15 cm at 150 dots per inch
 _HALF = 0.5
 _STYLE = """
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #1b1d21; font: 15px/1.5 system-ui, sans-serif }
-.scale { margin-top: .5rem } h1 { font-size: 1.5rem } h2 { margin-top: 2rem; font-size: 1.15rem } img { display: block; max-width: 100% }
+h1 { font-size: 1.5rem } h2 { margin-top: 2rem; font-size: 1.15rem } img { display: block; max-width: 100% }
 figure { margin: 1rem 0 } figcaption { color: #5a5e66; font-size: .9rem }
-.scale { display: grid; grid-template-columns: auto 12rem auto 1fr; gap: .6rem; align-items: center; font-size: .9rem }
+.scale { display: grid; grid-template-columns: auto 12rem auto 1fr; gap: .6rem; align-items: center; margin-top: .5rem }
 .scale img { width: 100%; height: .8rem } table { border-collapse: collapse; width: 100% }
 th, td { padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #d9d9d3; text-align: left; vertical-align: top }
 th { width: 14rem; color: #5a5e66; font-weight: 400 } td { overflow-wrap: anywhere }

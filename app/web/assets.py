@@ -1,6 +1,5 @@
-"""Static files, read and compressed once, under addresses that change with their content."""
+"""Static files, read once, under addresses that change with their content."""
 
-import gzip
 import hashlib
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,6 @@ _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_COMPRESSIBLE = {".css", ".html", ".js", ".svg"}
 
 
 @dataclass(frozen=True)
@@ -24,13 +22,11 @@ class Asset:
 
     Attributes:
         content: its bytes.
-        compressed: the same as gzip; None for what is compressed already.
         media_type: its `Content-Type`.
         etag: of its content.
     """
 
     content: bytes
-    compressed: bytes | None
     media_type: str
     etag: str
 
@@ -59,9 +55,7 @@ def bundle() -> AssetBundle:
 
 def _read(path: Path) -> Asset:
     content = path.read_bytes()
-    tag = hashlib.sha256(content).hexdigest()[:32]
-    compressed = gzip.compress(content, 9, mtime=0) if path.suffix in _COMPRESSIBLE else None
-    return Asset(content, compressed, _MEDIA_TYPES[path.suffix], f'"{tag}"')
+    return Asset(content, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
 def page(name: str, *, root: str) -> bytes:

@@ -54,28 +54,20 @@ def favicon(if_none_match: _Tags = None) -> Response:
 
 
 @router.get("/assets/{digest}/{path:path}")
-def asset(
-    digest: str,
-    path: str,
-    if_none_match: _Tags = None,
-    accept_encoding: Annotated[str, Header()] = "",
-) -> Response:
+def asset(digest: str, path: str, if_none_match: _Tags = None) -> Response:
     """Return a static file; for the address of another version the file of this one, which is not to be kept."""
     files = bundle()
     found = files.assets.get(path)
     if found is None:
         raise RiseError("not-found", f"there is no file {path!r}")
     cache_control = _LONG if digest == files.digest else "no-cache"
-    return _file(found, {"Cache-Control": cache_control}, if_none_match, compress="gzip" in accept_encoding)
+    return _file(found, {"Cache-Control": cache_control}, if_none_match)
 
 
-def _file(found: Asset, headers: dict[str, str], if_none_match: str | None, *, compress: bool = False) -> Response:
-    headers |= {"ETag": found.etag, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
+def _file(found: Asset, headers: dict[str, str], if_none_match: str | None) -> Response:
+    headers |= {"ETag": found.etag, "X-Content-Type-Options": "nosniff"}
     if etag_matches(found.etag, if_none_match):
         return Response(status_code=304, headers=headers)
-    if compress and found.compressed is not None:
-        headers |= {"Content-Encoding": "gzip"}
-        return Response(found.compressed, headers=headers, media_type=found.media_type)
     return Response(found.content, headers=headers, media_type=found.media_type)
 
 
