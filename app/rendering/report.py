@@ -45,9 +45,9 @@ class TargetFigures:
         overlay: a JPEG.
         strongest: the value that has the last colour.
         signed: whether colours show values below 0 too.
-        peak: value at the maximum.
+        peak: value at the maximum; of several fills, the strongest value of either sign.
         error: its standard error; None where it is not known.
-        half: share of the image that holds half of the positive saliency; None where there is none.
+        half: share of the image that holds half of the positive saliency; None where there is none, or several fills.
     """
 
     overlay: bytes
@@ -89,14 +89,14 @@ def _figures(rendered: RenderedMap) -> TargetFigures:
     several = len(rendered.fills) > 1
     picture = Image.open(io.BytesIO(overlay.encode(rendered, RenderOptions())))
     values, error = rendered.drawn.values, rendered.drawn.standard_error
-    place = np.unravel_index(int(values.argmax()), values.shape)
+    place = np.unravel_index(int((np.abs(values) if several else values).argmax()), values.shape)
     return TargetFigures(
         overlay=_jpeg(picture),
         strongest=max_abs(values, signed=several),
         signed=several,
         peak=float(values[place]),
         error=None if error is None else float(error[place]),
-        half=_half_area(values[0]),
+        half=None if several else _half_area(values[0]),
     )
 
 

@@ -80,3 +80,18 @@ export function fill(element, ...children) {
     /** @type {HTMLElement | null} */ (element.querySelector(`[data-key="${CSS.escape(key)}"]`))?.focus();
   }
 }
+
+let labels = 0;
+
+/**
+ * Return a control below its label.
+ *
+ * @param {string} title
+ * @param {HTMLElement} control
+ * @param {string} [hint] shown when the pointer rests on it
+ */
+export function labelled(title, control, hint = "") {
+  labels += 1;
+  control.id ||= `control-${labels}`;
+  return h("div", { class: "field", title: hint }, h("label", { for: control.id }, title), control);
+}

@@ -56,14 +56,14 @@ export class SaliencyMap {
     return { value: read(this.values), error: this.standardError && read(this.standardError) };
   }
 
-  /** The place of the largest value. */
-  peak() {
-    const index = this.values.indexOf(this.high);
-    return {
-      u: ((index % this.width) + 0.5) / this.width,
-      v: (Math.floor(index / this.width) + 0.5) / this.height,
-      value: this.high,
-    };
+  /**
+   * Return the place of the largest value, or of the largest of either sign.
+   *
+   * @param {boolean} signed
+   */
+  peak(signed) {
+    const index = this.values.indexOf(signed && -this.low > this.high ? this.low : this.high);
+    return { u: ((index % this.width) + 0.5) / this.width, v: (Math.floor(index / this.width) + 0.5) / this.height };
   }
 
   /**

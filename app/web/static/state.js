@@ -177,6 +177,40 @@ export function updatePane(key, patch) {
 }
 
 /**
+ * Return the colour that a pane's map is of; null where places are hidden and not painted (MC-RISE).
+ *
+ * @param {Pane} pane
+ * @returns {string | null}
+ */
+export function paintOf(pane) {
+  const { explanation } = pane;
+  return explanation?.method === "mc-rise" ? (pane.fill ?? String(explanation.parameters.colors[0])) : null;
+}
+
+/**
+ * Return how a pane is drawn: what paint does is shown with its sign, because either way it tells about the model.
+ *
+ * @param {Pane} pane
+ * @param {Display} display
+ * @returns {Display}
+ */
+export function displayOf(pane, display) {
+  return paintOf(pane) === null ? display : { ...display, signed: true };
+}
+
+/**
+ * Return the value that has the last colour: of several paints of one explanation the same, so that they compare.
+ *
+ * @param {Pane} pane
+ * @param {State} state
+ */
+export function scaleOf(pane, state) {
+  const { signed } = displayOf(pane, state.display);
+  const together = paintOf(pane) === null ? [pane] : state.panes.filter(({ id }) => id === pane.id);
+  return Math.max(...together.map(({ map }) => map?.strongest(signed) ?? 0));
+}
+
+/**
  * @param {State} state
  * @returns {ModelCard | null}
  */

@@ -23,6 +23,12 @@ export function percent(share) {
   return `${Math.round(share * 100)} %`;
 }
 
+/** @param {number} score 0..1 */
+export function scoreText(score) {
+  if (score >= 0.0095) return percent(score);
+  return score >= 0.0005 ? `${(score * 100).toFixed(1)} %` : "< 0.1 %";
+}
+
 /** @param {number} seconds */
 export function duration(seconds) {
   if (seconds < 1) return "less than a second";
@@ -45,10 +51,11 @@ export function ago(moment) {
  */
 export function effectSentence(read, subject, paint = null) {
   const act = paint === null ? "Hiding this place" : `Painting this place ${paint}`;
+  const change = paint === null ? -read.value : read.value; // a map is of places that are visible, or painted
   if (read.error !== null && Math.abs(read.value) < 2 * read.error) {
-    return `${act} changes \u201c${subject}\u201d by no more than chance would (${withError(-read.value, read.error)}).`;
+    return `${act} changes \u201c${subject}\u201d by no more than chance would (${withError(change, read.error)}).`;
   }
-  const moves = read.value > 0 ? "lowers" : "raises";
+  const moves = change < 0 ? "lowers" : "raises";
   return `${act} ${moves} \u201c${subject}\u201d by ${withError(Math.abs(read.value), read.error)}.`;
 }
 

@@ -265,7 +265,9 @@ def test_five_colours_stand_side_by_side(service: Service, page: Page) -> None:
     page.get_by_role("button", name="Explain again").click()
     page.get_by_role("button", name="All colours side by side").click(timeout=LONG)
     expect(page.locator("map-viewer")).to_have_count(5)
-    expect(page.locator(".pane").nth(4).locator(".reading")).to_contain_text("Painting", timeout=LONG)
+    expect(page.locator(".pane").nth(4).locator(".reading")).to_contain_text(
+        "painting this place #000000", timeout=LONG
+    )
 
 
 @pytest.mark.slow

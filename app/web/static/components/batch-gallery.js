@@ -4,7 +4,7 @@ import { reopen } from "../actions.js";
 import { explanationPath, request } from "../api.js";
 import { createBatch, droppedFiles, fetchPart, isPicture, readBatch } from "../batches.js";
 import { Component } from "../component.js";
-import { fill, h } from "../dom.js";
+import { fill, h, labelled } from "../dom.js";
 import { report } from "../reporting.js";
 import { store } from "../state.js";
 import { percent, rounded, targetName } from "../words.js";
@@ -43,7 +43,7 @@ class BatchGallery extends Component {
     this.list = h("ul", { class: "gallery" });
     this.append(
       h("h2", { class: "headline" }, "Many pictures"),
-      h("div", { class: "filters" }, h("label", { class: "field" }, h("span", {}, "Model"), this.model), h("label", { class: "field" }, h("span", {}, "Sort by"), this.order)),
+      h("div", { class: "filters" }, labelled("Model", this.model), labelled("Sort by", this.order)),
       this.#dropArea(),
       this.state,
       this.meter,

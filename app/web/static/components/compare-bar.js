@@ -2,7 +2,7 @@
 
 import { explain } from "../actions.js";
 import { Component } from "../component.js";
-import { fill, h } from "../dom.js";
+import { fill, h, labelled } from "../dom.js";
 import { MOST_PANES, loadPane, newPane, showBeside } from "../panes.js";
 import { activePane } from "../state.js";
 
@@ -15,7 +15,7 @@ class CompareBar extends Component {
 
   build() {
     this.select = h("select", { onchange: () => this.#choose() });
-    this.append(h("label", { class: "field" }, h("span", {}, "Compare with"), this.select));
+    this.append(labelled("Compare with", this.select));
   }
 
   /** @param {import("../state.js").State} state */

@@ -3,7 +3,7 @@
 import { reopen } from "../actions.js";
 import { explanationPath, request } from "../api.js";
 import { Component } from "../component.js";
-import { fill, h } from "../dom.js";
+import { fill, h, labelled } from "../dom.js";
 import { report } from "../reporting.js";
 import { ago } from "../words.js";
 import "./fetched-image.js";
@@ -31,8 +31,8 @@ class HistoryList extends Component {
       h(
         "div",
         { class: "filters" },
-        h("label", { class: "field" }, h("span", {}, "Model"), this.model),
-        h("label", { class: "field" }, h("span", {}, "Status"), this.status),
+        labelled("Model", this.model),
+        labelled("Status", this.status),
       ),
       this.list,
       this.empty,

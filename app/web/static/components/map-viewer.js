@@ -5,7 +5,7 @@ import { Component } from "../component.js";
 import { h } from "../dom.js";
 import { placePicture, within, zoomed } from "../geometry.js";
 import { outline, paintColors, paintShade } from "../painter.js";
-import { store } from "../state.js";
+import { displayOf, paintOf, scaleOf, store } from "../state.js";
 import { effectSentence, targetName } from "../words.js";
 
 /** @typedef {import("../state.js").Box} Box */
@@ -17,7 +17,7 @@ const SHADE = 0.78;
 export class MapViewer extends Component {
   static reads = /** @type {any} */ (["panes", "display", "viewport", "probe", "predictions", "drawing", "rectangle"]);
 
-  /** @type {{map: any, display: any, layer: OffscreenCanvas | HTMLCanvasElement, path: Path2D | null} | null} */
+  /** @type {{map: any, display: any, strongest: number, layer: OffscreenCanvas | HTMLCanvasElement, path: Path2D | null} | null} */
   #painted = null;
   /** @type {Map<number, {x: number, y: number}>} */
   #pointers = new Map();
@@ -78,13 +78,18 @@ export class MapViewer extends Component {
     return pane?.map?.target ?? pane?.explanation?.targets[pane.target] ?? null;
   }
 
+  #peak() {
+    const pane = this.pane;
+    return pane?.map?.peak(paintOf(pane) !== null) ?? null;
+  }
+
   #words() {
     const { probe } = store.state;
     const pane = this.pane;
     if (!pane?.map) return "";
-    const paint = pane.explanation?.method === "mc-rise" ? (pane.fill ?? pane.explanation.parameters.colors[0]) : null;
+    const paint = paintOf(pane);
     if (!probe) {
-      const { u, v } = pane.map.peak();
+      const { u, v } = pane.map.peak(paint !== null);
       return `At the peak: ${lowered(effectSentence(pane.map.at(u, v), targetName(this.target), paint))}`;
     }
     return effectSentence(pane.map.at(probe.u, probe.v), targetName(this.target), paint);
@@ -141,11 +146,14 @@ export class MapViewer extends Component {
 
   /** Return the map's layer, painted anew where map or display have changed. */
   #paint() {
-    const map = /** @type {import("../saliency_map.js").SaliencyMap} */ (this.pane?.map);
-    const { display } = store.state;
-    const same = this.#painted && this.#painted.map === map && sameColors(this.#painted.display, display);
+    const pane = /** @type {import("../state.js").Pane} */ (this.pane);
+    const map = /** @type {import("../saliency_map.js").SaliencyMap} */ (pane.map);
+    const display = displayOf(pane, store.state.display);
+    const strongest = scaleOf(pane, store.state);
+    const before = this.#painted;
+    const same = before?.map === map && before.strongest === strongest && sameColors(before.display, display);
     if (this.#painted && same) return this.#painted;
-    const picture = this.pane?.picture ?? { width: map.width, height: map.height };
+    const picture = pane.picture ?? { width: map.width, height: map.height };
     const scale = Math.min(1, LONGEST_PAINTED / Math.max(picture.width, picture.height));
     const [width, height] = [Math.round(picture.width * scale), Math.round(picture.height * scale)];
     const layer = document.createElement("canvas");
@@ -154,9 +162,9 @@ export class MapViewer extends Component {
     const image =
       display.style === "region"
         ? paintShade(map, level ?? Infinity, width, height)
-        : paintColors(map, display, map.strongest(display.signed), width, height);
+        : paintColors(map, display, strongest, width, height);
     layer.getContext("2d")?.putImageData(image, 0, 0);
-    this.#painted = { map, display, layer, path: level === null ? null : outline(map, level) };
+    this.#painted = { map, display, strongest, layer, path: level === null ? null : outline(map, level) };
     return this.#painted;
   }
 
@@ -171,8 +179,9 @@ export class MapViewer extends Component {
     for (const { box, name, strong } of this.#boxes()) this.#drawBox(context, place, box, name, strong);
     if (drawing && rectangle) this.#drawBox(context, place, rectangle, "", true);
     const map = this.pane?.map;
-    if (map && display.style !== "original" && map.high > 0) {
-      const { u, v } = map.peak();
+    const painted = this.pane !== null && paintOf(this.pane) !== null;
+    if (map && display.style !== "original" && map.strongest(painted) > 0) {
+      const { u, v } = map.peak(painted);
       ring(context, place.x + u * place.width, place.y + v * place.height, 5);
     }
     if (probe) cross(context, place.x + probe.u * place.width, place.y + probe.v * place.height);
@@ -323,7 +332,7 @@ export class MapViewer extends Component {
   /** @param {KeyboardEvent} event */
   #key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const probe = store.state.probe ?? this.pane?.map?.peak() ?? { u: 0.5, v: 0.5 };
+    const probe = store.state.probe ?? this.#peak() ?? { u: 0.5, v: 0.5 };
     const step = event.shiftKey ? STEP * 4 : STEP;
     const clamp = (/** @type {number} */ value) => Math.min(Math.max(value, 0), 1);
     const moved = (/** @type {number} */ x, /** @type {number} */ y) =>
@@ -338,7 +347,7 @@ export class MapViewer extends Component {
       "=": () => this.#zoom(1.5, probe),
       "-": () => this.#zoom(1 / 1.5, probe),
       0: () => store.update({ viewport: { zoom: 1, x: 0.5, y: 0.5 } }),
-      p: () => store.update({ probe: this.pane?.map?.peak() ?? null }),
+      p: () => store.update({ probe: this.#peak() }),
       Escape: () => store.update({ probe: null, drawing: false, rectangle: null }),
     };
     const act = keys[event.key] ?? keys[event.key.toLowerCase()];

@@ -3,7 +3,7 @@
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
 import { closePane, showColors, showTarget } from "../panes.js";
-import { store } from "../state.js";
+import { paintOf, store } from "../state.js";
 import { targetName } from "../words.js";
 
 class PaneGrid extends Component {
@@ -62,13 +62,16 @@ function heading(pane, state) {
   if (state.panes.length < 2 || !explanation) return null;
   const { fill: hides, estimator } = explanation.parameters;
   const target = pane.map?.target ?? explanation.targets[pane.target];
-  const paint = pane.fill === null ? null : `painted ${pane.fill}`;
-  const how = [explanation.method, hides, paint, estimator === "paper" ? "as published" : null].filter(Boolean).join(", ");
+  const paint = paintOf(pane);
+  const swatch = h("span", { class: "swatch", "aria-hidden": "true" });
+  swatch.style.backgroundColor = paint ?? "";
+  const how = [paint === null ? explanation.method : null, hides, estimator === "paper" ? "as published" : null].filter(Boolean).join(", ");
   return h(
     "p",
     { class: "pane-title" },
-    h("strong", {}, `${explanation.model.id}: ${targetName(target)}`),
-    h("span", {}, how),
+    paint === null ? null : swatch,
+    h("strong", {}, paint === null ? `${explanation.model.id}: ${targetName(target)}` : `Painted ${paint}`),
+    h("span", { class: "how" }, how),
     h(
       "button",
       { type: "button", class: "quiet", "aria-label": "Close this map", onclick: () => closePane(pane.key) },

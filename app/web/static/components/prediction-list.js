@@ -4,7 +4,7 @@ import { explain, explainPrediction, explainRectangle, isTarget } from "../actio
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
 import { activePane, chosenModel, store } from "../state.js";
-import { percent, rounded } from "../words.js";
+import { scoreText } from "../words.js";
 
 const MOST = 6;
 
@@ -64,7 +64,7 @@ function row(prediction, place) {
       "button",
       { type: "button", "data-key": `prediction-${place}`, title: "Explain this one", onclick: () => explainPrediction(prediction) },
       h("span", { class: "name" }, prediction.name),
-      h("span", { class: "number" }, prediction.score >= 0.01 ? percent(prediction.score) : rounded(prediction.score)),
+      h("span", { class: "number" }, scoreText(prediction.score)),
       bar,
     ),
   );

@@ -2,7 +2,7 @@
 
 import { explain } from "../actions.js";
 import { Component } from "../component.js";
-import { fill, h } from "../dom.js";
+import { fill, h, labelled } from "../dom.js";
 import { chosenModel, store } from "../state.js";
 
 /** @typedef {{name: string, title: string, kind: "number" | "fill" | "choice"}} Field */
@@ -106,15 +106,6 @@ function parameterField({ name, title, kind }, schema, state) {
  */
 function choicesOf(schema) {
   return schema.enum ?? schema.anyOf?.find((/** @type {any} */ part) => part.enum)?.enum ?? [];
-}
-
-/**
- * @param {string} title
- * @param {HTMLElement} control
- * @param {string} [hint]
- */
-function labelled(title, control, hint) {
-  return h("label", { class: "field", title: hint ?? "" }, h("span", {}, title), control);
 }
 
 customElements.define("request-options", RequestOptions);

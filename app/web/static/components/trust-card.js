@@ -3,7 +3,7 @@
 import { explain } from "../actions.js";
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
-import { activePane } from "../state.js";
+import { activePane, paintOf } from "../state.js";
 import { percent, settledness, targetName, withError } from "../words.js";
 
 class TrustCard extends Component {
@@ -52,15 +52,15 @@ function list(title, sentences, kind = "") {
  */
 function findings(pane, target) {
   const map = /** @type {import("../saliency_map.js").SaliencyMap} */ (pane.map);
-  if (map.high <= 0) return ["Nothing in this picture speaks for it."];
-  const { u, v } = map.peak();
+  const painted = paintOf(pane) !== null;
+  if (map.strongest(painted) <= 0) return ["Nothing in this picture speaks for it."];
+  const { u, v } = map.peak(painted);
   const { value, error } = map.at(u, v);
-  const half = map.levelOf(0.5);
-  const times = error ? `, ${Math.round(value / error)} times its standard error` : "";
-  const strength = `The strongest place changes \u201c${targetName(target)}\u201d by ${withError(value, error)}${times}.`;
+  const half = painted ? null : map.levelOf(0.5);
+  const times = error ? `, ${Math.round(Math.abs(value) / error)} times its standard error` : "";
+  const strength = `The strongest place changes \u201c${targetName(target)}\u201d by ${withError(Math.abs(value), error)}${times}.`;
   const spread = half === null ? [] : [`Half of the positive saliency lies on ${percent(map.areaAbove(half))} of the picture.`];
-  const several = pane.explanation?.method === "mc-rise"; // of one fill, the finding is the peak once more
-  const own = several && pane.label === null ? (target?.findings ?? []).map(readable) : [];
+  const own = painted && pane.label === null ? (target?.findings ?? []).map(readable) : []; // of one fill, the finding is the peak
   return [strength, ...spread, ...own];
 }
 

@@ -2,9 +2,9 @@
 
 import { colorTable, SEQUENTIAL } from "../colormaps.js";
 import { Component } from "../component.js";
-import { fill, h } from "../dom.js";
+import { fill, h, labelled } from "../dom.js";
 import { zoomed } from "../geometry.js";
-import { activePane, store } from "../state.js";
+import { activePane, displayOf, paintOf, scaleOf, store } from "../state.js";
 import { percent, rounded, unitOf } from "../words.js";
 
 const STYLES = /** @type {const} */ ([
@@ -35,7 +35,7 @@ class ViewerControls extends Component {
       { onchange: () => show({ colors: this.colors.value }) },
       SEQUENTIAL.map((name) => h("option", { value: name }, name)),
     );
-    this.colorField = h("label", { class: "field" }, h("span", {}, "Colours"), this.colors);
+    this.colorField = labelled("Colour map", this.colors);
     this.signed = h("input", { type: "checkbox", onchange: () => show({ signed: this.signed.checked }) });
     this.signedField = h("label", { class: "check" }, this.signed, "Show what speaks against it");
     this.bar = h("canvas", { width: 256, height: 1, "aria-hidden": "true" });
@@ -66,8 +66,9 @@ class ViewerControls extends Component {
     const region = display.style === "region" || display.style === "outline";
     this.opacity.field.hidden = display.style !== "overlay";
     this.share.field.hidden = !region;
-    this.colorField.hidden = !colored || display.signed;
-    this.signedField.hidden = !colored;
+    const painted = pane !== null && paintOf(pane) !== null;
+    this.colorField.hidden = !colored || display.signed || painted;
+    this.signedField.hidden = !colored || painted;
     this.barField.hidden = !colored;
     this.opacity.set(display.opacity, percent(display.opacity));
     this.colors.value = display.colors;
@@ -84,18 +85,19 @@ class ViewerControls extends Component {
    * @param {import("../state.js").Pane} pane
    */
   #showBar(display, pane) {
-    const table = colorTable(display.colors, display.signed);
+    const { signed } = displayOf(pane, display);
+    const table = colorTable(display.colors, signed);
     const image = new ImageData(256, 1);
     for (let index = 0; index < 256; index += 1) {
       image.data.set([table[index * 3], table[index * 3 + 1], table[index * 3 + 2], 255], index * 4);
     }
     this.bar.getContext("2d").putImageData(image, 0, 0);
-    const strongest = pane.map?.strongest(display.signed) ?? 0;
-    const ends = display.signed ? [-strongest, 0, strongest] : [0, strongest];
+    const strongest = scaleOf(pane, store.state);
+    const ends = signed ? [-strongest, 0, strongest] : [0, strongest];
     fill(
       this.barText,
       ends.map((end) => h("span", {}, rounded(end))),
-      h("span", { class: "unit" }, `${unitOf(pane.explanation)} when the place is visible`),
+      h("span", { class: "unit" }, `${unitOf(pane.explanation)} when the place is ${paintOf(pane) === null ? "visible" : "painted"}`),
     );
   }
 }
