@@ -58,7 +58,9 @@ export function asPython(explanation, name, methods) {
     "from rise_client import Client",
     "",
     `with Client(${python(ROOT.href.replace(/\/$/, ""))}${key}) as client:`,
-    `    explanation = client.explain(${python(name)}, ${options.join(", ")}).wait()`,
+    "    explanation = client.explain(",
+    ...[python(name), ...options].map((argument) => `        ${argument},`),
+    "    ).wait()",
     "    explanation.map, explanation.standard_error  # [H, W] each, float32",
   ].join("\n");
 }

@@ -92,7 +92,8 @@ function parameterField({ name, title, kind }, schema, state) {
     const numeric = schema.anyOf?.find((/** @type {any} */ part) => part.type === "integer") ?? schema;
     const { minimum, maximum } = numeric;
     const step = numeric.type === "integer" ? "1" : "0.01";
-    const input = { type: "number", value: String(value), min: String(minimum ?? ""), max: String(maximum ?? ""), step };
+    const text = typeof value === "number" ? String(value) : "";
+    const input = { type: "number", value: text, placeholder: String(schema.default), min: String(minimum ?? ""), max: String(maximum ?? ""), step };
     return labelled(title, h("input", { ...input, "data-key": name, onchange }), schema.description);
   }
   const choices = kind === "fill" ? state.fills : choicesOf(schema);

@@ -122,7 +122,8 @@ function slider(title, onchange) {
 function zoomButtons() {
   const by = (/** @type {number} */ factor) => {
     const { viewport, probe } = store.state;
-    store.update({ viewport: zoomed(viewport, factor, probe ?? { u: viewport.x, v: viewport.y }) });
+    const peak = viewport.zoom === 1 ? activePane(store.state)?.map?.peak(false) : null;
+    store.update({ viewport: zoomed(viewport, factor, probe ?? peak ?? { u: viewport.x, v: viewport.y }) });
   };
   return [
     h("button", { type: "button", "aria-label": "Zoom out", onclick: () => by(1 / 1.5) }, "\u2212"),
