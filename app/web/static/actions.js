@@ -4,7 +4,7 @@ import { Problem, Unreachable, json, post, request, setKey, upload } from "./api
 import { loadPane, newPane, openPanes, showAlone, showBeside, showTarget } from "./panes.js";
 import { decodePicture } from "./pictures.js";
 import { readView } from "./permalink.js";
-import { report } from "./reporting.js";
+import { report, untilBack } from "./reporting.js";
 import { SAMPLES, sampleAddress } from "./samples.js";
 import { activePane, chosenModel, store, updatePane } from "./state.js";
 
@@ -75,9 +75,8 @@ export async function loadCatalogue() {
         report(error);
         return;
       }
-      store.update({ connection: "away" });
+      await untilBack();
     }
-    await pause();
   }
 }
 

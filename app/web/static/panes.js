@@ -1,7 +1,7 @@
 /** Panes: each shows one map, of an explanation that may still run. */
 
-import { Problem, explanationPath, follow, json, mapPath, request } from "./api.js";
-import { report } from "./reporting.js";
+import { Problem, Unreachable, explanationPath, follow, json, mapPath, request } from "./api.js";
+import { report, untilBack } from "./reporting.js";
 import { decodePicture } from "./pictures.js";
 import { SaliencyMap } from "./saliency_map.js";
 import { store, updatePane } from "./state.js";
@@ -123,7 +123,12 @@ export async function loadPane(key) {
     if (explanation.status === "queued" || explanation.status === "running") await followPane(key);
     else await refresh(key, explanation);
   } catch (error) {
-    updatePane(key, { error: report(error) });
+    if (error instanceof Unreachable) {
+      await untilBack();
+      await loadPane(key);
+    } else {
+      updatePane(key, { error: report(error) });
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 /** What went wrong, told once and in a sentence. */
 
-import { Problem, Unreachable } from "./api.js";
+import { Problem, Unreachable, request } from "./api.js";
 import { store } from "./state.js";
 
 /**
@@ -11,7 +11,7 @@ import { store } from "./state.js";
  */
 export function report(error) {
   if (error instanceof Unreachable) {
-    store.update({ connection: "away" });
+    untilBack();
     return "The service does not answer.";
   }
   if (error instanceof Problem && error.status === 401) {
@@ -21,6 +21,30 @@ export function report(error) {
   const text = sentence(error instanceof Error ? error.message : String(error));
   store.update({ notice: { text, kind: "error" } });
   return text;
+}
+
+const PAUSE_MILLISECONDS = 2000;
+/** @type {Promise<void> | null} */
+let waiting = null;
+
+/** Say that the service does not answer, and return when it does. */
+export function untilBack() {
+  store.update({ connection: "away" });
+  waiting ??= answered().finally(() => (waiting = null));
+  return waiting;
+}
+
+async function answered() {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
+    try {
+      await request("livez");
+      store.update({ connection: "ok" });
+      return;
+    } catch (error) {
+      if (!(error instanceof Unreachable)) return;
+    }
+  }
 }
 
 /** @param {string} text */

@@ -31,9 +31,10 @@ def test_pages_name_only_relative_addresses_that_exist(path: str, root: str) -> 
     found = addresses_in(page(path, root=root).decode())
     assert any(address.endswith(".css") for address in found)
     own = [address for address in found if "/assets/" in address]
-    assert all(address.startswith(f"{root}assets/{bundle().digest}/") for address in own)
+    folder = f"{root}assets/{bundle().digest}/"
+    assert all(address.startswith(folder) for address in own)
     assert [address for address in found if ":" in address or address.startswith("/")] == []
-    assert all(address.split("/", address.count("../") + 3)[-1] in bundle().assets for address in own)
+    assert {address.removeprefix(folder) for address in own} <= bundle().assets.keys()
 
 
 def test_modules_import_only_modules_that_exist() -> None:
@@ -55,7 +56,7 @@ def test_assets_are_compressed_and_kept_for_long_under_the_address_of_their_cont
 
 
 def test_a_file_outside_of_the_folder_is_not_found(http: httpx2.Client) -> None:
-    for path in ("missing.js", "../routes.py", "%2e%2e/routes.py", "..%2froutes.py"):
+    for path in ("missing.js", "..%2froutes.py", "%2e%2e%2froutes.py"):
         assert http.get(f"/assets/{bundle().digest}/{path}").status_code == 404
 
 
