@@ -8,6 +8,7 @@ import { DEFAULT_DISPLAY } from "./state.js";
  *   batchId: string | null}} View
  */
 
+const LABEL = "label-";
 const STYLES = ["overlay", "region", "outline", "original", "map"];
 
 /**
@@ -32,10 +33,15 @@ export function writeView(state) {
   return query.toString();
 }
 
+/** @param {string} part of a pane's address, whose parts have dots between them */
+function escaped(part) {
+  return encodeURIComponent(part).replaceAll(".", "%2E");
+}
+
 /** @param {PaneAddress} pane */
 function writePane(pane) {
-  const subject = pane.label === null ? String(pane.target) : `label:${pane.label}`;
-  return [pane.id, subject, ...(pane.fill === null ? [] : [pane.fill])].map(encodeURIComponent).join("/");
+  const subject = pane.label === null ? String(pane.target) : `${LABEL}${pane.label}`;
+  return [pane.id, subject, ...(pane.fill === null ? [] : [pane.fill])].map(escaped).join(".");
 }
 
 /**
@@ -69,8 +75,8 @@ export function readView(fragment) {
  * @returns {PaneAddress}
  */
 function readPane(text) {
-  const [id = "", subject = "0", fill = null] = text.split("/").map(decodeURIComponent);
-  const label = subject.startsWith("label:") ? subject.slice("label:".length) : null;
+  const [id = "", subject = "0", fill = null] = text.split(".").map(decodeURIComponent);
+  const label = subject.startsWith(LABEL) ? subject.slice(LABEL.length) : null;
   return { id, target: label === null ? Number.parseInt(subject, 10) || 0 : 0, label, fill };
 }
 

@@ -110,7 +110,8 @@ function slider(title, onchange) {
   const input = h("input", { type: "range", min: "0.02", max: "1", step: "0.01" });
   const value = h("output", {});
   input.addEventListener("input", () => onchange(Number(input.value)));
-  const field = h("label", { class: "field" }, h("span", {}, title, " ", value), input);
+  const field = labelled(title, input);
+  field.firstChild.after(value);
   const set = (/** @type {number} */ number, /** @type {string} */ text) => {
     input.value = String(number);
     input.setAttribute("aria-valuetext", text);
