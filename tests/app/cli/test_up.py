@@ -65,6 +65,23 @@ def test_the_first_line_is_the_address_and_no_server_or_library_warns(tmp_path: 
     assert "WARN" not in others.upper()
 
 
+@pytest.mark.slow
+def test_the_page_is_opened_in_a_browser_when_asked_for(tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    environment = {**os.environ, "RISE_PORT": "0", "RISE_DATA": str(tmp_path / "data"), "BROWSER": f"{browser} %s"}
+    process = subprocess.Popen([*COMMAND, "--open"], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "opened").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert (tmp_path / "opened").read_text().strip() in first
+
+
 def test_a_data_folder_in_use_is_a_clear_error(service: Service) -> None:
     environment = {**os.environ, "RISE_PORT": "0", "RISE_DATA": str(service.data)}
     found = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60, check=False)

@@ -4,6 +4,7 @@ import { explainPrediction } from "../actions.js";
 import { Component } from "../component.js";
 import { h } from "../dom.js";
 import { placePicture, within, zoomed } from "../geometry.js";
+import { Layer } from "../layer.js";
 import { outline, paintColors, paintShade } from "../painter.js";
 import { displayOf, paintOf, scaleOf, store } from "../state.js";
 import { effectSentence, targetName } from "../words.js";
@@ -25,9 +26,11 @@ export class MapViewer extends Component {
   #corner = null;
   #moved = false;
   #frame = 0;
+  #scaled = new Layer();
+  canvas = document.createElement("canvas");
 
   build() {
-    this.canvas = /** @type {HTMLCanvasElement} */ (h("canvas", { "aria-hidden": "true" }));
+    this.canvas.setAttribute("aria-hidden", "true");
     this.surface = h(
       "div",
       {
@@ -107,18 +110,31 @@ export class MapViewer extends Component {
     const pane = this.pane;
     const ratio = devicePixelRatio || 1;
     const size = { width: this.surface.clientWidth, height: this.surface.clientHeight };
-    if (!pane || !this.canvas || size.width === 0) return;
+    if (!pane || size.width === 0) return;
     this.canvas.width = Math.round(size.width * ratio);
     this.canvas.height = Math.round(size.height * ratio);
     const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
-    context.scale(ratio, ratio);
     if (!pane.picture?.width) return;
     const place = placePicture(pane.picture, size, store.state.viewport);
-    const { display } = store.state;
-    context.imageSmoothingQuality = "high";
-    if (pane.picture.bitmap) context.drawImage(pane.picture.bitmap, place.x, place.y, place.width, place.height);
-    if (pane.map && display.style !== "original") this.#drawMap(context, place);
+    context.drawImage(this.#picture(place, ratio), 0, 0);
+    context.scale(ratio, ratio);
+    if (pane.map && store.state.display.style !== "original") this.#drawMap(context, place);
     this.#drawMarks(context, place);
+  }
+
+  /**
+   * Return the picture at the screen's resolution, because scaling a large one takes longer than a frame.
+   *
+   * @param {import("../geometry.js").Rectangle} place
+   * @param {number} ratio
+   */
+  #picture({ x, y, width, height }, ratio) {
+    const bitmap = this.pane?.picture?.bitmap;
+    return this.#scaled.get(this.canvas, [bitmap, x, y, width, height, ratio], (context) => {
+      context.imageSmoothingQuality = "high";
+      context.scale(ratio, ratio);
+      if (bitmap) context.drawImage(bitmap, x, y, width, height);
+    });
   }
 
   /**
