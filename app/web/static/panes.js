@@ -4,7 +4,7 @@ import { Problem, Unreachable, explanationPath, follow, json, mapPath, request }
 import { report, untilBack } from "./reporting.js";
 import { decodePicture } from "./pictures.js";
 import { SaliencyMap } from "./saliency_map.js";
-import { store, updatePane } from "./state.js";
+import { paintOf, store, updatePane } from "./state.js";
 
 /**
  * @typedef {import("./state.js").Pane} Pane
@@ -196,23 +196,13 @@ async function loadMap(key) {
   const pane = paneOf(key);
   if (!pane) return;
   try {
-    const response = await request(mapPath(withFill(pane), "npz", { max_side: MAP_SIDE }));
+    const response = await request(mapPath({ ...pane, fill: paintOf(pane) }, "npz", { max_side: MAP_SIDE }));
     const map = await SaliencyMap.fromNpz(await response.arrayBuffer());
     updatePane(key, { map, error: null });
   } catch (error) {
     if (error instanceof Problem && error.code === "not-ready" && pane.explanation?.status !== "cancelled") return;
     throw error;
   }
-}
-
-/**
- * Return a pane with the colour that it shows, where there are several and none was chosen.
- *
- * @param {Pane} pane
- */
-function withFill(pane) {
-  const colors = pane.explanation?.method === "mc-rise" ? pane.explanation.parameters.colors : null;
-  return pane.fill === null && colors?.length > 1 ? { ...pane, fill: String(colors[0]) } : pane;
 }
 
 /**

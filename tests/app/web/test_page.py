@@ -5,7 +5,10 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2
@@ -333,26 +336,74 @@ def test_a_service_that_goes_away_is_told_and_the_page_goes_on_when_it_is_back(p
         stop_service(service)
 
 
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Service]:
-    """A service that asks for keys."""
-    running = start_service(tmp_path / "data", RISE_KEYS="on")
-    yield running
-    stop_service(running)
+def make_key(service: Service) -> str:
+    command = [str(Path(sys.executable).with_name("rise-serve")), "keys", "add", "somebody"]
+    environment = {**os.environ, "RISE_DATA": str(service.data)}
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    return made.stdout.strip()
 
 
 @pytest.mark.slow
-def test_a_key_opens_the_page_and_stays_in_the_tab(guarded: Service, page: Page) -> None:
-    command = [str(Path(sys.executable).with_name("rise-serve")), "keys", "add", "somebody"]
-    environment = {**os.environ, "RISE_DATA": str(guarded.data)}
-    made = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    key = made.stdout.strip()
-    page.goto(guarded.url)
-    page.get_by_label("This service asks for an API key").fill(key)
-    page.get_by_role("button", name="Use it").click()
-    expect_map(page)
-    assert key not in page.url
-    assert page.evaluate("() => JSON.stringify(localStorage) + document.cookie") == "{}"
-    other = page.context.new_page()
-    other.goto(guarded.url)
-    expect(other.get_by_label("This service asks for an API key")).to_be_visible()
+def test_a_key_opens_the_page_and_stays_in_the_tab(page: Page, tmp_path: Path) -> None:
+    guarded = start_service(tmp_path / "data", RISE_KEYS="on")
+    try:
+        key = make_key(guarded)
+        page.goto(guarded.url)
+        page.get_by_label("This service asks for an API key").fill(key)
+        page.get_by_role("button", name="Use it").click()
+        expect_map(page)
+        assert key not in page.url
+        assert page.evaluate("() => JSON.stringify(localStorage) + document.cookie") == "{}"
+        other = page.context.new_page()
+        other.goto(guarded.url)
+        expect(other.get_by_label("This service asks for an API key")).to_be_visible()
+    finally:
+        stop_service(guarded)
+
+
+AROUND = """<!doctype html><title>A labelling tool</title><iframe width="700" height="600" src="{frame}"></iframe>
+<script>
+addEventListener("message", ({{ data, source }}) => {{
+  if (data.type === "rise-serve:ready") source.postMessage({{ type: "rise-serve:key", key: "{key}" }}, "*");
+}});
+</script>"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Another origin: its address, and the folder of its pages."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", folder
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.slow
+def test_a_page_that_the_operator_allows_shows_the_viewer_in_a_frame_and_gives_it_a_key(
+    page: Page, tmp_path: Path, elsewhere: tuple[str, Path]
+) -> None:
+    origin, folder = elsewhere
+    guarded = start_service(tmp_path / "data", RISE_KEYS="on", RISE_FRAME_ANCESTORS=origin)
+    try:
+        key = make_key(guarded)
+        made = httpx2.post(
+            f"{guarded.url}/v1/explanations",
+            data={"model": "shapes"},
+            files={"image": (SAMPLES / "star.jpg").read_bytes()},
+            headers={"Prefer": "wait=60", "Authorization": f"Bearer {key}"},
+            timeout=90,
+        ).json()
+        frame = f"{guarded.url}/ui/embed/{made['id']}"
+        (folder / "tool.html").write_text(AROUND.format(frame=frame, key=key))
+        page.goto(f"{origin}/tool.html")
+        inside = page.frame_locator("iframe")
+        expect(inside.locator(".headline")).to_contain_text("star", timeout=LONG)
+        expect(inside.locator(".notice")).to_have_count(0)
+        page.goto(f"{origin.replace('127.0.0.1', 'localhost')}/tool.html")  # an origin that is not allowed
+        page.wait_for_timeout(1000)
+        expect(page.frame_locator("iframe").locator(".headline")).to_have_count(0)
+    finally:
+        stop_service(guarded)

@@ -32,7 +32,7 @@ class PredictionList extends Component {
     this.empty.textContent = emptySentence(state);
     this.empty.hidden = this.empty.textContent === "";
     if (["drawing", "rectangle", "modelId", "picture", "predictions"].some((name) => changed.has(name))) {
-      fill(this.tools, rectangleTools(state));
+      fill(this.tools, tools(state));
     }
   }
 
@@ -79,10 +79,11 @@ function emptySentence(state) {
 }
 
 /** @param {import("../state.js").State} state */
-function rectangleTools(state) {
+function tools(state) {
   const model = chosenModel(state);
-  if (!model || model.task === "classification" || !state.picture?.imageId) return [];
-  const tools = [
+  if (!model || !state.picture?.imageId) return [];
+  if (model.task === "classification") return (state.predictions?.length ?? 0) > 2 ? [topThree()] : [];
+  const buttons = [
     h(
       "button",
       {
@@ -96,7 +97,11 @@ function rectangleTools(state) {
     (state.predictions?.length ?? 0) > 1 &&
       h("button", { type: "button", "data-key": "all", onclick: () => explain(null) }, "Explain all"),
   ];
-  return state.drawing && state.rectangle ? [...tools, rectangleForm(state.rectangle, model)] : tools;
+  return state.drawing && state.rectangle ? [...buttons, rectangleForm(state.rectangle, model)] : buttons;
+}
+
+function topThree() {
+  return h("button", { type: "button", "data-key": "top", onclick: () => explain("top:3") }, "Explain the first three");
 }
 
 /**
