@@ -209,6 +209,7 @@ def test_a_service_that_is_started_anywhere_and_the_client_alone(
         program = elsewhere / "program.py"
         program.write_text(PROGRAM)
         said = json.loads(run(client_environment / "python", "-P", program, url, photo, cwd=elsewhere))
+        assert "/main.js" in httpx2.get(url, headers={"Accept": "text/html"}).text  # the page is in the wheel
         asked = ["explain", str(photo), "--model", "shapes", "--server", url, "--json"]
         command = json.loads(run(service_environment / "rise-serve", *asked, cwd=elsewhere))
     assert said["shapes"] == [[360, 480]] * 3

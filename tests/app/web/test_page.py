@@ -336,6 +336,21 @@ def test_a_service_that_goes_away_is_told_and_the_page_goes_on_when_it_is_back(p
         stop_service(service)
 
 
+@pytest.mark.slow
+def test_below_a_path_of_a_proxy_nothing_is_asked_for_outside_of_it(page: Page, tmp_path: Path) -> None:
+    service = start_service(tmp_path / "data", RISE_PUBLIC_URL="http://127.0.0.1/rise")
+    try:
+        paths: list[str] = []
+        page.on("request", lambda request: paths.append(request.url.removeprefix(service.url)))
+        page.goto(f"{service.url}/rise/")
+        expect_map(page)
+        page.get_by_role("button", name="Recent", exact=True).click()
+        expect(page.locator("history-list img").first).to_be_visible(timeout=LONG)
+        assert [path for path in paths if not path.startswith(("/rise/", "blob:"))] == []
+    finally:
+        stop_service(service)
+
+
 def make_key(service: Service) -> str:
     command = [str(Path(sys.executable).with_name("rise-serve")), "keys", "add", "somebody"]
     environment = {**os.environ, "RISE_DATA": str(service.data)}
