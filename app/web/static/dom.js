@@ -67,7 +67,7 @@ function present(children) {
 }
 
 /**
- * Replace an element's children; what had the focus and is there again, by `data-key`, gets it back.
+ * Replace an element's children; what had the focus or was open, and is there again by its `data-key`, has it again.
  *
  * @param {Element} element
  * @param {...(Child | Child[])} children
@@ -75,7 +75,9 @@ function present(children) {
 export function fill(element, ...children) {
   const focused = document.activeElement;
   const key = focused && element.contains(focused) ? focused.getAttribute("data-key") : null;
+  const open = [...element.querySelectorAll("details[open]")].map((details) => details.getAttribute("data-key"));
   element.replaceChildren(...present(children));
+  for (const details of element.querySelectorAll("details")) details.open ||= open.includes(details.dataset.key ?? "");
   if (key !== null) {
     /** @type {HTMLElement | null} */ (element.querySelector(`[data-key="${CSS.escape(key)}"]`))?.focus();
   }

@@ -114,7 +114,7 @@ export function save(blob, name) {
 function snippet(title, text) {
   return h(
     "details",
-    {},
+    { "data-key": title },
     h("summary", {}, title),
     h("pre", { tabindex: "0", "aria-label": title }, h("code", {}, text)),
     copyButton("Copy", () => text),

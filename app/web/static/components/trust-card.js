@@ -126,7 +126,7 @@ function provenance(explanation) {
     ["Picture", `${image.width} \u00d7 ${image.height}${image.scaled ? `. ${image.scaled}` : ""}`],
     ["Computed on", `${made.device}, ${made.precision}, version ${made.version}`],
   ];
-  return h("details", {}, h("summary", {}, "How it was made"), h("dl", {}, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+  return h("details", { "data-key": "made" }, h("summary", { "data-key": "made-summary" }, "How it was made"), h("dl", {}, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
 
 customElements.define("trust-card", TrustCard);
