@@ -41,8 +41,8 @@ def index(request: Request, services: ServicesDep, accept: _Accept = None) -> Re
     return JSONResponse(summary, headers={"Vary": "Accept"})
 
 
-@router.get("/ui/embed/{explanation_id}")
-def embed(explanation_id: str, services: ServicesDep) -> Response:  # noqa: ARG001 - the page reads it from its address
+@router.get("/ui/embed/{explanation}")
+def embed(services: ServicesDep) -> Response:
     """Return the viewer of one explanation, for frames in pages of others."""
     return _page("embed.html", root="../../", settings=services.settings, embeddable=True)
 

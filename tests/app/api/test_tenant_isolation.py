@@ -20,6 +20,7 @@ from tests.support.hostile_images import encoded, picture
 QUICK = {"model": "shapes", "masks": "64", "until": "1"}
 INVENTED = "0" * 32
 OPEN = {"/livez", "/readyz", "/docs", "/docs/start.js", "/docs/{name}", "/openapi.json"}
+OPEN |= {"/", "/favicon.ico", "/assets/{digest}/{path:path}", "/ui/embed/{explanation}"}
 SHARED = {"/v1/models", "/v1/methods", "/v1/fills", "/v1/models/{model_id}/predict"}
 ADMINISTRATIVE = {"/metrics"}
 COLLECTIONS = {"/v1/explanations", "/v1/images", "/v1/batches"}
