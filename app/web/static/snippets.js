@@ -1,28 +1,31 @@
 /** The request of an explanation, to send again from a shell or a program. */
 
 import { ROOT, hasKey } from "./api.js";
+import { defaultOf } from "./state.js";
+
+/** @typedef {import("./state.js").State} State */
 
 /**
  * Return what differs from a method's defaults.
  *
  * @param {import("./state.js").Explanation} explanation
- * @param {import("./state.js").MethodCard[]} methods
+ * @param {State} state
  * @returns {[string, any][]}
  */
-function fields(explanation, methods) {
+function fields(explanation, { methods, models }) {
   const method = methods.find((card) => card.id === explanation.method);
-  const defaults = method?.parameters.properties ?? {};
+  const model = models.find((card) => card.id === explanation.model.id);
   return Object.entries(explanation.parameters).filter(
-    ([name, value]) => JSON.stringify(defaults[name]?.default) !== JSON.stringify(value),
+    ([name, value]) => JSON.stringify(defaultOf(model, method, name)) !== JSON.stringify(value),
   );
 }
 
 /**
  * @param {import("./state.js").Explanation} explanation
  * @param {string} name of the picture's file
- * @param {import("./state.js").MethodCard[]} methods
+ * @param {State} state
  */
-export function asCurl(explanation, name, methods) {
+export function asCurl(explanation, name, state) {
   const parts = [
     "curl",
     ...(hasKey() ? ['-H "Authorization: Bearer $KEY"'] : []),
@@ -30,7 +33,7 @@ export function asCurl(explanation, name, methods) {
     `-F model=${quoted(explanation.model.id)}`,
     `-F method=${quoted(explanation.method)}`,
     ...targets(explanation).map((text) => `-F targets=${quoted(text)}`),
-    ...fields(explanation, methods).map(
+    ...fields(explanation, state).map(
       ([key, value]) => `-F ${key}=${quoted(typeof value === "string" ? value : JSON.stringify(value))}`,
     ),
     "-H 'Prefer: wait=60'",
@@ -42,15 +45,15 @@ export function asCurl(explanation, name, methods) {
 /**
  * @param {import("./state.js").Explanation} explanation
  * @param {string} name of the picture's file
- * @param {import("./state.js").MethodCard[]} methods
+ * @param {State} state
  */
-export function asPython(explanation, name, methods) {
+export function asPython(explanation, name, state) {
   const requested = targets(explanation).map((text) => `targets=${python(JSON.parse(text))}`);
   const options = [
     `model=${python(explanation.model.id)}`,
     `method=${python(explanation.method)}`,
     ...requested,
-    ...fields(explanation, methods).map(([key, value]) => `${key}=${python(value)}`),
+    ...fields(explanation, state).map(([key, value]) => `${key}=${python(value)}`),
   ];
   const key = hasKey() ? ', key=os.environ["KEY"]' : "";
   return [

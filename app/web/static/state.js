@@ -12,6 +12,7 @@ import { Store } from "./store.js";
  * @property {[number, number] | null} input_size height and width
  * @property {"ready" | "loading" | "failed"} state
  * @property {string | null} reason
+ * @property {string | null} [default_fill] what hides, where a request does not say
  *
  * @typedef {object} MethodCard
  * @property {string} id
@@ -208,6 +209,18 @@ export function scaleOf(pane, state) {
   const { signed } = displayOf(pane, state.display);
   const together = paintOf(pane) === null ? [pane] : state.panes.filter(({ id }) => id === pane.id);
   return Math.max(...together.map(({ map }) => map?.strongest(signed) ?? 0));
+}
+
+/**
+ * Return the value that a parameter has where a request does not give it.
+ *
+ * @param {ModelCard | null | undefined} model
+ * @param {MethodCard | null | undefined} method
+ * @param {string} name of the parameter
+ */
+export function defaultOf(model, method, name) {
+  const ofModel = name === "fill" ? model?.default_fill : null;
+  return ofModel ?? method?.parameters.properties[name]?.default;
 }
 
 /**

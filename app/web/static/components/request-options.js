@@ -3,7 +3,7 @@
 import { explain } from "../actions.js";
 import { Component } from "../component.js";
 import { fill, h, labelled } from "../dom.js";
-import { chosenModel, store } from "../state.js";
+import { chosenModel, defaultOf, store } from "../state.js";
 
 /** @typedef {{name: string, title: string, kind: "number" | "fill" | "choice"}} Field */
 
@@ -46,7 +46,7 @@ class RequestOptions extends Component {
       methodField(methods, chosen?.id ?? ""),
       chosen && h("p", { class: "hint" }, chosen.summary),
       FIELDS.filter(({ name }) => chosen && name in chosen.parameters.properties).map((field) =>
-        parameterField(field, /** @type {any} */ (chosen).parameters.properties[field.name], state),
+        parameterField(field, /** @type {import("../state.js").MethodCard} */ (chosen), state),
       ),
       h("button", { type: "submit", "data-key": "ask", disabled: !state.picture?.imageId }, "Explain again"),
     );
@@ -74,14 +74,16 @@ function methodField(methods, chosen) {
 
 /**
  * @param {Field} field
- * @param {any} schema
+ * @param {import("../state.js").MethodCard} method
  * @param {import("../state.js").State} state
  */
-function parameterField({ name, title, kind }, schema, state) {
-  const value = state.question.parameters[name] ?? schema.default;
+function parameterField({ name, title, kind }, method, state) {
+  const schema = method.parameters.properties[name];
+  const usual = defaultOf(chosenModel(state), method, name);
+  const value = state.question.parameters[name] ?? usual;
   const set = (/** @type {any} */ changed) => {
     const parameters = { ...state.question.parameters, [name]: changed };
-    if (changed === schema.default || changed === "") delete parameters[name];
+    if (changed === usual || changed === "") delete parameters[name];
     store.update({ question: { ...state.question, parameters } });
   };
   const onchange = (/** @type {Event} */ event) => {
@@ -93,7 +95,7 @@ function parameterField({ name, title, kind }, schema, state) {
     const { minimum, maximum } = numeric;
     const step = numeric.type === "integer" ? "1" : "0.01";
     const text = typeof value === "number" ? String(value) : "";
-    const input = { type: "number", value: text, placeholder: String(schema.default), min: String(minimum ?? ""), max: String(maximum ?? ""), step };
+    const input = { type: "number", value: text, placeholder: String(usual), min: String(minimum ?? ""), max: String(maximum ?? ""), step };
     return labelled(title, h("input", { ...input, "data-key": name, onchange }), schema.description);
   }
   const choices = kind === "fill" ? state.fills : choicesOf(schema);

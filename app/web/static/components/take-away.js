@@ -17,7 +17,7 @@ const FILES = /** @type {const} */ ([
 ]);
 
 class TakeAway extends Component {
-  static reads = /** @type {any} */ (["panes", "activePane", "display", "methods"]);
+  static reads = /** @type {any} */ (["panes", "activePane", "display", "methods", "models"]);
   /** @type {string} */ #shown = "";
 
   build() {
@@ -37,8 +37,8 @@ class TakeAway extends Component {
     fill(
       this.body,
       h("div", { class: "buttons" }, linkButton(), FILES.map(([title, ending, hint]) => fileButton(pane, title, ending, hint))),
-      snippet("As curl", asCurl(pane.explanation, name, state.methods)),
-      snippet("As Python", asPython(pane.explanation, name, state.methods)),
+      snippet("As curl", asCurl(pane.explanation, name, state)),
+      snippet("As Python", asPython(pane.explanation, name, state)),
     );
   }
 }
