@@ -28,6 +28,7 @@ class RequestOptions extends Component {
       class: "options",
       onsubmit: (/** @type {Event} */ event) => {
         event.preventDefault();
+        document.getElementById("stage")?.scrollIntoView({ block: "nearest" });
         explain(null);
       },
     });
