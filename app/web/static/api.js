@@ -6,6 +6,16 @@ import { readEvents } from "./event_stream.js";
 export const ROOT = new URL("../../", import.meta.url);
 
 const KEY = "rise-serve-key";
+let apiKey = stored();
+
+/** Return the tab's key; browsers refuse storage to frames of other sites, which then have it in memory alone. */
+function stored() {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
+}
 
 /** The service refused a request (RFC 9457). */
 export class Problem extends Error {
@@ -31,12 +41,17 @@ export class Unreachable extends Error {}
  * @param {string} key
  */
 export function setKey(key) {
-  if (key) sessionStorage.setItem(KEY, key);
-  else sessionStorage.removeItem(KEY);
+  apiKey = key;
+  try {
+    if (key) sessionStorage.setItem(KEY, key);
+    else sessionStorage.removeItem(KEY);
+  } catch {
+    // it stays in memory
+  }
 }
 
 export function hasKey() {
-  return Boolean(sessionStorage.getItem(KEY));
+  return apiKey !== "";
 }
 
 /**
@@ -49,8 +64,7 @@ export function hasKey() {
  */
 export async function request(path, options = {}) {
   const headers = new Headers(options.headers);
-  const key = sessionStorage.getItem(KEY);
-  if (key) headers.set("Authorization", `Bearer ${key}`);
+  if (apiKey) headers.set("Authorization", `Bearer ${apiKey}`);
   let response;
   try {
     response = await fetch(new URL(path, ROOT), { ...options, headers, credentials: "same-origin" });
