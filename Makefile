@@ -52,7 +52,7 @@ lint-page: $(VENV)/.development
 
 # Tests of the page drive a real browser; where there is none and it cannot be installed, they are skipped.
 chromium:
-	@command -v chromium chromium-browser google-chrome > /dev/null \
+	@command -v chromium > /dev/null \
 	  || { test "$$(id -u)" = 0 && apt-get install --yes --quiet chromium > /dev/null 2>&1; } \
 	  || echo "There is no Chromium, so tests of the page are skipped: apt-get install chromium"
 
