@@ -48,7 +48,8 @@ class AssetBundle:
 @cache  # because files do not change while a process lives
 def bundle() -> AssetBundle:
     """Return all static files."""
-    assets = {path.relative_to(FOLDER).as_posix(): _read(path) for path in sorted(FOLDER.rglob("*.*"))}
+    paths = [path for path in sorted(FOLDER.rglob("*.*")) if path.suffix in _MEDIA_TYPES]
+    assets = {path.relative_to(FOLDER).as_posix(): _read(path) for path in paths}
     names = "".join(f"{name}:{asset.etag}\n" for name, asset in assets.items())
     return AssetBundle(hashlib.sha256(names.encode()).hexdigest()[:16], assets)
 

@@ -33,7 +33,7 @@ _Tags = Annotated[str | None, Header()]
 
 @router.get("/")
 def index(request: Request, services: ServicesDep, accept: _Accept = None) -> Response:
-    """Return the page to who prefers HTML, else an index of links, relative to this address."""
+    """Return the page where the client prefers HTML, else an index of links."""
     if prefers_html(accept):
         return _page("index.html", root="./", settings=services.settings, embeddable=False)
     links = {name: f"{request.scope.get('root_path', '').rstrip('/')}/{path}" for name, path in _INDEX.items()}
