@@ -132,3 +132,15 @@ def test_the_documentation_tries_operations_there(page: Page, places: dict[str, 
     page.get_by_role("button", name="Execute").click()
     expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
     expect(page.locator(".request-url pre")).to_have_text(f"{places[place]}/v1/fills")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_page_works_there(page: Page, places: dict[str, str], place: str) -> None:
+    answers: dict[str, int] = {}
+    page.on("response", lambda answer: answers.update({answer.url: answer.status}))
+    page.goto(f"{places[place]}/")
+    expect(page.locator("pane-grid canvas").first).to_be_visible(timeout=60_000)  # a sample, explained already
+    page.wait_for_load_state("networkidle")
+    assert all(url.startswith((f"{places[place]}/", "blob:", "data:")) for url in answers), answers
+    assert max(answers.values()) < 400, answers
+    assert f"{places[place]}/v1/models" in answers
