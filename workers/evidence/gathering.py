@@ -85,7 +85,7 @@ def _of_targets(plan: ExplanationPlan, statistics: BlockStatistics, found: Probe
         sentences = describe(
             numbers,
             target.name,
-            plan.method.fills(plan.parameters)[0],
+            plan.method.fills(plan.parameters)[0].split(",")[0],
             score=found.scores[target.index],
             cells=plan.design.cells,
         )

@@ -56,7 +56,8 @@ def _findings(plan: ExplanationPlan, convergence: Convergence, target: TargetRes
     degrees = degrees_of_freedom(convergence.blocks, published=False)
     if plan.parameters.estimator == "paper" or not degrees:
         return []
-    effects, fills = convergence.effects(target.index), plan.method.fills(plan.parameters)
+    effects = convergence.effects(target.index)
+    fills = [name.replace(",", " or ") for name in plan.method.fills(plan.parameters)]
     return describe_finding(effects, fills, target.name, factor=interval_factor(degrees))
 
 

@@ -32,6 +32,7 @@ class Convergence:
         self._published = plan.parameters.estimator == "paper"
         self._shrinks = plan.shrinks
         self._until = plan.parameters.until
+        self._turns = max(1, len(plan.problem.turns))
         self._rows = plan.resolved.target_rows
         self._sign = plan.method.published_scale(plan.parameters, 1)
         self._grid = canvas.grid
@@ -73,9 +74,12 @@ class Convergence:
         return [bool(np.abs(effects).max() < ROUNDING) for effects in self._mean()]
 
     def reached(self) -> bool:
-        """Return whether every target is as reliable as asked, or flat; `until: 1` asks for all masks."""
+        """Return whether every target is as reliable as asked, or flat; `until: 1` asks for all masks.
+
+        Fills that take turns have had as many blocks each.
+        """
         reliability = self.reliability()
-        if self._until >= 1 or reliability is None:
+        if self._until >= 1 or reliability is None or self.blocks % self._turns:
             return False
         return all(flat or value >= self._until for flat, value in zip(self.flat(), reliability, strict=True))
 

@@ -3,7 +3,7 @@
 The front end checks requests against that schema; this model is what the schema is made from.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
@@ -21,11 +21,37 @@ def _known_fill(name: str) -> str:
     return name
 
 
-Fill = Annotated[
-    str,
-    AfterValidator(_known_fill),
-    WithJsonSchema({"anyOf": [{"enum": list(fill_names())}, {"type": "string", "pattern": f"^{COLOR}$"}]}),
+def _distinct(names: list[str]) -> list[str]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is in the list twice; each fill takes as many turns as the others")
+    return names
+
+
+_FILL_SCHEMAS: list[dict[str, Any]] = [{"enum": list(fill_names())}, {"type": "string", "pattern": f"^{COLOR}$"}]
+_TURNS_SCHEMA = {"type": "array", "items": {"anyOf": _FILL_SCHEMAS}, "minItems": 1, "maxItems": 8, "uniqueItems": True}
+
+Fill = Annotated[str, AfterValidator(_known_fill), WithJsonSchema({"anyOf": _FILL_SCHEMAS})]
+
+Fills = Annotated[
+    Fill | Annotated[list[Fill], Field(min_length=1, max_length=8), AfterValidator(_distinct)],
+    WithJsonSchema({"anyOf": [*_FILL_SCHEMAS, _TURNS_SCHEMA]}),
 ]
+"""One fill, or several of which each block has the next one."""
+
+
+def in_turns(fills: str | list[str]) -> str:
+    """Return the name of one fill, or of several that take turns."""
+    return fills if isinstance(fills, str) else ",".join(fills)
+
+
+def turns_of(names: list[str]) -> list[tuple[str, ...]]:
+    """Return for each turn the names of its K fills.
+
+    Args:
+        names: of K fills, each one or several that take turns.
+    """
+    return list(zip(*(name.split(",") for name in names), strict=True))
 
 
 class MaskingParameters(RequestModel):
@@ -47,6 +73,13 @@ class MaskingParameters(RequestModel):
     )
     evidence: bool = Field(
         True, description="Say how far each map can be trusted, for about 20 passes more. `contrast` only."
+    )
+    opacity: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="How much masks hide: 1 all of a region, 0.3 a part of it; a second view on models that may notice "
+        "masks.",
     )
     canvas: Literal["model", "image"] = Field(
         "model", description="Draw masks on the model's input, or on the uploaded image at its own size."

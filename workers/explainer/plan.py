@@ -19,7 +19,7 @@ from workers.blackbox import BlackBox
 from workers.blackbox.preprocessing import CoordinateTransform, input_transform, normalise, pixels, to_input
 from workers.explainer.grid import FINEST, coarsest_grid
 from workers.explainer.method_plugin import MethodPlugin, RelaxesParameters
-from workers.explainer.parameters import MaskingParameters
+from workers.explainer.parameters import MaskingParameters, turns_of
 from workers.explainer.prediction import predictions_of
 from workers.explainer.targets import RequestedTargets, ResolvedTargets
 from workers.fills import paint
@@ -170,21 +170,21 @@ def _plan_with(
         resolved = method.resolve_targets(black_box, outputs, requested, transform, parameters)
         unmasked = (resolved.probability or resolved.score)(outputs)[0]
     parameters = _with_grid(parameters, resolved.targets, _view(image, transform, parameters))
-    fills = [
-        paint(name, on_canvas, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)
-        for name in method.fills(parameters)
+    turns = [
+        torch.stack([_hidden(name, on_canvas, black_box, parameters) for name in names])
+        for names in turns_of(method.fills(parameters))
     ]
-    hidden = torch.stack([_to_model_values(fill, black_box, parameters) for fill in fills])
     canvas = _canvas(image, transform, parameters)
     problem = MaskingProblem(
         normalised,
-        hidden,
+        turns[0],
         canvas,
         lambda masked: resolved.score(forward(masked)),
         _batch(canvas, batch),
         resolved.match,
+        tuple(turns),
     )
-    design = MaskDesign(parameters.cells, parameters.keep, len(fills), parameters.seed)
+    design = MaskDesign(parameters.cells, parameters.keep, len(turns[0]), parameters.seed)
     size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
     return ExplanationPlan(
         method,
@@ -193,11 +193,18 @@ def _plan_with(
         design,
         resolved,
         size,
-        math.ceil(parameters.masks / size),
+        math.ceil(parameters.masks / size / len(turns)) * len(turns),
         forward,
         lambda raw: next(iter(predictions_of(black_box, raw, transform, limit=1)), None),
         unmasked,
     )
+
+
+def _hidden(name: str, on_canvas: Tensor, black_box: BlackBox, parameters: MaskingParameters) -> Tensor:
+    """Return what is seen where a fill hides, `[3, H, W]`, as the values that are blended."""
+    fill = paint(name, on_canvas, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)
+    seen = fill if parameters.opacity == 1 else on_canvas + parameters.opacity * (fill - on_canvas)
+    return _to_model_values(seen, black_box, parameters)
 
 
 def _with_grid(parameters: MaskingParameters, targets: list[TargetResult], view: Box) -> MaskingParameters:

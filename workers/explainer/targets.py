@@ -12,7 +12,7 @@ from app.contract.schemas import Prediction, TargetResult, TargetSpec
 from workers.blackbox import Classifier, Segmenter
 
 RequestedTargets = str | Sequence[TargetSpec] | None
-ClassScore = Literal["probability", "logit"]
+ClassScore = Literal["probability", "logit", "log-odds"]
 
 _NUMBERS_KEPT = 100_000  # per block, up to which the effects of all classes are kept
 
@@ -54,6 +54,11 @@ def logits(black_box: Classifier, outputs: Tensor) -> Tensor:
     return outputs.float().logit(eps=1e-6) if black_box.activation == "probabilities" else outputs.float()
 
 
+def log_odds(black_box: Classifier, outputs: Tensor) -> Tensor:
+    """Turn raw outputs into log(p / (1 - p)), both `[B, C]`; at most 13.8, where float32 still tells p from 1."""
+    return probabilities(black_box, outputs).logit(eps=1e-6)
+
+
 def top_classes(black_box: Classifier, scores: Tensor, count: int) -> list[Prediction]:
     """Return the classes with the highest of the scores `[C]`, the highest first."""
     values, classes = scores.topk(min(count, len(scores)))
@@ -93,7 +98,7 @@ def resolve_class_targets(
     keep_all = numbers_per_class is not None and len(scores) * numbers_per_class <= _NUMBERS_KEPT
     rows = list(range(len(scores))) if keep_all else sorted(set(labels))
     columns = torch.tensor(rows, device=outputs.device)
-    transform = probabilities if what == "probability" else logits
+    transform = {"probability": probabilities, "logit": logits, "log-odds": log_odds}[what]
     targets = [
         TargetResult(index=index, label=label, name=black_box.labels[label], score=float(scores[label]))
         for index, label in enumerate(labels)

@@ -15,7 +15,7 @@ from app.contract.schemas import Task
 from workers.blackbox import Detections, Detector
 from workers.blackbox.preprocessing import CoordinateTransform
 from workers.explainer.detection_targets import resolve_detection_targets
-from workers.explainer.parameters import Fill, Grid, MaskingParameters
+from workers.explainer.parameters import Fills, Grid, MaskingParameters, in_turns
 from workers.explainer.targets import RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap
 from workers.saliency.similarity import SimilarityTerm
@@ -34,7 +34,11 @@ class Parameters(MaskingParameters):
         "auto",
         description="Cells along each side, or [rows, columns]; `auto`: as few as the smallest target allows, 6 to 16.",
     )
-    fill: Fill = Field("black", description="What hides: a name from `GET /v1/fills`, or a colour `#rrggbb`.")
+    fill: Fills = Field(
+        "black",
+        description="What hides: a name from `GET /v1/fills`, or a colour `#rrggbb`; or a list of these, in turns from "
+        "block to block, so that the error bars hold what the map owes to the choice.",
+    )
     explain: SimilarityTerm = Field(
         "whole", description="`whole`: overlap x class x objectness; `class`: what made it this class; `location`."
     )
@@ -44,8 +48,8 @@ class Parameters(MaskingParameters):
 
 
 def fills(parameters: Parameters) -> list[str]:
-    """Return the one fill."""
-    return [parameters.fill]
+    """Return the one fill, or those that take turns."""
+    return [in_turns(parameters.fill)]
 
 
 def resolve_targets(

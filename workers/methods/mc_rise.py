@@ -31,7 +31,10 @@ class Parameters(MaskingParameters):
         max_length=16,
         description="What is painted: colours `#rrggbb`, or names from `GET /v1/fills`.",
     )
-    score: ClassScore = Field("probability", description="What of a class is explained.")
+    score: ClassScore = Field(
+        "probability",
+        description="What of a class is explained; `log-odds`, log(p / (1 - p)), tells apart what is nearly certain.",
+    )
 
 
 def fills(parameters: Parameters) -> list[str]:

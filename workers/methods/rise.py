@@ -11,7 +11,7 @@ from torch import Tensor
 from app.contract.schemas import Task
 from workers.blackbox import Classifier, Segmenter
 from workers.blackbox.preprocessing import CoordinateTransform
-from workers.explainer.parameters import Fill, Grid, MaskingParameters
+from workers.explainer.parameters import Fills, Grid, MaskingParameters, in_turns
 from workers.explainer.region_targets import resolve_scored_targets
 from workers.explainer.targets import ClassScore, RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap
@@ -24,13 +24,20 @@ class Parameters(MaskingParameters):
     """RISE: hides random parts of the image and shows how a visible pixel changes the score of a class."""
 
     grid: Grid = Field(8, description="Cells along each side, or [rows, columns].")
-    fill: Fill = Field("black", description="What hides: a name from `GET /v1/fills`, or a colour `#rrggbb`.")
-    score: ClassScore = Field("probability", description="What of a class is explained.")
+    fill: Fills = Field(
+        "black",
+        description="What hides: a name from `GET /v1/fills`, or a colour `#rrggbb`; or a list of these, in turns from "
+        "block to block, so that the error bars hold what the map owes to the choice.",
+    )
+    score: ClassScore = Field(
+        "probability",
+        description="What of a class is explained; `log-odds`, log(p / (1 - p)), tells apart what is nearly certain.",
+    )
 
 
 def fills(parameters: Parameters) -> list[str]:
-    """Return the one fill."""
-    return [parameters.fill]
+    """Return the one fill, or those that take turns."""
+    return [in_turns(parameters.fill)]
 
 
 def resolve_targets(

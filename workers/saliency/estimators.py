@@ -7,7 +7,7 @@ transfer from the device.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -43,6 +43,7 @@ class MaskingProblem:
         score: the black box and the scoring of its outputs.
         batch: masked images per forward pass.
         match: score above which something of a target counts as left.
+        turns: the fills of blocks 0, 1, ... and so on again, of which `fills` is the first; none: always `fills`.
     """
 
     image: Tensor
@@ -51,6 +52,11 @@ class MaskingProblem:
     score: Score
     batch: int
     match: float = 0.0
+    turns: tuple[Tensor, ...] = ()
+
+    def of_block(self, block: int) -> "MaskingProblem":
+        """Return the problem with the fills of one block."""
+        return replace(self, fills=self.turns[block % len(self.turns)]) if len(self.turns) > 1 else self
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ def regression_block(
         block: its number.
         buffer: for one batch of masked images, from `allocate_batch`.
     """
+    problem = problem.of_block(block)
     fit = hadamard_effects if design.balanced else ridge_effects
     hidden = one_hot_states(_to(design.sample(block), problem), design.fills)
     scores = yield from _scores(problem, hidden, block_weights(problem, block), buffer)
@@ -185,6 +192,7 @@ def monte_carlo_block(
         masks: masks in a block; a block only groups masks here, each has its own shift.
         weigh: how scores weigh masks, in which the published methods differ.
     """
+    problem = problem.of_block(block)
     states, uniform = sample_independently(design, block, masks)
     hidden = one_hot_states(_to(states, problem), design.fills)
     total, matched = torch.zeros(()), torch.zeros(())
