@@ -236,6 +236,7 @@ class ModelCard(ResponseModel):
     Attributes:
         task: `classification`, `detection` or `segmentation`; None while it is not known.
         input_size: height and width in pixels; None: any size.
+        default_fill: what hides where a request names no fill; None: as the method says.
         state: `ready`, `loading` or `failed`, for the `reason`.
     """
 
@@ -246,6 +247,7 @@ class ModelCard(ResponseModel):
     digest: str | None = None
     max_masks: int | None = None
     batch: int | None = None
+    default_fill: str | None = None
     state: str
     reason: str | None = None
     assumptions: list[Assumption] = Field(default_factory=list)
