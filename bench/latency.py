@@ -32,6 +32,10 @@ _BATCHES = (1, 4, 8, 16)
 _BARE_PASSES = 96  # of one measurement
 _RATIO, _SHARE = 1.05, 0.06  # seconds over bare passes, and what the service may take beside
 _MODELS = """
+[shapes]
+loader = "python"
+source = "workers.demo.shapes:load"
+
 [imagenet]
 loader = "python"
 source = "workers.demo.imagenet:load"
