@@ -184,8 +184,7 @@ def _target_rows(target: TargetResult, figures: TargetFigures) -> Iterator[tuple
 
 
 def _add_sentences(section: ET.Element, target: TargetResult) -> None:
-    evidence = getattr(target, "evidence", None)
-    sentences = [*target.findings, *(evidence.sentences if evidence else []), *target.warnings]
+    sentences = [*target.findings, *(target.evidence.sentences if target.evidence else []), *target.warnings]
     if sentences:
         listed = ET.SubElement(section, "ul")
         for sentence in sentences:
@@ -193,7 +192,7 @@ def _add_sentences(section: ET.Element, target: TargetResult) -> None:
 
 
 def _parameters(record: ExplanationRecord) -> Iterator[tuple[str, str]]:
-    for name, value in record.request.parameters.items():
+    for name, value in record.parameters.items():
         yield name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

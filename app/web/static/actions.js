@@ -107,9 +107,12 @@ async function pause() {
   await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
 }
 
-/** Explain a sample, so that the first thing to be seen is a map. */
+/** Explain a sample, so that the first thing to be seen is a map: a photograph, also where its model still loads. */
 async function showFirstSample() {
   while (!store.state.modelId) await pause();
+  await untilLoaded(FIRST[0]);
+  if (store.state.picture) return; // who gave one of his own meanwhile
+  chooseModelFrom(FIRST);
   const sample = SAMPLES.find(({ model }) => model === store.state.modelId) ?? SAMPLES[0];
   await giveSample(sample);
 }
