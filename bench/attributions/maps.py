@@ -34,17 +34,19 @@ class ExplainedPicture:
         model: the classifier.
         image: upright, RGB.
         layout: makes of the model's score the same score, computed in the layout that is fastest.
+        default_fill: what hides by default.
     """
 
     name: str
     model: Classifier
     image: Image.Image
     layout: Callable[[Score], Score]
+    default_fill: str = FILL
 
     def plan(self, **parameters: object) -> ExplanationPlan:
         """Return a RISE explanation of the most probable class with the default parameters, but for these."""
         plugin = method("rise")
-        chosen = plugin.Parameters.model_validate(parameters)
+        chosen = plugin.Parameters.model_validate({"fill": self.default_fill} | parameters)
         plan = build_plan(self.model, self.image, plugin, chosen, "top:1", batch=BATCH)
         return replace(plan, problem=replace(plan.problem, score=self.layout(plan.problem.score)))
 
