@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -308,7 +309,10 @@ def test_fifty_explanations_in_a_row_do_not_fill_the_memory(service: Service, pa
     explain(0, 10)
     before = heap()
     explain(10, 50)
-    assert heap() <= 1.1 * before + 300_000
+    patience = time.monotonic() + 30  # because what still runs holds memory until it has ended; a leak stays
+    while (after := heap()) > 1.1 * before + 300_000 and time.monotonic() < patience:
+        page.wait_for_timeout(500)
+    assert after <= 1.1 * before + 300_000
 
 
 @pytest.mark.slow

@@ -169,6 +169,7 @@ def test_a_classifier_has_the_map_of_the_same_model_in_this_process(
         assert card.labels == sorted(LABELS), card
         assert card.input_size is None
         assert {one.what: (one.value, one.source) for one in card.assumptions} == {
+            "trained_with_masks": ("false", "convention"),
             "task": ("classification", "checked"),
             "options.request": ("json", "checked"),
             "labels": ("6 names", "checked"),
