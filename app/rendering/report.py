@@ -34,7 +34,11 @@ th { width: 14rem; color: #5a5e66; font-weight: 400 } td { overflow-wrap: anywhe
 _digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 CONTENT_SECURITY_POLICY = f"default-src 'none'; img-src data:; style-src 'sha256-{_digest}'"
 
-_UNITS = {"probability": "change of the probability", "logit": "change of the logit"}
+_UNITS = {
+    "probability": "change of the probability",
+    "logit": "change of the logit",
+    "log-odds": "change of the log-odds",
+}
 
 
 @dataclass(frozen=True)

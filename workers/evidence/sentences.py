@@ -111,11 +111,12 @@ def _change(drop: float) -> str:
 
 
 def _of_fill(found: FillScore, name: str | None, fill: str) -> str:
-    what = "this box" if name is None else repr(name)
     seen = "nothing" if found.top_class is None else f"{found.top_class!r} with {found.probability:.2f}"
     words = f"In the fill alone ({fill}) the model sees {seen}"
-    if found.target is not None:
-        words += f", and {found.target:.0%} of its score of {what}"
+    if found.target is not None and name == found.top_class:
+        words += f", {found.target:.0%} of its score in the image"
+    elif found.target is not None:
+        words += f"; of {'this box' if name is None else repr(name)} {found.target:.0%} of the score is left"
     if max(found.target or 0.0, found.probability or 0.0) >= NOT_NEUTRAL:
         return f"{words}: to this model the fill is no neutral background."
     return f"{words}."

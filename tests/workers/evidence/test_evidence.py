@@ -15,13 +15,13 @@ from app.contract.counters import PersistentCounters
 from app.contract.explanations.reuse_index import BlockReuseIndex
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.jobs import JobQueue
-from app.contract.schemas import CanonicalRequest, Evidence, ExplanationRecord, ModelRef, State, Status
+from app.contract.schemas import CanonicalRequest, Evidence, ExplanationRecord, FillScore, ModelRef, State, Status
 from app.contract.storage.object_store import BlobStore
 from tests.contract.test_store import a_record
 from tests.support.black_boxes import brightness_of, classifier, noise_image, study_of, white_image
 from workers.blackbox import Classifier, Detections, Detector, Preprocessing
 from workers.evidence.gathering import GatheredEvidence, gather
-from workers.evidence.sentences import is_consistent
+from workers.evidence.sentences import describe, is_consistent
 from workers.execution.run import ExplanationRun, JobContext, OwnershipLost
 from workers.execution.shards import PeerWorkers, ShardQueue
 from workers.explainer.convergence import Convergence
@@ -88,6 +88,16 @@ def test_the_fill_score_is_what_the_model_sees_in_the_fill_alone(fill: str, shar
     if seen:
         assert found.top_class == seen
         assert found.probability == pytest.approx(1, abs=0.01)
+
+
+def test_what_is_seen_in_the_fill_alone_is_said_once() -> None:
+    same = Evidence(fill_score=FillScore(target=0.19, top_class="star", probability=0.19))
+    other = Evidence(fill_score=FillScore(target=0.01, top_class="spotlight", probability=0.06))
+    (about_same,), (about_other,) = (describe(each, "star", "black", score=1.0, cells=64) for each in (same, other))
+    assert about_same == "In the fill alone (black) the model sees 'star' with 0.19, 19% of its score in the image."
+    assert about_other == (
+        "In the fill alone (black) the model sees 'spotlight' with 0.06; of 'star' 1% of the score is left."
+    )
 
 
 @pytest.mark.parametrize("score", ["probability", "logit"])
