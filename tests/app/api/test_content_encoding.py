@@ -58,7 +58,11 @@ def test_a_small_body_that_inflates_to_a_large_one_comes_in_small_pieces() -> No
     assert max(map(len, pieces)) <= 65_536
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"a" * 1000)[:-9], gzip.compress(b"a") + b"more", b"\x1f"])
+@pytest.mark.parametrize(
+    "body",
+    [b"no gzip", gzip.compress(b"a" * 1000)[:-9], gzip.compress(b"a") + b"more", b"\x1f"],
+    ids=["no gzip", "cut short", "more after it", "one byte"],
+)
 def test_what_is_not_whole_gzip_is_refused(body: bytes) -> None:
     with pytest.raises(HTTPException) as caught:
         received([body])
