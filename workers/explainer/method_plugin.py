@@ -5,6 +5,7 @@ and its raw outputs `[1, C]`, a `Segmenter` and its raw outputs `[1, C, h, w]`, 
 `parameters` is an instance of its `Parameters`.
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from app.contract.schemas import Task
@@ -61,15 +62,23 @@ class MethodPlugin(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Relaxation:
+    """Milder parameters, and where they take the place of the request's.
+
+    Attributes:
+        below: share of masked images with a match; where a target has less in a pilot sample, they are used.
+        parameters: the milder ones.
+    """
+
+    below: float
+    parameters: MaskingParameters
+
+
 @runtime_checkable
 class RelaxesParameters(Protocol):
-    """A method that may choose milder parameters after a few masked images; the plan then evaluates these."""
+    """A method that may choose milder parameters after a few masked images."""
 
-    def relax_parameters(self, parameters: Any, match_rates: list[float], /) -> MaskingParameters | None:
-        """Return parameters under which targets match more often; None keeps those of the request.
-
-        Args:
-            parameters: of the request.
-            match_rates: per target, the share of masked images with a match.
-        """
+    def relaxation(self, parameters: Any, /) -> Relaxation | None:
+        """Return milder parameters; None keeps those of the request, whatever matches."""
         ...

@@ -29,7 +29,7 @@ from workers.saliency.estimators import (
     MaskingProblem,
     PendingBlock,
     monte_carlo_block,
-    pilot_match_rates,
+    pilot_match_rate,
     regression_block,
 )
 from workers.saliency.pipeline import BlockPipeline
@@ -125,8 +125,8 @@ def build_plan(
 ) -> ExplanationPlan:
     """Return the plan of an explanation.
 
-    A method that relaxes parameters (`RelaxesParameters`) gets the match rates of a few masked images, and may choose
-    other parameters; the choice is a pure function of the request, so a resumed explanation makes it again.
+    A method that relaxes parameters (`RelaxesParameters`) does so where few masked images of a pilot sample match. That
+    is a pure function of the request, so a resumed explanation comes to the same.
 
     Args:
         black_box: the model.
@@ -140,16 +140,15 @@ def build_plan(
         RiseError: where the targets do not exist or the model fails on the unmasked image.
     """
     plan = _plan_with(black_box, image, method, parameters, requested, batch)
-    if not isinstance(method, RelaxesParameters):
+    relaxation = method.relaxation(plan.parameters) if isinstance(method, RelaxesParameters) else None
+    if relaxation is None:
         return plan
-    matched = pilot_match_rates(plan.problem, plan.design, _PILOT_MASKS)
-    other = method.relax_parameters(plan.parameters, [float(matched[row]) for row in plan.resolved.target_rows])
-    if other is None:
+    matched = pilot_match_rate(plan.problem, plan.design, _PILOT_MASKS, enough=relaxation.below)
+    if matched >= relaxation.below:
         return plan
-    warning = (
-        f"{min(matched):.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to {other.keep:g}"
-    )
-    return replace(_plan_with(black_box, image, method, other, requested, batch), warnings=(warning,))
+    milder = relaxation.parameters
+    warning = f"{matched:.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to {milder.keep:g}"
+    return replace(_plan_with(black_box, image, method, milder, requested, batch), warnings=(warning,))
 
 
 def _plan_with(

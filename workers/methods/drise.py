@@ -15,6 +15,7 @@ from app.contract.schemas import Task
 from workers.blackbox import Detections, Detector
 from workers.blackbox.preprocessing import CoordinateTransform
 from workers.explainer.detection_targets import resolve_detection_targets
+from workers.explainer.method_plugin import Relaxation
 from workers.explainer.parameters import Fills, Grid, MaskingParameters, in_turns
 from workers.explainer.targets import RequestedTargets, ResolvedTargets
 from workers.saliency.estimators import PublishedMap
@@ -71,11 +72,11 @@ def resolve_targets(
     )
 
 
-def relax_parameters(parameters: Parameters, match_rates: list[float]) -> Parameters | None:
-    """Return parameters that keep more of the image visible where a target hardly ever matches; else None."""
-    if not parameters.rescue or parameters.keep >= _RESCUE_KEEP or min(match_rates) >= _WEAK:
+def relaxation(parameters: Parameters) -> Relaxation | None:
+    """Return parameters that keep more of the image visible, for targets that hardly ever match."""
+    if not parameters.rescue or parameters.keep >= _RESCUE_KEEP:
         return None
-    return parameters.model_copy(update={"keep": _RESCUE_KEEP})
+    return Relaxation(_WEAK, parameters.model_copy(update={"keep": _RESCUE_KEEP}))
 
 
 def published_weights(_: Parameters) -> PublishedMap:

@@ -1,6 +1,7 @@
 """D-RISE on detectors whose answers are known, then on real ones."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +179,24 @@ def test_a_target_that_masking_destroys_is_rescued_by_keeping_more_visible_and_s
     stubborn = study_of(fragile, image, method_name="drise", grid=8, masks=3000, until=1, rescue=False)
     assert stubborn.parameters.keep == 0.5
     assert any("trust the map with care" in warning for warning in finished(stubborn)[0].warnings)
+
+
+def test_the_pilot_sample_ends_when_it_can_change_nothing_and_is_not_taken_where_nothing_may_change() -> None:
+    image = white_image(80, 64)
+    asked: list[int] = []
+
+    def confidence(images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        return torch.full((len(images), 1), 0.9)
+
+    def pilot_of(**parameters: Any) -> int:
+        asked.clear()
+        study_of(detector([LEFT], confidence), image, method_name="drise", grid=8, **parameters)
+        return sum(asked[1:])  # the first is the image itself
+
+    assert pilot_of() == 32  # of 64, the first batch: 13 matches are a fifth of them
+    assert pilot_of(rescue=False) == 0
+    assert pilot_of(keep=0.8) == 0
 
 
 def test_boxes_are_in_pixels_of_the_image_whatever_the_model_s_input() -> None:
