@@ -105,7 +105,9 @@ def model_rows(url: str, model: str, black_box: BlackBox, image: bytes, rounds: 
         "<= 1.05 times its bare passes + 60 ms",
         excess <= _SHARE,
     )
-    yield Row("of which masking loop and evidence, over the bare passes", f"{ratio:.3f}", f"<= {_RATIO}", ratio <= _RATIO)
+    yield Row(
+        "of which masking loop and evidence, over the bare passes", f"{ratio:.3f}", f"<= {_RATIO}", ratio <= _RATIO
+    )
     yield Row("of which the service", f"{share * 1000:.0f} ms", "<= 60 ms", share <= _SHARE)
 
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from contextlib import aclosing, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 import httpx2
 import numpy as np
@@ -34,6 +35,9 @@ from rise_client.requests import (
 from rise_client.responses import Arrays, check_success, parse, parse_arrays, parse_mask, parse_progress
 from rise_client.retry import PollBackoff, retry_delay
 
+if TYPE_CHECKING:
+    from rise_client.notebook import ExplanationViewer
+
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -51,6 +55,7 @@ class AsyncClient:
     """
 
     def __init__(self, url: str, key: str | None = None, *, retry_timeout_seconds: float = 60.0) -> None:
+        self._key = key
         self._http = httpx2.AsyncClient(base_url=url, headers=_headers(key), timeout=30.0)
         self._retry_timeout_seconds = retry_timeout_seconds
 
@@ -107,6 +112,13 @@ class AsyncClient:
     async def methods(self) -> list[MethodCard]:
         """Return every method with the schema of its parameters."""
         return parse(await self.send(ApiRequest("GET", "/v1/methods")), list[MethodCard])
+
+    def viewer(self, explanation_id: str, *, height: int) -> "ExplanationViewer":
+        """Return the viewer of an explanation; see `AsyncExplanation.viewer`."""
+        from rise_client.notebook import ExplanationViewer  # noqa: PLC0415 - the extra `notebook`
+
+        address = str(self._http.base_url.join(f"ui/embed/{quote(explanation_id, safe='')}"))
+        return ExplanationViewer(address, self._key, height=height)
 
     async def send(self, request: ApiRequest) -> httpx2.Response:
         """Send a request, again while the service is busy or away.
@@ -299,6 +311,17 @@ class AsyncExplanation:
     async def delete(self) -> None:
         """Remove it with everything that belongs to it."""
         await self._client.send(ApiRequest("DELETE", explanation_path(self.data.id)))
+
+    def viewer(self, *, height: int = 640) -> "ExplanationViewer":
+        """Return the viewer of the service's page, for a notebook; needs the extra `notebook`.
+
+        Args:
+            height: in pixels.
+
+        Raises:
+            ModuleNotFoundError: without the extra.
+        """
+        return self._client.viewer(self.data.id, height=height)
 
     def __repr__(self) -> str:
         names = ", ".join(str(target.label if target.name is None else target.name) for target in self.data.targets)

@@ -3,13 +3,16 @@
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from rise_client.async_client import AsyncClient, AsyncExplanation, Map, Mask
 from rise_client.batches import Batch
 from rise_client.event_loop_thread import EventLoopThread
 from rise_client.images import ImageInput
 from rise_client.models import ExplanationData, MethodCard, ModelCard, Prediction, Progress
+
+if TYPE_CHECKING:
+    from rise_client.notebook import ExplanationViewer
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -128,6 +131,10 @@ class Explanation:
     def delete(self) -> None:
         """Remove it with everything that belongs to it."""
         self._thread.call(self._explanation.delete)
+
+    def viewer(self, *, height: int = 640) -> "ExplanationViewer":
+        """Return the viewer of the service's page, for a notebook; see `AsyncExplanation.viewer`."""
+        return self._explanation.viewer(height=height)
 
     def __repr__(self) -> str:
         return repr(self._explanation).replace("<Async", "<", 1)

@@ -4,7 +4,11 @@ Take the fixtures by importing them: `from tests.support.browser import browser,
 """
 
 import shutil
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -37,3 +41,15 @@ def page(browser: Browser) -> Iterator[Page]:
     """A page with a context of its own."""
     with browser.new_context() as context:
         yield context.new_page()
+
+
+@pytest.fixture
+def other_origin(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Another origin than the service's: its address, and the folder of its pages."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", folder
+    server.shutdown()
+    server.server_close()

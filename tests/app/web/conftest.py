@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.support.browser import browser
+from tests.support.browser import browser, other_origin
 
-__all__ = ["browser", "page"]
+__all__ = ["browser", "other_origin", "page"]
 
 
 @pytest.fixture

@@ -1,15 +1,8 @@
 """The page in a real browser, against the real service and worker."""
 
 import io
-import os
 import re
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2
@@ -20,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import SAMPLES, Service, start_service, stop_service, wait_for_models
+from tests.support.api_requests import make_key
 
 LONG = 60_000  # milliseconds that a map may take on a machine that does other things too
 
@@ -355,13 +349,6 @@ def test_below_a_path_of_a_proxy_nothing_is_asked_for_outside_of_it(page: Page, 
         stop_service(service)
 
 
-def make_key(service: Service) -> str:
-    command = [str(Path(sys.executable).with_name("rise-serve")), "keys", "add", "somebody"]
-    environment = {**os.environ, "RISE_DATA": str(service.data)}
-    made = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    return made.stdout.strip()
-
-
 @pytest.mark.slow
 def test_a_key_opens_the_page_and_stays_in_the_tab(page: Page, tmp_path: Path) -> None:
     guarded = start_service(tmp_path / "data", RISE_KEYS="on")
@@ -388,23 +375,11 @@ addEventListener("message", ({{ data, source }}) => {{
 </script>"""
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Another origin: its address, and the folder of its pages."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", folder
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.mark.slow
 def test_a_page_that_the_operator_allows_shows_the_viewer_in_a_frame_and_gives_it_a_key(
-    page: Page, tmp_path: Path, elsewhere: tuple[str, Path]
+    page: Page, tmp_path: Path, other_origin: tuple[str, Path]
 ) -> None:
-    origin, folder = elsewhere
+    origin, folder = other_origin
     guarded = start_service(tmp_path / "data", RISE_KEYS="on", RISE_FRAME_ANCESTORS=origin)
     try:
         key = make_key(guarded)
