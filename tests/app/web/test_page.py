@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import SAMPLES, Service, start_service, stop_service, wait_for_models
-from tests.support.api_requests import make_key
+from tests.support.api_requests import explain, make_key
 
 LONG = 60_000  # milliseconds that a map may take on a machine that does other things too
 
@@ -217,10 +217,20 @@ def test_axe_finds_nothing_serious_on_any_view(service: Service, browser: Browse
     for view in ("Explain", "Many pictures", "Recent"):
         page.get_by_role("button", name=view, exact=True).click()
         page.wait_for_timeout(300)
-        violations = Axe().run(page).response["violations"]
-        bad = [found for found in violations if found["impact"] in {"serious", "critical"}]
-        assert [(found["id"], [node["html"] for node in found["nodes"]]) for found in bad] == [], view
+        assert serious_findings(page) == [], view
+    made = explain(httpx2.Client(base_url=service.url, timeout=90), (SAMPLES / "star.jpg").read_bytes()).json()
+    for address in (f"/ui/embed/{made['id']}", f"/v1/explanations/{made['id']}/report.html"):
+        page.goto(f"{service.url}{address}")
+        expect(page.locator("main, body").first).to_contain_text("star", timeout=LONG)
+        assert serious_findings(page) == [], address
     context.close()
+
+
+def serious_findings(page: Page) -> list[tuple[str, list[str]]]:
+    """Return what axe finds serious or critical: rules, and the elements that break them."""
+    found = Axe().run(page).response["violations"]
+    bad = [rule for rule in found if rule["impact"] in {"serious", "critical"}]
+    return [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in bad]
 
 
 @pytest.mark.slow
