@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _RELATIVE_SIGMA = 0.1
 
@@ -16,14 +15,21 @@ _RELATIVE_SIGMA = 0.1
 def paint(image: Tensor, **_: Any) -> Tensor:
     """Return the blurred image, `[3, H, W]`."""
     sigma = _RELATIVE_SIGMA * max(image.shape[1:])
-    return _blurred(_blurred(image, sigma), sigma)
+    rows, columns = (_blur_matrix(side, sigma, image) for side in image.shape[1:])
+    return rows @ image @ columns.mT
 
 
-def _blurred(image: Tensor, sigma: float) -> Tensor:
-    """Blur along the last axis and swap the two spatial axes."""
-    radius = min(round(3 * sigma), image.shape[-1] - 1)
-    offsets = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    padded = functional.pad(image, (radius, radius), mode="reflect")
-    rows = functional.conv1d(padded.flatten(0, 1).unsqueeze(1), (kernel / kernel.sum()).view(1, 1, -1))
-    return rows.view(*image.shape).mT
+def _blur_matrix(side: int, sigma: float, image: Tensor) -> Tensor:
+    """Return what pixels along a side become, `[side, side]`.
+
+    Matrices, because a convolution, whose kernel spans three fifths of the side, takes four to six times as long.
+    """
+    radius, last = min(round(3 * sigma), side - 1), side - 1
+    to = torch.arange(side, dtype=image.dtype, device=image.device)
+    come = to[:, None]
+
+    def density(distance: Tensor) -> Tensor:
+        return torch.exp(-0.5 * (distance / sigma) ** 2) * (distance.abs() <= radius)
+
+    weights = density(to - come) + density(to + come) * (to > 0) + density(2 * last - to - come) * (to < last)
+    return weights / weights.sum(1, keepdim=True)
