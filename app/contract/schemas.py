@@ -226,6 +226,34 @@ class Evidence(StoredModel):
     sentences: list[str] = Field(default_factory=list, description="Each figure in words.")
 
 
+AuditVerdict = Literal["nothing-found", "caution", "alarm"]
+
+
+class AuditCheck(StoredModel):
+    """One check of an audit."""
+
+    check: str = Field(
+        description="`fill-dependence`, `low-opacity`, `resolution`, `discontinuity` or `consistency`; later ones may "
+        "follow."
+    )
+    verdict: Annotated[AuditVerdict, unknown_as("caution")] = Field(
+        description="`alarm` only of `discontinuity` and `consistency`: the model reacts to masks as such, or does not "
+        "only look at the image."
+    )
+    value: float | None = Field(None, description="Of the worst target; null where the check says nothing here.")
+    sentence: str = Field(description="What was found, in words.")
+    details: JsonObject = Field(default_factory=dict, description="Figures behind the value, of each target as well.")
+
+
+class AuditResult(StoredModel):
+    """What an audit found."""
+
+    verdict: Annotated[AuditVerdict, unknown_as("caution")] = Field(description="The worst of all checks.")
+    passes: int = Field(description="Pictures that the model was asked.")
+    checks: list[AuditCheck]
+    limits: str = Field(description="What no check can see.")
+
+
 class TargetResult(StoredModel):
     """One target of an explanation."""
 

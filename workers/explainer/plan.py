@@ -199,6 +199,27 @@ def _plan_with(
     )
 
 
+def with_fill(
+    plan: ExplanationPlan, black_box: BlackBox, image: Image.Image, fill: str, *, opacity: float, blocks: int
+) -> ExplanationPlan:
+    """Return the plan with another fill and opacity: the same targets, states and shifts.
+
+    Args:
+        plan: of a method with one fill.
+        black_box: its model.
+        image: its image.
+        fill: the fill's name.
+        opacity: how much masks hide.
+        blocks: number of blocks.
+    """
+    parameters = plan.parameters.model_copy(update={"fill": fill, "opacity": opacity})
+    picture = pixels(image).to(black_box.device)
+    on_canvas = to_input(picture[None], black_box.preprocessing)[0] if parameters.canvas == "model" else picture
+    fills = _hidden(fill, on_canvas, black_box, parameters)[None]
+    problem = replace(plan.problem, fills=fills, turns=(fills,))
+    return replace(plan, parameters=parameters, problem=problem, blocks=blocks)
+
+
 def _hidden(name: str, on_canvas: Tensor, black_box: BlackBox, parameters: MaskingParameters) -> Tensor:
     """Return what is seen where a fill hides, `[3, H, W]`, as the values that are blended."""
     fill = paint(name, on_canvas, model_mean=black_box.preprocessing.mean_color, seed=parameters.seed)

@@ -87,6 +87,45 @@ def cross_validated_r2(canvas: Canvas, design: MaskDesign, blocks: Sequence[Fitt
         return np.asarray(np.where(total > 0, 1 - least / total, np.nan))
 
 
+def predictions_elsewhere(canvas: Canvas, blocks: Sequence[FittedBlock], other: Canvas) -> Iterator[Numbers]:
+    """Yield step by step what the fit to all blocks predicts for the effects of other cells, `[T, K, h', w']`.
+
+    Args:
+        canvas: of the blocks' masks.
+        blocks: with their effects.
+        other: of the same pixels with other cells, at its first shift.
+    """
+    products = _Products(canvas, [block.index for block in blocks])
+    towards = [_between(other, 0, canvas, block.index) for block in blocks]
+    residual = np.stack([block.effects for block in blocks])[None]
+    gradient = products.apply(residual)
+    direction, image = residual, gradient
+    power = _inner(residual, gradient)
+    predicted: Numbers = np.zeros(())
+    for _ in range(_MAX_STEPS):
+        step = _ratio(power, _inner(image, image))
+        shown = (step * direction)[0]
+        predicted = predicted + np.sum(
+            [down @ of_block @ across for of_block, (down, across) in zip(shown, towards, strict=True)], axis=0
+        )
+        yield predicted
+        residual = residual - step * image
+        gradient = products.apply(residual)
+        earlier, power = power, _inner(residual, gradient)
+        along = _ratio(power, earlier)
+        direction, image = residual + along * direction, gradient + along * image
+
+
+def _between(first: Canvas, shift: int, second: Canvas, other_shift: int) -> tuple[Numbers, Numbers]:
+    """Return what takes cells of a block of one canvas to those of another, `[h, h']` and `[w', w]`: both sides."""
+    sides = zip(first.axes, first.shift(shift), second.axes, second.shift(other_shift), strict=True)
+    down, across = (
+        one.rows(dy).astype(np.float64).T @ two.rows(other).astype(np.float64) / two.cell
+        for one, dy, two, other in sides
+    )
+    return down, across.T
+
+
 class _SampledBlock:
     """A block with the moments of its states.
 

@@ -1,0 +1,206 @@
+"""Asks the model the rest, and says what was found.
+
+Everything is a pure function of the plan, the blocks and the model's answers, so an audit that is run again asks for
+the same pictures.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.contract.schemas import AuditCheck, AuditResult, AuditVerdict, JsonObject
+from workers.audit import sentences
+from workers.audit.asking import Answers, PictureAsker
+from workers.audit.discontinuity import Jumps, find_jumps, masked_ends, natural_ends
+from workers.audit.plan import AuditPlan
+from workers.audit.resolution import half_cell_fit
+from workers.audit.view_maps import ViewMaps
+from workers.evidence.sentences import is_consistent
+from workers.saliency.estimators import Block
+
+_NUDGE = 1 / 255  # of the distance between image and fill, for one pixel: no exact copy of the image
+
+
+def conclude(
+    plan: AuditPlan,
+    blocks: Mapping[str, Sequence[Block]],
+    *,
+    earlier_consistency: float | None = None,
+    asked: Callable[[int], None] = lambda _: None,
+) -> AuditResult:
+    """Return what the audit found.
+
+    Args:
+        plan: of the audit.
+        blocks: of each view, the first ones, as many as the plan says.
+        earlier_consistency: what the explanation's evidence found: a model with a memory may answer all of an audit in
+            the same way when it has seen the masks before.
+        asked: called after each batch with the number of pictures so far; what it raises ends the audit.
+
+    Returns:
+        The result; its passes are pictures asked here, without those of blocks.
+
+    Raises:
+        RiseError: `model-failed` where the model gives no finite scores.
+    """
+    with torch.inference_mode():
+        asker = PictureAsker(plan.explanation, asked)
+        own = list(blocks[plan.own][: plan.blocks_of(plan.own)])
+        maps = ViewMaps(plan, blocks)
+        masked, among, natural = _jumps(plan, asker)
+        checks = [
+            _fill_dependence(plan, maps),
+            _low_opacity(plan, maps),
+            _resolution(plan, own, asker),
+            _discontinuity(masked, natural),
+            _consistency(plan, asker, among, earlier_consistency, jumps=_by_nature(natural)),
+        ]
+    verdict = sentences.worst([check.verdict for check in checks])
+    return AuditResult(verdict=verdict, passes=asker.passes, checks=checks, limits=sentences.LIMITS)
+
+
+def _fill_dependence(plan: AuditPlan, maps: ViewMaps) -> AuditCheck:
+    found = [maps.fill_dependence(target) for target in _targets(plan)]
+    told = [sentences.about_fills(each.value, each.pairs, plan.own) for each in found]
+    values = [each.value for each in found]
+    pairs = [
+        [
+            {
+                "fills": list(pair.fills),
+                "correlation": _rounded(pair.correlation),
+                "peak_moved_cells": _rounded(pair.peak_moved),
+                "top_tenth_overlap": _rounded(pair.overlap),
+            }
+            for pair in each.pairs
+        ]
+        for each in found
+    ]
+    return _check("fill-dependence", values, told, [{"pairs": each} for each in pairs], worst=max)
+
+
+def _low_opacity(plan: AuditPlan, maps: ViewMaps) -> AuditCheck:
+    views = [maps.low_opacity(target) for target in _targets(plan)]
+    size = max(plan.explanation.problem.canvas.grid)
+    details = [{"peak": list(view.peak), "peak_moved_cells": _rounded(view.peak_moved)} for view in views]
+    told = [sentences.about_low_opacity(view, size) for view in views]
+    return _check("low-opacity", [view.correlation for view in views], told, details, worst=min)
+
+
+def _resolution(plan: AuditPlan, own: list[Block], asker: PictureAsker) -> AuditCheck:
+    found = half_cell_fit(plan.explanation, own, asker)
+    values, told, details = [], [], []
+    for r2, variance in zip(found.r2.tolist(), found.variance.tolist(), strict=True):
+        is_told = math.isfinite(r2) and not variance < sentences.LEAST_VARIANCE
+        values.append(r2 if is_told else None)
+        told.append(sentences.about_resolution(r2, variance))
+        details.append({"variance_share": _rounded(variance)})
+    return _check("resolution", values, told, details, worst=min)
+
+
+def _jumps(plan: AuditPlan, asker: PictureAsker) -> tuple[Jumps, Answers, Jumps | None]:
+    """Return jumps towards masks, the answer to the image among masked ones, and jumps towards natural changes.
+
+    The latter are asked for only where there are jumps to explain.
+    """
+    image = plan.explanation.problem.image
+    masked, among = find_jumps(asker, image, masked_ends(plan.explanation), None)
+    if masked.largest <= sentences.JUMP:
+        return masked, among, None
+    return masked, among, find_jumps(asker, image, natural_ends(image), among)[0]
+
+
+def _by_nature(natural: Jumps | None) -> bool:
+    """Return whether scores jump on natural changes, the first step from the image itself aside.
+
+    Because a model that knows the exact image jumps there, too.
+    """
+    return natural is not None and bool((natural.of_paths[natural.places > 0] > sentences.JUMP).any())
+
+
+def _discontinuity(masked: Jumps, natural: Jumps | None) -> AuditCheck:
+    anywhere = None if natural is None else natural.largest
+    told = sentences.about_jumps(masked.largest, anywhere)
+    details: JsonObject = {
+        "masked": [_rounded(jump) for jump in masked.of_paths.tolist()],
+        "opacity": [_rounded(place) for place in masked.places.tolist()],
+        "natural": None if natural is None else [_rounded(jump) for jump in natural.of_paths.tolist()],
+        "targets": [{"index": index, "value": _rounded(jump)} for index, jump in enumerate(masked.of_targets.tolist())],
+    }
+    return AuditCheck(
+        check="discontinuity", verdict=told[0], value=_rounded(masked.largest), sentence=told[1], details=details
+    )
+
+
+def _consistency(
+    plan: AuditPlan, asker: PictureAsker, among: Answers, earlier: float | None, *, jumps: bool
+) -> AuditCheck:
+    """Return the check of answers to one image: when the plan was made, among masked ones, twice again, and varied.
+
+    A copy that differs in one pixel is no evidence against models that are discontinuous by nature.
+    """
+    explanation = plan.explanation
+    image = explanation.problem.image
+    first = explanation.unmasked[explanation.resolved.target_rows].double().cpu().numpy()
+    again, last = (asker.probabilities(1, lambda *_: image[None])[0] for _ in range(2))
+    varied = asker.probabilities(1, lambda *_: _with_one_pixel_changed(image, explanation.problem.fills[0])[None])[0]
+    same = np.stack([among, again, last, *([] if jumps else [varied])])
+    of_targets = np.abs(same - first).max(0)
+    value, noise = float(of_targets.max()), float(np.abs(last - again).max())
+    if earlier is not None:
+        value = max(value, earlier)
+    is_same = is_consistent(value, noise, rounding=torch.finfo(image.dtype).eps)
+    verdict, sentence = sentences.about_consistency(value, is_same=is_same)
+    details: JsonObject = {
+        "among_masked": _tiny(np.abs(among - first).max()),
+        "again": _tiny(np.abs(np.stack([again, last]) - first).max()),
+        "one_pixel_changed": _tiny(np.abs(varied - first).max()),
+        "identical_calls": _tiny(noise),
+        "during_explanation": earlier,
+        "targets": [{"index": index, "value": _tiny(each)} for index, each in enumerate(of_targets.tolist())],
+    }
+    return AuditCheck(check="consistency", verdict=verdict, value=_tiny(value), sentence=sentence, details=details)
+
+
+def _with_one_pixel_changed(image: Tensor, fill: Tensor) -> Tensor:
+    varied = image.clone()
+    varied[:, image.shape[1] // 2, image.shape[2] // 2] += _NUDGE * (fill - image).abs().max()
+    return varied
+
+
+def _check(
+    name: str,
+    values: Sequence[float | None],
+    told: Sequence[tuple[AuditVerdict, str]],
+    details: Sequence[JsonObject],
+    *,
+    worst: Callable[..., int],
+) -> AuditCheck:
+    """Return a check of several targets, with value and sentence of the worst one among those that have a value."""
+    known = [index for index, value in enumerate(values) if value is not None]
+    chosen = worst(known, key=lambda index: values[index]) if known else 0
+    of_targets = [
+        {"index": index, "value": _rounded(value), "sentence": sentence, **more}
+        for index, (value, (_, sentence), more) in enumerate(zip(values, told, details, strict=True))
+    ]
+    return AuditCheck(
+        check=name,
+        verdict=sentences.worst([verdict for verdict, _ in told]),
+        value=_rounded(values[chosen]),
+        sentence=told[chosen][1],
+        details={"targets": of_targets},
+    )
+
+
+def _targets(plan: AuditPlan) -> range:
+    return range(len(plan.explanation.resolved.targets))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 4)
+
+
+def _tiny(value: float) -> float:
+    return float(f"{float(value):.3g}")

@@ -1,0 +1,137 @@
+"""What the checks of an audit say, in words; all thresholds are here, with what was measured.
+
+Medians, where not said otherwise, of `clever-hans` and `shapes`, which saw masks in training, of a copy of `shapes`
+that did not, and of EfficientNet-Lite0 with ImageNet weights, which did not either.
+"""
+
+import math
+from collections.abc import Sequence
+
+from app.contract.schemas import AuditVerdict
+from workers.audit.plan import LOW_OPACITY
+from workers.audit.view_maps import FillComparison, LowOpacityView
+
+LIMITS = "A model that reacts smoothly to masks passes these checks."
+
+HARDLY_DEPENDS = 0.1
+DEPENDS_AS_MUCH = 0.4
+"""Fill dependence: .01, .18 (.03 to .28), .36 (.18 to .86), .69 (.34 to .86)."""
+
+SMALL_ENOUGH = 0.8
+"""R2 of the map on masks of half the cell: .65, .20, .04, .06; from here on finer cells would show little more."""
+
+LEAST_VARIANCE = 0.05
+"""Variance under finer masks over that under the map's own, from which there is something to predict."""
+
+JUMP = 0.3
+"""Change of log p within 1/12,288 of a path: honest models at most .023 (28 pictures); gates by a threshold nearly
+always above .3; a cascade (`faces`) .68 on masks and .69 on natural changes."""
+
+_SEVERITY: Sequence[AuditVerdict] = ("nothing-found", "caution", "alarm")
+
+
+def worst(verdicts: Sequence[AuditVerdict]) -> AuditVerdict:
+    """Return the worst of some verdicts."""
+    return max(verdicts, key=_SEVERITY.index, default="nothing-found")
+
+
+def about_fills(value: float | None, pairs: Sequence[FillComparison], own: str) -> tuple[AuditVerdict, str]:
+    """Return verdict and sentence on how much a map depends on the fill.
+
+    Args:
+        value: 0..1; None where maps are mostly noise.
+        pairs: of fills.
+        own: the explanation's fill.
+    """
+    if value is None:
+        return "nothing-found", "The maps of two blocks are mostly noise, so nothing can be said about what hides."
+    least = min((pair for pair in pairs if own in pair.fills), key=lambda pair: _or(pair.correlation, 0.0))
+    other = next(name for name in least.fills if name != own)
+    share = "not defined" if least.correlation is None else f"{least.correlation:.2f}"
+    moved = f"the peak moves by {least.peak_moved:.1f} cells"
+    beside = f"; with {other} instead of {own} the correlation is {share}, and {moved}"
+    if value < HARDLY_DEPENDS:
+        return "nothing-found", f"The map hardly depends on what hides ({value:.0%} of it does)."
+    if value <= DEPENDS_AS_MUCH:
+        return "nothing-found", f"The map depends on what hides: {value:.0%} of it does{beside}."
+    return "caution", f"The map is as much about what hides as about the image: {value:.0%} depends on it{beside}."
+
+
+def about_low_opacity(view: LowOpacityView, size: int) -> tuple[AuditVerdict, str]:
+    """Return verdict and sentence on the map of masks that hide little: a second view, never an alarm.
+
+    Honest models differ, too (imagenet: correlations of -.02 to .73), so no threshold is drawn.
+
+    Args:
+        view: of one target.
+        size: cells along the longer side.
+    """
+    masks = (
+        f"Masks that hide only {LOW_OPACITY:.0%} put the strongest place at ({view.peak[0]:.0f}, {view.peak[1]:.0f})"
+    )
+    if view.correlation is None:
+        return "nothing-found", "Masks that hide only a part change nothing that can be told from rounding."
+    where = (
+        "where the map has its own"
+        if view.peak_moved <= 1
+        else f"{view.peak_moved:.1f} of {size} cells from the map's own"
+    )
+    return "nothing-found", (
+        f"{masks}, {where} (correlation {view.correlation:.2f}). A model that notices masks notices these less: "
+        "where the two differ, look at both."
+    )
+
+
+def about_resolution(r2: float, variance: float) -> tuple[AuditVerdict, str]:
+    """Return verdict and sentence on how well the map predicts masks of half the cell; no verdict but `nothing-found`.
+
+    Because no rule for choosing a grid follows from it: networks that saw no masks have .04 and .06 on good maps.
+
+    Args:
+        r2: of the prediction; NaN where there is nothing to predict.
+        variance: under finer masks, over that under the map's own.
+    """
+    if math.isnan(r2) or variance < LEAST_VARIANCE:
+        return "nothing-found", "Masks of half the cell hardly change the score, so they say nothing about the grid."
+    explained = f"the map predicts {max(r2, 0):.0%} of how the score varies under masks of half the cell"
+    if r2 > SMALL_ENOUGH:
+        return "nothing-found", f"The cells are small enough: {explained}."
+    return "nothing-found", (
+        f"The map is no finer than its cells: {explained}; the rest is detail within cells, or regions that act "
+        "together."
+    )
+
+
+def about_jumps(masked: float, natural: float | None) -> tuple[AuditVerdict, str]:
+    """Return verdict and sentence on jumps of the score.
+
+    Args:
+        masked: largest jump of log p on paths to masked images.
+        natural: on paths to natural changes; None where it was not asked for.
+    """
+    if masked <= JUMP:
+        return "nothing-found", "The score changes smoothly as masks fade in: no threshold on masks was found."
+    if natural is not None and natural > JUMP:
+        return "caution", (
+            f"The score of this model jumps where nothing is masked, too (by a factor of {math.exp(natural):.2g}, "
+            f"under masks {math.exp(masked):.2g}): the model is discontinuous by nature, and whether it reacts to "
+            "masks cannot be judged so."
+        )
+    return "alarm", (
+        f"The score jumps by a factor of {math.exp(masked):.2g} as a mask fades in, and not as the image changes "
+        "naturally: the model reacts to the mask itself, so this map may say nothing about other images."
+    )
+
+
+def about_consistency(consistency: float, *, is_same: bool) -> tuple[AuditVerdict, str]:
+    """Return verdict and sentence on whether one image gets one answer."""
+    if is_same:
+        return "nothing-found", "The model gives this image the same answer before, among and after masked ones."
+    return "alarm", (
+        f"The model's answers to this same image differ by {consistency:.2g}: it does not only look at the image, so "
+        "its scores, and this map, need not be those of other calls."
+    )
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value

@@ -1,0 +1,169 @@
+"""How maps of different fills, and of masks that hide less, differ.
+
+With `M_f,b` the map of block b with fill f and `cov` the covariance over pixels,
+
+    C_fg = mean over b != b' of cov(M_f,b, M_g,b')
+
+Products of different blocks only, so the noise of a block, which is independent of that of others, adds no bias. What
+depends on the fill is `1 - mean_(f != g) C_fg / mean_f C_ff`: 0 where all fills give the same map, 1 where they have
+nothing in common.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contract.saliency.geometry import BlockRenderer, viewport_of_canvas
+from app.contract.saliency.running_moments import ROUNDING
+from workers.audit.plan import LOW_OPACITY_VIEW, AuditPlan
+from workers.saliency.estimators import Block
+
+Maps = NDArray[np.float64]
+
+_COARSE_SIDE = 64  # because maps are smooth between cells
+_TOP = 0.1
+
+
+@dataclass(frozen=True)
+class FillComparison:
+    """Maps of one target with two fills.
+
+    Attributes:
+        fills: their names.
+        correlation: `C_fg / sqrt(C_ff C_gg)`; None where a map is mostly noise.
+        peak_moved: distance of their peaks, in cells.
+        overlap: share of the strongest tenth of one that is in that of the other, 0..1.
+    """
+
+    fills: tuple[str, str]
+    correlation: float | None
+    peak_moved: float
+    overlap: float
+
+
+@dataclass(frozen=True)
+class FillDependence:
+    """How one target's map depends on the fill.
+
+    Attributes:
+        value: 0..1; None where maps are flat or mostly noise.
+        pairs: of fills.
+    """
+
+    value: float | None
+    pairs: list[FillComparison]
+
+
+@dataclass(frozen=True)
+class LowOpacityView:
+    """One target's map under masks that hide little, beside its own.
+
+    Attributes:
+        correlation: over pixels; None where a map is flat.
+        peak: x, y of its strongest place, in pixels of the image.
+        peak_moved: distance from the peak of the own map, in cells.
+    """
+
+    correlation: float | None
+    peak: tuple[float, float]
+    peak_moved: float
+
+
+class ViewMaps:
+    """Maps of all views, drawn coarsely.
+
+    Args:
+        plan: of the audit.
+        blocks: of each view.
+    """
+
+    def __init__(self, plan: AuditPlan, blocks: Mapping[str, Sequence[Block]]) -> None:
+        canvas = plan.explanation.problem.canvas
+        rows = plan.explanation.resolved.target_rows
+        self._plan = plan
+        self._grid = canvas.grid
+        self._frame = viewport_of_canvas(canvas, max_side=_COARSE_SIDE)
+        renderer = BlockRenderer(canvas, self._frame)
+        self._maps = {
+            name: np.stack(
+                [
+                    renderer.block(block.effects[rows, 0], block.index).astype(np.float64)
+                    for block in blocks[name][: plan.blocks_of(name)]
+                ]
+            )
+            for name in plan.views
+        }
+
+    def fill_dependence(self, target: int) -> FillDependence:
+        """Return how the map of a target depends on the fill."""
+        fills = self._plan.fills
+        covariance = covariance_of_fills(np.stack([self._maps[name][:, target] for name in fills]))
+        pairs = [
+            FillComparison((fills[f], fills[g]), _ratio(covariance, f, g), *self._compared(fills[f], fills[g], target))
+            for f, g in combinations(range(len(fills)), 2)
+        ]
+        return FillDependence(dependence(covariance), pairs)
+
+    def low_opacity(self, target: int) -> LowOpacityView:
+        """Return the map of a target under masks that hide little, beside its own."""
+        own, other = (self._mean(name, target) for name in (self._plan.own, LOW_OPACITY_VIEW))
+        flat = min(float(own.std()), float(other.std())) <= ROUNDING
+        correlation = None if flat else float(np.corrcoef(own.ravel(), other.ravel())[0, 1])
+        row, column = _peak(other)
+        x0, y0, x1, y1 = self._frame.view
+        place = (
+            x0 + (column + 0.5) * (x1 - x0) / self._frame.width,
+            y0 + (row + 0.5) * (y1 - y0) / self._frame.height,
+        )
+        return LowOpacityView(correlation, place, self._distance(own, other))
+
+    def _mean(self, view: str, target: int) -> Maps:
+        return np.asarray(self._maps[view][:, target].mean(0))
+
+    def _compared(self, one: str, other: str, target: int) -> tuple[float, float]:
+        first, second = self._mean(one, target), self._mean(other, target)
+        count = max(1, int(_TOP * first.size))
+        tops = [set(np.argsort(values.ravel(), kind="stable")[-count:].tolist()) for values in (first, second)]
+        return self._distance(first, second), len(tops[0] & tops[1]) / count
+
+    def _distance(self, one: Maps, other: Maps) -> float:
+        """Return how far the peaks of two maps are from each other, in cells."""
+        shape = self._frame.height, self._frame.width
+        sides = zip(_peak(one), _peak(other), self._grid, shape, strict=True)
+        return math.hypot(*((first - second) * cells / length for first, second, cells, length in sides))
+
+
+def covariance_of_fills(maps: Maps) -> Maps:
+    """Return `C`, `[F, F]`.
+
+    Args:
+        maps: of each fill and block, `[F, b, H, W]`, at least two blocks.
+    """
+    centred = (maps - maps.mean((2, 3), keepdims=True)).reshape(*maps.shape[:2], -1)
+    of_blocks = np.einsum("fbp,gcp->bcfg", centred, centred) / centred.shape[2]
+    return np.asarray(np.mean([of_blocks[b, c] for b, c in permutations(range(maps.shape[1]), 2)], axis=0))
+
+
+def dependence(covariance: Maps) -> float | None:
+    """Return `1 - mean_(f != g) C_fg / mean_f C_ff`, within 0..1; None where maps are flat or mostly noise."""
+    own = covariance.diagonal().mean()
+    if own <= ROUNDING**2:
+        return None
+    fills = len(covariance)
+    shared = (covariance.sum() - covariance.diagonal().sum()) / (fills * (fills - 1))
+    return float(np.clip(1 - shared / own, 0, 1))
+
+
+def _ratio(covariance: Maps, f: int, g: int) -> float | None:
+    if min(covariance[f, f], covariance[g, g]) <= ROUNDING**2:
+        return None
+    return float(np.clip(covariance[f, g] / np.sqrt(covariance[f, f] * covariance[g, g]), -1, 1))
+
+
+def _peak(values: Maps) -> tuple[int, int]:
+    row, column = np.unravel_index(int(np.argmax(values)), values.shape)
+    return int(row), int(column)
