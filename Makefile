@@ -6,9 +6,9 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUNTIME := .[workers,faces,imagenet]
-DEVELOPMENT := .[workers,faces,imagenet,dev,peers]
-BENCH := .[workers,faces,imagenet,peers,dev]
+RUNTIME := .[workers,faces,imagenet,survey]
+DEVELOPMENT := .[workers,faces,imagenet,survey,dev,peers]
+BENCH := .[workers,faces,imagenet,survey,peers,dev]
 CLIENT := ./rise_client
 # Three at once, because two that wait for processes leave two cores idle. One that crashes is a failure of its test and
 # is not replaced: pytest-xdist would wait for ever for what its replacement was never given.

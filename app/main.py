@@ -37,6 +37,7 @@ from app.api.routes import (
     openapi,
     prometheus,
     reports,
+    surveys,
     webhooks,
 )
 from app.auth.api_keys import ApiKeyStore
@@ -79,7 +80,7 @@ from app.services import Services
 from app.web import routes as web
 
 ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, webhooks, images, batches, maps, reports, evaluation)
-ROUTES += (models, health, prometheus, openapi, web)
+ROUTES += (surveys, models, health, prometheus, openapi, web)
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000
 _COMPRESSION_LEVEL = 5
@@ -234,5 +235,6 @@ def _background_tasks(services: Services) -> list[PeriodicTask]:
             services.explanations,
             services.remover,
             services.leases,
+            services.surveys,
         ).task(),
     ]

@@ -7,6 +7,7 @@ from app.admission.controller import AdmissionController
 from app.admission.limits import TokenBucket
 from app.auth.api_keys import ApiKeyStore
 from app.batches.store import BatchStore
+from app.batches.surveys import Surveys
 from app.contract.counters import PersistentCounters
 from app.contract.explanations.store import ExplanationStore
 from app.contract.explanations.webhook_subscriptions import WebhookSubscriptions
@@ -79,6 +80,11 @@ class Services:
     def remover(self) -> ExplanationRemover:
         """What cancels and deletes explanations."""
         return ExplanationRemover(self.store, self.blobs, self.jobs, self.expiry)
+
+    @cached_property
+    def surveys(self) -> Surveys:
+        """What surveys annotated batches."""
+        return Surveys(self.batches, self.blobs, self.jobs, self.catalogue)
 
     @cached_property
     def predictor(self) -> Predictor:

@@ -14,7 +14,7 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG TORCH=torch
-ARG EXTRAS=workers,faces,onnx,open-inference,http-labels,traces
+ARG EXTRAS=workers,faces,onnx,open-inference,http-labels,survey,traces
 ARG ONNXRUNTIME=
 WORKDIR /build
 RUN python -m venv /opt/venv

@@ -22,7 +22,7 @@ from app.contract.explanations.reuse_index import BlockReuseIndex
 from app.contract.explanations.store import ExplanationStore
 from app.contract.log_context import configure_logs
 from app.contract.queue.fair_queue import scheduling_tags_of
-from app.contract.queue.jobs import ASSIST, EXPLAIN, MEASURE, PREDICT, JobQueue
+from app.contract.queue.jobs import ASSIST, EXPLAIN, MEASURE, PREDICT, SURVEY_FIGURES, SURVEY_REPORT, JobQueue
 from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.queue.throughput import ThroughputStats
 from app.contract.redis.client import connect_with_retry
@@ -39,7 +39,7 @@ from workers.registry.model_registry import ModelRegistry
 from workers.supervision.retry_policy import RetryPolicy
 from workers.supervision.watchdog import Watchdog, crash_folder
 from workers.supervision.worker import LOST_AFTER_HEARTBEATS, InProcessWorker
-from workers.tasks import explain, measure, predict
+from workers.tasks import explain, measure, predict, survey_figures, survey_report
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,14 @@ def _peers(settings: Settings, redis: Redis) -> PeerWorkers:
 
 
 def _worker(settings: Settings, redis: Redis, context: JobContext) -> InProcessWorker:
-    tasks: dict[str, Callable[..., Any]] = {EXPLAIN: explain, ASSIST: help_with, PREDICT: predict, MEASURE: measure}
+    tasks: dict[str, Callable[..., Any]] = {
+        EXPLAIN: explain,
+        ASSIST: help_with,
+        PREDICT: predict,
+        MEASURE: measure,
+        SURVEY_FIGURES: survey_figures,
+        SURVEY_REPORT: survey_report,
+    }
     allowed = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, settings.queue, allowed)
     crashes = crash_folder(settings.data)

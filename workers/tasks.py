@@ -1,4 +1,4 @@
-"""The job functions `explain`, `predict` and `measure` of a worker."""
+"""The job functions of a worker: `explain`, `predict`, `measure`, `survey_figures` and `survey_report`."""
 
 import logging
 import time
@@ -8,15 +8,17 @@ from typing import Any, TypeVar
 
 from rq import Retry
 
-from app.contract.errors import RiseError
+from app.contract.errors import RiseError, StorageError
 from app.contract.images import decode
 from app.contract.log_context import log_context, propagated_context
 from app.contract.saliency.geometry import viewport_of_image
 from app.contract.saliency.rendering import draw
 from app.contract.schemas import ExplanationRecord, Failure, JsonObject, MetricsRequest
-from app.contract.storage.object_store import image_blob
+from app.contract.storage.object_store import image_blob, survey_failure_blob
+from app.contract.survey import SurveyImage
 from app.contract.tracing import span
 from workers.execution.run import JobContext, OwnershipLost, execute, load_and_plan, requeue_at_front
+from workers.execution.survey import write_figures, write_report
 from workers.explainer.evaluation import measure as measure_map
 from workers.explainer.prediction import predict_image
 from workers.supervision.current_attempt import ShutdownRequested, model_call
@@ -123,3 +125,36 @@ def _measured(context: JobContext, explanation_id: str, request: JsonObject) -> 
     saliency_map = draw(record.state, arrays, row, viewport)
     with model_call(model.id):
         return measure_map(model.black_box, image, plan, saliency_map, metrics_request)
+
+
+def survey_figures(context: JobContext, batch_id: str, first: int, images: list[JsonObject]) -> Retry | None:
+    """Measure a chunk of a batch's images and store the figures; see `_stored`."""
+    chunk = [SurveyImage.model_validate(image) for image in images]
+    return _stored(context, batch_id, lambda: write_figures(context, batch_id, first, chunk))
+
+
+def survey_report(context: JobContext, batch_id: str, total: int) -> Retry | None:
+    """Build and store the report of a batch of `total` images; see `_stored`."""
+    return _stored(context, batch_id, lambda: write_report(context, batch_id, total))
+
+
+def _stored(context: JobContext, batch_id: str, step: Callable[[], None]) -> Retry | None:
+    """Run a step of a survey, whose failure is stored with the batch.
+
+    Returns:
+        None, or what requeues the job because this worker is to stop.
+
+    Raises:
+        Exception: where another attempt may succeed.
+    """
+    with log_context(batch=batch_id):
+        try:
+            step()
+        except ShutdownRequested:
+            return requeue_at_front()
+        except Exception as error:
+            if is_retryable(error) or isinstance(error, StorageError):
+                raise
+            failure = _log_failure(f"the survey of batch {batch_id}", error)
+            context.blobs.put(survey_failure_blob(batch_id), failure.model_dump_json().encode())
+        return None

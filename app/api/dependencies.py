@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from app.api.middleware.rate_limit import count_request
 from app.auth.api_keys import Scope
 from app.auth.principal import ANONYMOUS, Principal, authenticate
+from app.batches.store import BatchRecord
 from app.contract.errors import RiseError
 from app.contract.schemas import ExplanationRecord
 from app.services import Services
@@ -111,3 +112,15 @@ def existing_record(services: Services, caller: Principal, explanation_id: str) 
     if record is None or record.tenant != caller.tenant:
         raise RiseError("not-found", f"there is no explanation {explanation_id!r}")
     return record
+
+
+def existing_batch(services: Services, caller: Principal, batch_id: str) -> BatchRecord:
+    """Return a batch of the caller's tenant.
+
+    Raises:
+        RiseError: `not-found`, also for what belongs to another tenant.
+    """
+    batch = services.batches.read(batch_id)
+    if batch is None or batch.tenant != caller.tenant:
+        raise RiseError("not-found", f"there is no batch {batch_id!r}")
+    return batch

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Annotated, TypeVar
@@ -52,16 +52,19 @@ def payload_of(body: ParsedBody) -> str:
     return _hash(image, body.fields)
 
 
-def payload_of_batch(fields: JsonObject, archive: IO[bytes] | None) -> str:
-    """Return the hash of a request for a batch: its fields, and its archive, which is read."""
-    if archive is None:
-        return _hash("batch", fields)
+def payload_of_batch(fields: JsonObject, files: Sequence[IO[bytes] | None]) -> str:
+    """Return the hash of a request for a batch: its fields, and its files, which are read."""
+    digests = [_digest(file) for file in files if file is not None]
+    return _hash(" ".join(["batch", *digests]), fields)
+
+
+def _digest(file: IO[bytes]) -> str:
     digest = hashlib.sha256()
-    archive.seek(0)
-    for part in iter(partial(archive.read, _READ_BYTES), b""):
+    file.seek(0)
+    for part in iter(partial(file.read, _READ_BYTES), b""):
         digest.update(part)
-    archive.seek(0)
-    return _hash(f"batch {digest.hexdigest()}", fields)
+    file.seek(0)
+    return digest.hexdigest()
 
 
 def _hash(file: str, fields: JsonObject) -> str:

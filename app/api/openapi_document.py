@@ -7,7 +7,7 @@ none lives. The committed `app/openapi.json` is made from the same cards, which 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from app.api.openapi_components import schema_ref
 from app.api.problems import Problem
 from app.contract.schemas import ExplanationParams, JsonObject, MethodCard, MetricsRequest
+from app.contract.survey import Explained
 
 _MOST_IMAGES = 100
 
@@ -169,8 +170,30 @@ def _of_requests(methods: Sequence[MethodCard]) -> dict[str, JsonObject]:
         **_by_method("ExplanationRequest", methods, {"image": schema_ref("ImageSource")}),
         **_by_method("BatchRequest", methods, {"images": listed}),
         "ExplanationForm": _form(methods, _IMAGE_FIELDS),
-        "BatchForm": _form(methods, both),
+        "BatchForm": _with_annotations(_form(methods, both)),
     }
+
+
+def _with_annotations(form: JsonObject) -> JsonObject:
+    """Return the form of a batch with the fields of annotations; a method may have an `explain` of its own."""
+    explain = {"enum": list(get_args(Explained)), "type": "string"}
+    described = "With annotations: whether annotated classes are explained, or what the model says."
+    own = form["properties"].get("explain")
+    table = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
+    more = {
+        "annotations": {
+            "type": "string",
+            "format": "binary",
+            "description": "A COCO file of the objects in the images: boxes, polygons or masks, by file name.",
+        },
+        "categories": _as_text(
+            {**table, "description": "Label, by name or index, of categories that have another name than it."}
+        ),
+        "explain": {"anyOf": [own, explain], "description": described}
+        if own
+        else {**explain, "description": described},
+    }
+    return {**form, "properties": {**form["properties"], **more}}
 
 
 def _by_method(name: str, methods: Sequence[MethodCard], own: JsonObject) -> dict[str, JsonObject]:

@@ -9,7 +9,7 @@ from app.contract.schemas import Status
 ItemStatus = Literal["waiting", "refused", "queued", "running", "succeeded", "failed", "cancelled", "expired"]
 BatchStatus = Literal["running", "finished", "cancelled"]
 
-_ACTIVE = {"waiting", "queued", "running"}
+ACTIVE = {"waiting", "queued", "running"}
 
 
 def item_status(batch: BatchRecord, item: BatchItem, explained: Status | None) -> ItemStatus:
@@ -39,9 +39,9 @@ def batch_status(batch: BatchRecord, counts: dict[ItemStatus, int]) -> BatchStat
     """Return the status of a batch."""
     if batch.cancelled_at is not None:
         return "cancelled"
-    return "running" if _ACTIVE & set(counts) else "finished"
+    return "running" if ACTIVE & set(counts) else "finished"
 
 
 def fraction_done(batch: BatchRecord, counts: dict[ItemStatus, int]) -> float:
     """Return the share of items that have ended, 0..1."""
-    return 1 - sum(count for status, count in counts.items() if status in _ACTIVE) / batch.total
+    return 1 - sum(count for status, count in counts.items() if status in ACTIVE) / batch.total

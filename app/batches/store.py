@@ -6,7 +6,7 @@ with their explanations. An open batch is an item of a leased queue: if a front 
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 from redis import Redis
@@ -23,9 +23,26 @@ from app.contract.redis.keys import (
     record_key,
 )
 from app.contract.redis.leased_queue import Lease, LeasedQueue
-from app.contract.schemas import CanonicalRequest, Failure, Status, StoredModel, StoredStatus
+from app.contract.schemas import CanonicalRequest, Failure, Status, StoredModel, StoredStatus, unknown_as
+from app.contract.survey import Explained
 
 _STATUS: TypeAdapter[Status] = TypeAdapter(StoredStatus)
+
+
+class EntryError(StoredModel):
+    """What is wrong with one entry of a file: a JSON pointer into the request, and words."""
+
+    field: str
+    detail: str
+
+
+class AnnotationSummary(StoredModel):
+    """How much of a file of annotations is used."""
+
+    images: int = Field(description="Images that have annotations.")
+    objects: int
+    error_count: int = Field(0, description="Entries that cannot be used.")
+    errors: list[EntryError] = Field(default_factory=list, description="The first hundred of them.")
 
 
 class BatchItem(StoredModel):
@@ -33,6 +50,7 @@ class BatchItem(StoredModel):
 
     Attributes:
         source: index in the uploaded archive, URL, or id of an upload, by `kind`.
+        labels: class indices that are explained in the place of the request's targets; None: those.
         created: whether this batch created the explanation, and cancels it; False if it existed already.
         error: why it has no explanation.
     """
@@ -41,6 +59,7 @@ class BatchItem(StoredModel):
     name: str
     kind: Literal["entry", "url", "id"]
     source: str
+    labels: list[int] | None = None
     explanation: str | None = None
     created: bool = False
     error: Failure | None = None
@@ -55,6 +74,8 @@ class BatchRecord(StoredModel):
     limits: Limits = Limits()
     request: CanonicalRequest
     callback: str | None = None
+    annotations: AnnotationSummary | None = None
+    explain: Annotated[Explained, unknown_as("annotated")] | None = None
     total: int = Field(description="How many images it has.")
     created_at: datetime
     origin: dict[str, str] = Field(default_factory=dict, description="Request id and trace that it came from.")

@@ -9,6 +9,7 @@ is busy or no worker serves the model, items wait.
 import asyncio
 import logging
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -18,15 +19,16 @@ from starlette.concurrency import run_in_threadpool
 
 from app.auth.principal import Principal
 from app.batches.store import BatchItem, BatchRecord, BatchStore
+from app.batches.surveys import Surveys
 from app.batches.zip_reader import open_archive, read_entry
 from app.contract.errors import BlobNotFoundError, RiseError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.log_context import log_context, propagated_context
 from app.contract.redis.leased_queue import Lease
 from app.contract.redis.leases import Leases
-from app.contract.schemas import Failure
+from app.contract.schemas import CanonicalRequest, Failure, TargetSpec
 from app.contract.settings import Settings
-from app.contract.storage.object_store import BlobStore, archive_blob, batch_folder
+from app.contract.storage.object_store import BlobStore, archive_blob
 from app.contract.tracing import span
 from app.explanations.catalogue import CatalogueReader
 from app.explanations.commands import SubmitCommand
@@ -44,6 +46,7 @@ _BATCHES = 4
 _POLL_SECONDS = 0.2
 _LEASE_SECONDS = 10.0
 _UNEXPECTED = Failure(code="internal", detail="something went wrong with this image; the service's log says what")
+_SURVEY_SECONDS = 5.0  # between two looks at an annotated batch
 _RENEWALS = 4  # of ended explanations, in the time that they are kept
 
 
@@ -68,6 +71,7 @@ class BatchSubmitter:
         explanations: creates explanations.
         remover: removes what a batch that was deleted meanwhile has made.
         leases: who renews the explanations of a batch.
+        surveys: measures what has ended of annotated batches.
     """
 
     settings: Settings
@@ -79,6 +83,7 @@ class BatchSubmitter:
     explanations: ExplanationService
     remover: ExplanationRemover
     leases: Leases
+    surveys: Surveys
 
     def task(self) -> PeriodicTask:
         """Return the background task that submits items."""
@@ -100,6 +105,7 @@ class BatchSubmitter:
             await run_in_threadpool(self._finish, batch_id)
         else:
             await run_in_threadpool(self._renew_if_due, batch_id)
+            await run_in_threadpool(self._survey_if_due, batch_id)
             await run_in_threadpool(self.batches.release, lease, seconds=max(pause, _POLL_SECONDS))
 
     async def _advance(self, batch_id: str) -> float | None:
@@ -128,6 +134,15 @@ class BatchSubmitter:
         if self.leases.try_acquire(f"renew:{batch_id}", seconds=seconds):
             self._renew(batch_id)
 
+    def _survey_if_due(self, batch_id: str) -> None:
+        """Let workers measure the images of an annotated batch that have ended, while others are explained."""
+        batch = self.batches.read(batch_id)
+        if batch is None or batch.annotations is None:
+            return
+        if self.leases.try_acquire(f"survey:{batch_id}", seconds=_SURVEY_SECONDS):
+            with suppress(RiseError):  # because whoever reads the report gets it
+                self.surveys.advance(batch)
+
     def _renew(self, batch_id: str) -> None:
         batch = self.batches.read(batch_id)
         items = self.batches.members(batch_id, range(batch.total)) if batch is not None else []
@@ -136,7 +151,7 @@ class BatchSubmitter:
     def _finish(self, batch_id: str) -> None:
         self._renew(batch_id)
         self.batches.close(batch_id)
-        self.blobs.discard(batch_folder(batch_id))
+        self.blobs.discard(archive_blob(batch_id))
 
     async def _submit_item(self, context: BatchContext, item: BatchItem) -> float:
         """Submit an item and record the outcome; return the pause in seconds before a retry."""
@@ -150,7 +165,7 @@ class BatchSubmitter:
     async def _try(self, context: BatchContext, item: BatchItem) -> float:
         try:
             catalogue = await run_in_threadpool(self.catalogue.now)
-            resolved = catalogue.route(context.batch.request)  # before the image is fetched, because it may raise
+            resolved = catalogue.route(request_of(context.batch, item))  # first, because it may raise
             command = SubmitCommand(resolved, principal_of(context.batch), "batch", context.batch.callback)
             submitted = await self.explanations.submit(command, await self._image(context, item))
             await run_in_threadpool(self._record, context.batch, item, submitted)
@@ -194,6 +209,14 @@ class BatchSubmitter:
             self.remover.delete(submitted.record.id)
         else:
             self.remover.cancel(submitted.record.id)
+
+
+def request_of(batch: BatchRecord, item: BatchItem) -> CanonicalRequest:
+    """Return the request for one image of a batch."""
+    if item.labels is None:
+        return batch.request
+    targets = [TargetSpec(label=label) for label in item.labels]
+    return batch.request.model_copy(update={"targets": targets})
 
 
 def principal_of(batch: BatchRecord) -> Principal:

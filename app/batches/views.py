@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from app.batches.status import BatchStatus, ItemStatus, batch_status, counts_of, fraction_done, item_status
-from app.batches.store import BatchItem, BatchRecord, BatchStore
+from app.batches.store import AnnotationSummary, BatchItem, BatchRecord, BatchStore
 from app.contract.schemas import ExplanationRecord, Failure, JsonObject, ModelRef, StoredModel
 from app.explanations.root_path import root_path
 from app.explanations.views import ExplanationView, view
@@ -27,6 +27,9 @@ class BatchView(StoredModel):
         "`expired` where the explanation is gone; the others as their explanations do."
     )
     progress: float = Field(description="Share of images that have ended, 0..1.")
+    annotations: AnnotationSummary | None = Field(
+        None, description="How much of the annotations is used; null where it came without."
+    )
     created_at: datetime
     expires_at: datetime = Field(description="Put off until all its explanations have ended.")
     links: dict[str, str]
@@ -47,6 +50,7 @@ def view_of_batch(batch: BatchRecord, batches: BatchStore) -> BatchView:
     counts = counts_of(batch, batches)
     url = f"{root_path()}/v1/batches/{batch.id}"
     parts = {part.partition(".")[0]: f"{url}/{part}" for part in _PARTS}
+    report = {} if batch.annotations is None else {"report": f"{url}/report"}
     return BatchView(
         id=batch.id,
         status=batch_status(batch, counts),
@@ -56,9 +60,10 @@ def view_of_batch(batch: BatchRecord, batches: BatchStore) -> BatchView:
         total=batch.total,
         counts=counts,
         progress=round(fraction_done(batch, counts), 4),
+        annotations=batch.annotations,
         created_at=batch.created_at,
         expires_at=batches.expiry(batch.id),
-        links={"self": url, **parts},
+        links={"self": url, **parts, **report},
     )
 
 

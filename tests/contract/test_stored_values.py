@@ -14,7 +14,7 @@ from rq.job import Job
 from rq.registry import StartedJobRegistry
 
 from app.auth.api_keys import ApiKey, ApiKeyStore, Limits
-from app.batches.store import BatchItem, BatchRecord, BatchStore
+from app.batches.store import AnnotationSummary, BatchItem, BatchRecord, BatchStore, EntryError
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.explanations.webhook_subscriptions import WebhookDelivery, WebhookSubscriptions
@@ -47,6 +47,19 @@ from app.contract.schemas import (
     TargetRequest,
     TargetResult,
     TargetSpec,
+)
+from app.contract.survey import (
+    AnnotatedObject,
+    AnnotationChunk,
+    CaseFigures,
+    ClusterReport,
+    ImageAnnotation,
+    LabelReport,
+    LeftOut,
+    RunLengths,
+    SurveyCase,
+    SurveyImage,
+    SurveyReport,
 )
 from app.contract.worker_registry import announce, announcements
 from app.explanations.catalogue import Catalogue, complete_parameters
@@ -139,6 +152,7 @@ BATCH = BatchRecord(
     limits=Limits(max_pending=3),
     request=REQUEST,
     total=1,
+    annotations=AnnotationSummary(images=1, objects=1, error_count=1, errors=[EntryError(field="/f", detail="d")]),
     created_at=NOW,
     origin={"request": "r"},
 )
@@ -157,6 +171,48 @@ ERRAND = TaskJob(
     limits=Limits(),
     priority="batch",
 )
+MASK = RunLengths(height=1, width=2, counts=[1, 1])
+ANNOTATED = ImageAnnotation(index=0, objects=[AnnotatedObject(label=1, box=(0, 0, 2, 1), runs=MASK)])
+ANNOTATIONS = AnnotationChunk(images=[ANNOTATED])
+SURVEY = SurveyReport(
+    images=2,
+    sentences=["Nothing."],
+    labels=[LabelReport(name="cat", label=1, images=1, recognised=1)],
+    clusters=[
+        ClusterReport(
+            label="cat",
+            images=1,
+            share=1,
+            alignment="picture",
+            stability=1,
+            place="middle of the picture",
+            mean_map=[[1.0]],
+            members=[0],
+        )
+    ],
+    left_out=[LeftOut(index=1, name="b", reason="it has no annotation")],
+    cases=[
+        SurveyCase(
+            index=0,
+            name="a",
+            explanation="one",
+            target=0,
+            label=1,
+            label_name="cat",
+            predicted="cat",
+            annotated=True,
+            recognised=True,
+            box=(0, 0, 2, 1),
+            inside=0.5,
+            area=0.5,
+            hit=True,
+            whole=0.9,
+            objects_alone=0.9,
+            background_alone=0.1,
+            nothing=0.0,
+        )
+    ],
+)
 DELIVERY = WebhookDelivery(id="msg", explanation="one", url="http://x", error=FAILURE)
 VALUES: list[StoredModel] = [
     RECORD,
@@ -170,6 +226,10 @@ VALUES: list[StoredModel] = [
     Upload(id="u", tenant="t", image=IMAGE, size=1, created_at=NOW, expires_at=NOW),
     Prediction(label=1, name="cat", score=0.5),
     MetricResult(value=0.5, protocol={"steps": 64}),
+    ANNOTATIONS,
+    SURVEY,
+    CaseFigures(inside=0.5),
+    SurveyImage(index=0, name="a", explanation="one"),
 ]
 _FREE = {"parameters", "content", "origin", "memory_bytes", "protocol", "curve"}  # fields that hold any names
 

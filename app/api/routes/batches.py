@@ -11,18 +11,25 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from app.api.dependencies import Explainer, Reader, ServicesDep
+from app.api.dependencies import Explainer, Reader, ServicesDep, existing_batch
 from app.api.idempotency import Claim, IdempotencyKey, payload_of_batch, submit_once
 from app.api.openapi_components import ACCEPTED, BATCH_BODY, PROBLEMS
 from app.api.request_body import form_fields, media_type_of, read_json, sent_parts, unsupported
 from app.auth.principal import Principal
+from app.batches.annotations import (
+    SurveyOptions,
+    join_annotations,
+    read_annotations,
+    read_survey_options,
+    require_surveyable,
+)
 from app.batches.coco_export import stream_coco
 from app.batches.items import items_of_archive, items_of_list
 from app.batches.label_studio_export import label_config_of, tasks_of
 from app.batches.store import BatchItem, BatchRecord
 from app.batches.views import BatchView, ItemView, view_of_batch, view_of_item
 from app.batches.zip_export import stream_zip
-from app.contract.errors import RiseError, invalid_field, unknown_choice
+from app.contract.errors import invalid_field, unknown_choice
 from app.contract.schemas import JsonObject
 from app.contract.storage.object_store import archive_blob, batch_folder
 from app.contract.tracing import request_context
@@ -34,15 +41,17 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=PROBLEMS)
 
 _ENDING = f" *({'|'.join(re.escape(ending) for ending in sorted(formats()))}) *"
 _ENDINGS = f"^{_ENDING}(,{_ENDING})*$"
+_FILES = ("archive", "annotations")
 _MAX_FIELDS = 40
 _MAX_PART_BYTES = 1_000_000
 
 
 class BatchSubmission(NamedTuple):
-    """The fields of a request for a batch, and its archive, if the images are in one."""
+    """The fields of a request for a batch, its archive, if the images are in one, and the file of annotations."""
 
     fields: JsonObject
     archive: IO[bytes] | None = None
+    annotations: IO[bytes] | None = None
 
 
 @router.post(
@@ -61,14 +70,18 @@ async def create(
 ) -> BatchView:
     """Ask one question about many images: a zip archive, or a list of addresses or ids.
 
+    With `annotations`, a COCO file, each image is explained for the classes that are annotated in it, or for the one
+    that the model says (`explain=predicted`), and `GET /v1/batches/{batch_id}/report` tells of shortcuts.
+
     The answer comes at once; images are read, checked and queued little by little. One that is refused or fails does
     not stop the others.
     """
     media_type = media_type_of(request)
     if media_type == "multipart/form-data":
-        async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
+        async with request.form(max_files=2, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART_BYTES) as form:
             parts = sent_parts(form)
-            submission = BatchSubmission(form_fields(parts, files={"archive"}), _archive(dict(parts)))
+            files = (_file(dict(parts), name) for name in _FILES)
+            submission = BatchSubmission(form_fields(parts, files=_FILES), *files)
             batch_view = await _create_once(services, caller, submission, idempotency_key)
     elif media_type == "application/json":
         batch_view = await _create_once(services, caller, BatchSubmission(await read_json(request)), idempotency_key)
@@ -79,11 +92,11 @@ async def create(
     return batch_view
 
 
-def _archive(form: Mapping[str, str | UploadFile]) -> IO[bytes] | None:
-    archive = form.get("archive")
-    if isinstance(archive, str):
-        raise invalid_field("/archive", "send it as a file")
-    return None if archive is None else archive.file
+def _file(form: Mapping[str, str | UploadFile], name: str) -> IO[bytes] | None:
+    file = form.get(name)
+    if isinstance(file, str):
+        raise invalid_field(f"/{name}", "send it as a file")
+    return None if file is None else file.file
 
 
 async def _create_once(
@@ -92,7 +105,7 @@ async def _create_once(
     """Create a batch, or return the one that the same request with the same key has created."""
     if key is None:
         return await run_in_threadpool(_create, services, caller, submission, uuid.uuid4().hex)
-    payload = await run_in_threadpool(payload_of_batch, submission.fields, submission.archive)
+    payload = await run_in_threadpool(payload_of_batch, submission.fields, submission[1:])
     claim = Claim(services.idempotency, caller.tenant, key, payload)
     return await submit_once(
         claim,
@@ -112,6 +125,7 @@ def _create(services: Services, caller: Principal, submission: BatchSubmission, 
     given = fields.pop("images", None)
     if (given is None) == (archive is None):
         raise invalid_field("/images", "send an archive, or else a list of images")
+    options = read_survey_options(fields) if submission.annotations is not None else None
     command = services.commands.read(fields, caller)
     if (batch_view := _existing_view(services, batch_id)) is not None:
         return batch_view
@@ -122,16 +136,33 @@ def _create(services: Services, caller: Principal, submission: BatchSubmission, 
         limits=caller.limits,
         request=command.resolved.request,
         callback=command.callback_url,
+        explain=options.explain if options else None,
         total=0,
         created_at=datetime.now(UTC),
         origin=request_context(),
     )
-    if archive is None:
-        return _store(services, batch, items_of_list(given, services.settings))
-    members = items_of_archive(archive, services.settings)
-    archive.seek(0)
-    services.blobs.put_file(archive_blob(batch.id), archive)
+    members = (
+        items_of_list(given, services.settings) if archive is None else items_of_archive(archive, services.settings)
+    )
+    if options is not None and submission.annotations is not None:
+        batch, members = _annotated(services, batch, members, submission.annotations, options)
+    if archive is not None:
+        archive.seek(0)
+        services.blobs.put_file(archive_blob(batch.id), archive)
     return _store(services, batch, members)
+
+
+def _annotated(
+    services: Services, batch: BatchRecord, members: list[BatchItem], file: IO[bytes], options: SurveyOptions
+) -> tuple[BatchRecord, list[BatchItem]]:
+    """Return a batch and its items with annotations, which are stored."""
+    require_surveyable(batch.request)
+    labels = services.catalogue.now().labels_of(batch.request.model)
+    joined = join_annotations(read_annotations(file), members, labels, options.categories)
+    joined.store(services.blobs, batch.id, len(members))
+    if options.explain == "annotated":
+        members = [item.model_copy(update={"labels": joined.labels_of(item.index) or None}) for item in members]
+    return batch.model_copy(update={"annotations": joined.summary}), members
 
 
 def _store(services: Services, empty: BatchRecord, members: list[BatchItem]) -> BatchView:
@@ -141,17 +172,10 @@ def _store(services: Services, empty: BatchRecord, members: list[BatchItem]) -> 
     return view_of_batch(batch, services.batches)
 
 
-def _existing(services: Services, caller: Principal, batch_id: str) -> BatchRecord:
-    batch = services.batches.read(batch_id)
-    if batch is None or batch.tenant != caller.tenant:
-        raise RiseError("not-found", f"there is no batch {batch_id!r}")
-    return batch
-
-
 @router.get("/{batch_id}", operation_id="getBatch")
 def read(batch_id: str, services: ServicesDep, caller: Reader) -> BatchView:
     """Return a batch: how many of its images stand how."""
-    return view_of_batch(_existing(services, caller, batch_id), services.batches)
+    return view_of_batch(existing_batch(services, caller, batch_id), services.batches)
 
 
 @router.get("/{batch_id}/explanations", operation_id="listBatchExplanations")
@@ -164,7 +188,7 @@ def explanations(
     after: Annotated[int, Query(ge=-1, description="Index after which the page begins; `Link` has the next.")] = -1,
 ) -> list[ItemView]:
     """Return the images of a batch with their explanations or problems, in the order in which they came."""
-    batch = _existing(services, caller, batch_id)
+    batch = existing_batch(services, caller, batch_id)
     last = min(after + limit, batch.total - 1)
     if last < batch.total - 1:
         query = f"limit={limit}&after={last}"
@@ -202,7 +226,7 @@ def archive(
 
     It is made while it is sent; while the batch runs, it holds what there is.
     """
-    batch = _existing(services, caller, batch_id)
+    batch = existing_batch(services, caller, batch_id)
     endings = [ending.strip(" ") for ending in formats_.split(",")]
     unknown = next((ending for ending in endings if ending not in formats()), None)
     if unknown is not None:
@@ -228,7 +252,7 @@ def coco(
     The members of `annotations` are those of a COCO results file. `info` lists the images that have no map. It is made
     while it is sent; while the batch runs, it holds what there is.
     """
-    batch = _existing(services, caller, batch_id)
+    batch = existing_batch(services, caller, batch_id)
     content = stream_coco(batch, services.batches, services.store, services.renderer, level=level)
     return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "coco.json"))
 
@@ -256,7 +280,7 @@ def label_studio(
 
     The labelling interface that fits is at `label-config.xml`. It is made while it is sent.
     """
-    batch = _existing(services, caller, batch_id)
+    batch = existing_batch(services, caller, batch_id)
     content = tasks_of(batch, services.batches, services.store, services.renderer, prefix=prefix)
     return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "label-studio.json"))
 
@@ -269,7 +293,7 @@ def label_studio(
 )
 def label_config(batch_id: str, services: ServicesDep, caller: Reader) -> Response:
     """Return the labelling interface of Label Studio for the tasks of a batch."""
-    batch = _existing(services, caller, batch_id)
+    batch = existing_batch(services, caller, batch_id)
     labels = services.catalogue.now().labels_of(batch.request.model)
     content = label_config_of(batch, services.batches, services.store, labels=labels)
     return Response(content, media_type="application/xml")
@@ -285,7 +309,7 @@ def cancel(batch_id: str, services: ServicesDep, caller: Explainer) -> BatchView
 
     Explanations that were there before the batch asked for them are not the batch's to cancel.
     """
-    batch = services.batches.cancel(_existing(services, caller, batch_id))
+    batch = services.batches.cancel(existing_batch(services, caller, batch_id))
     for explanation_id in _made(services.batches.members(batch.id, range(batch.total))):
         services.remover.cancel(explanation_id)
     return view_of_batch(batch, services.batches)
@@ -294,7 +318,7 @@ def cancel(batch_id: str, services: ServicesDep, caller: Explainer) -> BatchView
 @router.delete("/{batch_id}", status_code=204, operation_id="deleteBatch")
 def delete(batch_id: str, services: ServicesDep, caller: Explainer) -> None:
     """Remove a batch with the explanations that it made, now."""
-    batch = _existing(services, caller, batch_id)
+    batch = existing_batch(services, caller, batch_id)
     for explanation_id in _made(services.batches.delete(batch.id)):
         services.remover.delete(explanation_id)
     services.blobs.discard(batch_folder(batch.id))

@@ -33,9 +33,12 @@ EXPLAIN = "explain"
 PREDICT = "predict"
 MEASURE = "measure"
 ASSIST = "assist"
+SURVEY_FIGURES = "survey_figures"
+SURVEY_REPORT = "survey_report"
 RETRIES = 2  # after the first attempt
 _FAILED_KEPT_SECONDS = 600
 _LOOKED_AT = 100  # jobs at most; few of them can be calls for assistance
+_TASK_KEPT_SECONDS = 86_400  # while it waits; who wants it then enqueues it again
 _CALL_KEPT_SECONDS = 60  # longer than a caller waits for it
 _STAYS, _LEFT_OVER = -1, -2  # instead of the number of jobs before one
 
@@ -147,6 +150,31 @@ class JobQueue:
             for name in names:
                 read_worker_state(pipeline, name)
             return [name for name, state in zip(names, pipeline.execute(), strict=True) if state == b"idle"]
+
+    def enqueue_task(self, queue_name: str, job_id: str, function: str, *arguments: Any, tags: SchedulingTags) -> None:
+        """Enqueue a function whose result is what it stores; nothing happens where it waits or runs already.
+
+        It is tried again where its worker is lost.
+
+        Args:
+            queue_name: of the workers that can run it.
+            job_id: the same each time.
+            function: name of an allowed function.
+            arguments: JSON values.
+            tags: its place in the queue.
+        """
+        job = open_queue(self._redis, queue_name).create_job(
+            function,
+            args=arguments,
+            job_id=job_id,
+            description=job_id,
+            timeout=self._timeout_seconds,
+            result_ttl=0,
+            failure_ttl=_FAILED_KEPT_SECONDS,
+            retry=Retry(max=RETRIES, enqueue_at_front=True),
+        )
+        fields = [job_id, *tags.arguments(), *flat(job_fields(job))]
+        self._ask(keys=enqueue_keys(queue_name, job_id), args=[JOB_PREFIX, _TASK_KEPT_SECONDS, *fields])
 
     def ask(
         self,

@@ -305,6 +305,31 @@ def archive_blob(batch_id: str) -> str:
     return f"{batch_folder(batch_id)}/archive.zip"
 
 
+def annotations_blob(batch_id: str, first: int) -> str:
+    """Return the name of the annotations of a chunk of a batch's images, from `first` on."""
+    return f"{batch_folder(batch_id)}/annotations/{first:08d}.json"
+
+
+def survey_folder(batch_id: str) -> str:
+    """Return the folder of what a survey of a batch has computed."""
+    return f"{batch_folder(batch_id)}/survey"
+
+
+def figures_blob(batch_id: str, first: int) -> str:
+    """Return the name of the figures of a chunk of a batch's images, from `first` on."""
+    return f"{survey_folder(batch_id)}/{first:08d}.npz"
+
+
+def survey_report_blob(batch_id: str) -> str:
+    """Return the name of the report of a batch."""
+    return f"{survey_folder(batch_id)}/report.json"
+
+
+def survey_failure_blob(batch_id: str) -> str:
+    """Return the name of the reason why a report was not made."""
+    return f"{survey_folder(batch_id)}/failure.json"
+
+
 def effects_blob(explanation_id: str, execution: str, first: int, count: int) -> str:
     """Return the name of an object with the effects of `count` blocks from `first` on.
 

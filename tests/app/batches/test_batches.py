@@ -342,7 +342,7 @@ def test_an_image_that_nobody_was_prepared_for_is_refused_and_stands_before_no_o
     batches = some_batches(redis)
     batch, members = a_batch()
     strange = members[0].model_copy(update={"kind": "entry", "source": "nobody has thought of this"})
-    submitter = BatchSubmitter(*cast(Any, (Settings(), batches, *(None,) * 7)))  # it fails before it needs the others
+    submitter = BatchSubmitter(*cast(Any, (Settings(), batches, *(None,) * 8)))  # it fails before it needs the others
     settled = submitter._submit_item(BatchContext(batch, zipfile.ZipFile(packed())), strange)
     assert asyncio.run(settled) == 0
     assert [member.index for member in batches.waiting("b", 5)] == [1, 2]

@@ -1,0 +1,391 @@
+"""COCO annotations of a batch: read, checked, joined to its images by file name and to the model's labels by name.
+
+They are not trusted. Bytes and values are limited before they are parsed; an entry that cannot be used is an error with
+a JSON pointer, and stops no other.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import IO, Any, get_args
+
+from pycocotools import mask as coco
+from pydantic_core import from_json
+
+from app.batches.store import AnnotationSummary, BatchItem, EntryError
+from app.contract.errors import FieldError, RiseError, invalid_field
+from app.contract.schemas import Box, CanonicalRequest, JsonObject
+from app.contract.storage.object_store import BlobStore, annotations_blob
+from app.contract.survey import CHUNK, AnnotatedObject, AnnotationChunk, Explained, ImageAnnotation, RunLengths
+
+MOST_BYTES = 32_000_000  # COCO's own annotations of 5,000 images have 20 MB
+MOST_VALUES = 5_000_000  # they have 2.2 million
+_MOST_LISTED = 100  # errors
+_MOST_OBJECTS = 200  # of one image
+_MOST_LABELS = 20  # of one image: each is a target of its explanation
+_MOST_NUMBERS = 20_000  # of one polygon or mask
+_MOST_PIXELS = 100_000_000  # of one mask
+_FIELD = "/annotations"
+
+CategoryTable = Mapping[str, int | str]
+
+
+@dataclass(frozen=True)
+class SurveyOptions:
+    """The fields of a request that go with its annotations.
+
+    Attributes:
+        explain: whether annotated classes are explained, or what the model says.
+        categories: label, by name or index, of categories that have another name.
+    """
+
+    explain: Explained
+    categories: CategoryTable
+
+
+def read_survey_options(fields: JsonObject) -> SurveyOptions:
+    """Take the options of a survey out of a request's fields.
+
+    Raises:
+        RiseError: `invalid-parameters`.
+    """
+    explain, table = fields.pop("explain", "annotated"), fields.pop("categories", {})
+    if explain not in get_args(Explained):
+        raise invalid_field("/explain", f"with annotations it is {' or '.join(get_args(Explained))}")
+    if not isinstance(table, dict) or not all(type(label) in {int, str} for label in table.values()):
+        raise invalid_field("/categories", 'write it as {"category": "label"}, with names or indices of labels')
+    if fields.get("targets") is not None:
+        raise invalid_field("/targets", "with annotations, `explain` says which classes are explained")
+    return SurveyOptions(explain, table)
+
+
+def require_surveyable(request: CanonicalRequest) -> None:
+    """Raise for a request whose maps are not those of a class, one value per pixel.
+
+    Raises:
+        RiseError: `invalid-parameters`.
+    """
+    if request.method != "rise":
+        raise invalid_field("/annotations", f"they are for maps of classes (rise), not of {request.method}")
+
+
+@dataclass(frozen=True)
+class JoinedAnnotations:
+    """The annotations of the images of a batch.
+
+    Attributes:
+        images: by the index of the image.
+        summary: how many there are, and what is wrong with others.
+    """
+
+    images: dict[int, ImageAnnotation]
+    summary: AnnotationSummary
+
+    def labels_of(self, index: int) -> list[int]:
+        """Return the class indices that are annotated in an image, ascending."""
+        found = self.images.get(index)
+        return sorted({item.label for item in found.objects})[:_MOST_LABELS] if found else []
+
+    def store(self, blobs: BlobStore, batch_id: str, total: int) -> None:
+        """Write the annotations of each chunk of images."""
+        for first in range(0, total, CHUNK):
+            here = [self.images[index] for index in range(first, first + CHUNK) if index in self.images]
+            blobs.put(annotations_blob(batch_id, first), AnnotationChunk(images=here).model_dump_json().encode())
+
+
+def read_annotations(file: IO[bytes]) -> JsonObject:
+    """Return the parsed file.
+
+    Raises:
+        RiseError: `request-too-large`, or `invalid-parameters` for what is no COCO file.
+    """
+    content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES or sum(content.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES:
+        limits = f"{MOST_BYTES:,} bytes and {MOST_VALUES:,} values"
+        raise _refused(f"a file of annotations has at most {limits}; send the images in several batches", large=True)
+    try:
+        data = from_json(content.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False, cache_strings="keys")
+    except ValueError as cause:
+        raise _refused(f"this is not JSON, or nested too deeply: {str(cause)[:200]}") from cause
+    names = ("images", "annotations", "categories")
+    if not isinstance(data, dict) or not all(isinstance(data.get(name), list) for name in names):
+        raise _refused("a COCO file is an object with the lists `images`, `annotations` and `categories`")
+    return data
+
+
+def _refused(detail: str, *, large: bool = False) -> RiseError:
+    code = "request-too-large" if large else "invalid-parameters"
+    return RiseError(code, f"annotations: {detail}", errors=[FieldError(_FIELD, detail)])
+
+
+def join_annotations(
+    data: JsonObject, items: Sequence[BatchItem], labels: Sequence[str], table: CategoryTable
+) -> JoinedAnnotations:
+    """Return the annotations of the images of a batch.
+
+    Args:
+        data: a COCO file.
+        items: the images.
+        labels: classes of the model.
+        table: label, by name or index, of categories that have another name.
+
+    Raises:
+        RiseError: `invalid-parameters` if nothing can be used, pointing at what is wrong.
+    """
+    reader = _Reader(labels, table)
+    images = reader.images(data["images"], items)
+    categories = reader.categories(data["categories"])
+    reader.objects(data["annotations"], images, categories)
+    found = {image.index: image.annotation() for image in images.values() if image.objects}
+    errors = reader.errors
+    if not found:
+        detail = "; ".join(f"{error.field}: {error.detail}" for error in errors[:3]) or "there is no entry"
+        shown = [FieldError(error.field, error.detail) for error in errors[:20]]
+        raise RiseError("invalid-parameters", f"annotations: none of them can be used: {detail}", errors=shown)
+    summary = AnnotationSummary(
+        images=len(found),
+        objects=sum(len(image.objects) for image in found.values()),
+        error_count=reader.error_count,
+        errors=errors,
+    )
+    return JoinedAnnotations(found, summary)
+
+
+@dataclass
+class _Image:
+    index: int
+    size: tuple[int, int] | None
+    objects: list[AnnotatedObject] = field(default_factory=list)
+
+    def annotation(self) -> ImageAnnotation:
+        return ImageAnnotation(index=self.index, size=self.size, objects=self.objects)
+
+
+class _InvalidEntryError(ValueError):
+    """An entry cannot be used; `place` is the member at fault."""
+
+    def __init__(self, place: str, detail: str) -> None:
+        super().__init__(detail)
+        self.place = place
+
+
+class _Reader:
+    """Reads the three lists, and collects the errors of entries."""
+
+    def __init__(self, labels: Sequence[str], table: CategoryTable) -> None:
+        self._labels = labels
+        self._table = table
+        self._exact = {name: index for index, name in reversed(list(enumerate(labels)))}
+        self._loose = {_loosely(name): index for index, name in reversed(list(enumerate(labels)))}
+        self.errors: list[EntryError] = []
+        self.error_count = 0
+
+    def _each(self, name: str, entries: Iterable[Any], read: Callable[[JsonObject], None]) -> None:
+        for place, entry in enumerate(entries):
+            try:
+                if not isinstance(entry, dict):
+                    raise _InvalidEntryError("", "this is not an object")  # noqa: TRY301 - the errors of all entries end here
+                read(entry)
+            except _InvalidEntryError as error:
+                self.error_count += 1
+                if len(self.errors) < _MOST_LISTED:
+                    pointer = f"{_FIELD}/{name}/{place}{error.place}"
+                    self.errors.append(EntryError(field=pointer, detail=str(error)))
+
+    def images(self, entries: Sequence[Any], items: Sequence[BatchItem]) -> dict[str, _Image]:
+        """Return the images that were sent, by their ids in the file."""
+        index_of, found, taken = _names_of(items), dict[str, _Image](), set[int]()
+
+        def read(entry: JsonObject) -> None:
+            key, name = _identity(entry, "id"), entry.get("file_name")
+            if not isinstance(name, str):
+                raise _InvalidEntryError("/file_name", "a file's name is a text")
+            index = index_of(name)
+            if index is None:
+                raise _InvalidEntryError("/file_name", f"no image was sent by the name {name[:200]!r}")
+            if key in found or index in taken:
+                raise _InvalidEntryError("", "this image has an entry already")
+            found[key] = _Image(index, _size(entry))
+            taken.add(index)
+
+        self._each("images", entries, read)
+        return found
+
+    def categories(self, entries: Sequence[Any]) -> dict[str, int | None]:
+        """Return the class index of each category, by its id in the file; None for one that is no label."""
+        found: dict[str, int | None] = {}
+
+        def read(entry: JsonObject) -> None:
+            key, name = _identity(entry, "id"), entry.get("name")
+            if not isinstance(name, str):
+                raise _InvalidEntryError("/name", "a category's name is a text")
+            found[key] = self._label(name)
+            if found[key] is None:
+                raise _InvalidEntryError(
+                    "/name", f"{name[:200]!r} is no label of the model; say which is meant in `categories`"
+                )
+
+        self._each("categories", entries, read)
+        return found
+
+    def _label(self, name: str) -> int | None:
+        given = self._table.get(name, name)
+        if isinstance(given, int):
+            return given if 0 <= given < len(self._labels) else None
+        return self._exact.get(given, self._loose.get(_loosely(given)))
+
+    def objects(self, entries: Sequence[Any], images: dict[str, _Image], categories: dict[str, int | None]) -> None:
+        """Add the objects to their images."""
+
+        def read(entry: JsonObject) -> None:
+            image = images.get(_identity(entry, "image_id"))
+            category = _identity(entry, "category_id")
+            if image is None:
+                raise _InvalidEntryError("/image_id", "there is no usable image of this id")
+            if category not in categories:
+                raise _InvalidEntryError("/category_id", "there is no category of this id")
+            if len(image.objects) >= _MOST_OBJECTS:
+                raise _InvalidEntryError("", f"an image has at most {_MOST_OBJECTS} objects")
+            label = categories[category]
+            if label is None:  # the category is an error already
+                return
+            found = _object(entry, label, image.size)
+            if found.runs is not None:
+                image.size = found.runs.width, found.runs.height  # where the file does not say it elsewhere
+            image.objects.append(found)
+
+        self._each("annotations", entries, read)
+
+
+def _loosely(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _names_of(items: Sequence[BatchItem]) -> Callable[[str], int | None]:
+    """Return what finds an image by its name, or by the last part of it where that is clear."""
+    whole = {item.name: item.index for item in items}
+    counts = Counter(_last(item.name) for item in items)
+    last = {_last(item.name): item.index for item in items if counts[_last(item.name)] == 1}
+    return lambda name: whole.get(name, last.get(_last(name)))
+
+
+def _last(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).name
+
+
+def _identity(entry: JsonObject, name: str) -> str:
+    value = entry.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise _InvalidEntryError(f"/{name}", "an id is a whole number or a text")
+    return f"{type(value).__name__} {value}"
+
+
+def _size(entry: JsonObject) -> tuple[int, int] | None:
+    size = entry.get("width"), entry.get("height")
+    if size == (None, None):
+        return None
+    if not all(isinstance(side, int) and not isinstance(side, bool) and 0 < side < 1_000_000 for side in size):
+        raise _InvalidEntryError("/width", "width and height are whole numbers above 0")
+    return int(entry["width"]), int(entry["height"])
+
+
+def _object(entry: JsonObject, label: int, size: tuple[int, int] | None) -> AnnotatedObject:
+    segmentation = entry.get("segmentation")
+    polygons = list(_polygons(segmentation)) if isinstance(segmentation, list) else []
+    runs = _runs(segmentation, size) if isinstance(segmentation, dict) else None
+    if entry.get("bbox") is not None:
+        box = _box(entry["bbox"])
+    elif polygons:
+        points = [number for polygon in polygons for number in polygon]
+        box = (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
+    elif runs is not None:
+        box = _box_of_runs(runs)
+    else:
+        raise _InvalidEntryError("/bbox", "an object has a box or a segmentation")
+    return AnnotatedObject(label=label, box=_clipped(box, size), polygons=polygons, runs=runs)
+
+
+def _numbers(values: Any, place: str, what: str) -> list[float]:
+    if not isinstance(values, list) or not 0 < len(values) <= _MOST_NUMBERS:
+        raise _InvalidEntryError(place, what)
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise _InvalidEntryError(place, what)
+    if not all(math.isfinite(value) and abs(value) < 1e7 for value in values):
+        raise _InvalidEntryError(place, what)
+    return [float(value) for value in values]
+
+
+def _box(given: Any) -> Box:
+    what = "write it as [x, y, width, height] in pixels"
+    numbers = _numbers(given, "/bbox", what)
+    if len(numbers) != 4:
+        raise _InvalidEntryError("/bbox", what)
+    x, y, width, height = numbers
+    if not (width > 0 and height > 0):
+        raise _InvalidEntryError("/bbox", "its width and height are above 0")
+    return x, y, x + width, y + height
+
+
+def _clipped(box: Box, size: tuple[int, int] | None) -> Box:
+    width, height = size or (math.inf, math.inf)
+    x0, y0, x1, y1 = max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height)
+    if not (x0 < x1 and y0 < y1):
+        where = f"which is {width} x {height} pixels" if size else "which begins at 0, 0"
+        raise _InvalidEntryError("/bbox", f"it lies outside of the image, {where}")
+    return x0, y0, x1, y1
+
+
+def _polygons(given: list[Any]) -> Iterator[list[float]]:
+    what = "a polygon is a list of x, y, x, y, ... of three points or more"
+    for place, polygon in enumerate(given):
+        numbers = _numbers(polygon, f"/segmentation/{place}", what)
+        if len(numbers) < 6 or len(numbers) % 2:
+            raise _InvalidEntryError(f"/segmentation/{place}", what)
+        yield numbers
+
+
+def _runs(given: JsonObject, size: tuple[int, int] | None) -> RunLengths:
+    place, what = "/segmentation", 'a mask is {"size": [height, width], "counts": ...} that cover the image'
+    sides, counts = given.get("size"), given.get("counts")
+    if not (isinstance(sides, list) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)):
+        raise _InvalidEntryError(f"{place}/size", what)
+    height, width = sides
+    if height * width > _MOST_PIXELS:
+        raise _InvalidEntryError(f"{place}/size", f"a mask has at most {_MOST_PIXELS:,} pixels")
+    if size is not None and size != (width, height):
+        raise _InvalidEntryError(
+            f"{place}/size", f"the image has {size[0]} x {size[1]} pixels, the mask {width} x {height}"
+        )
+    lengths: Any = _decompressed(counts) if isinstance(counts, str) else counts
+    if not isinstance(lengths, list) or not 0 < len(lengths) <= _MOST_NUMBERS:
+        raise _InvalidEntryError(f"{place}/counts", what)
+    if not all(type(run) is int and run >= 0 for run in lengths) or sum(lengths) != height * width:
+        raise _InvalidEntryError(f"{place}/counts", what)
+    return RunLengths(height=height, width=width, counts=lengths)
+
+
+def _decompressed(text: str) -> list[int] | None:
+    """Return the run lengths of COCO's text (five bits a character, differences from the third on); None if broken."""
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text[: 8 * _MOST_NUMBERS]:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 40:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    return None if shift else counts
+
+
+def _box_of_runs(runs: RunLengths) -> Box:
+    packed = coco.frPyObjects({"size": [runs.height, runs.width], "counts": runs.counts}, runs.height, runs.width)
+    x, y, width, height = (float(side) for side in coco.toBbox(packed))
+    return x, y, x + width, y + height

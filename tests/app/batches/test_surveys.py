@@ -1,0 +1,88 @@
+"""Surveys: annotated batches on the whole service, with a real worker."""
+
+import csv
+import io
+import time
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image
+
+from bench.demo_training.pictures import Picture
+from tests.app.batches.test_zip_reader import packed
+from tests.support.annotated_pictures import coco_of, draw_pictures, encoded, files_of
+
+QUICK = {"masks": "128", "until": "1"}
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    return draw_pictures(marked=12, unmarked=4, others=10, seed=1)
+
+
+def send(http: httpx2.Client, pictures: list[Picture], **fields: str) -> Any:
+    files = {
+        "archive": ("images.zip", packed(*files_of(pictures)).getvalue()),
+        "annotations": ("coco.json", encoded(coco_of(pictures))),
+    }
+    answer = http.post("/v1/batches", files=files, data=QUICK | fields)
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+def report_of(http: httpx2.Client, batch: Any, seconds: float = 100) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = http.get(batch["links"]["report"])
+        if answer.status_code == 200:
+            return answer.json()
+        assert answer.status_code == 202, answer.text
+        assert answer.headers["retry-after"] == "1"
+        time.sleep(0.2)
+    raise AssertionError(answer.json())
+
+
+@pytest.fixture(scope="module")
+def hans(http: httpx2.Client, pictures: list[Picture]) -> Any:
+    """The report about the model with a secret."""
+    batch = send(http, pictures, model="clever-hans")
+    assert batch["annotations"] == {"images": 26, "objects": 26, "error_count": 0, "errors": []}
+    return report_of(http, batch)
+
+
+def test_the_report_names_the_corner_of_the_mark_for_the_label_that_it_decides(hans: Any) -> None:
+    suspects = [cluster for cluster in hans["clusters"] if cluster["suspicious"]]
+    assert [cluster["label"] for cluster in suspects] == ["star"]
+    (found,) = suspects
+    assert found["place"] == "lower left corner"
+    assert found["inside"] < found["area"]
+    assert found["background_alone"] > 0.9
+    assert hans["sentences"][0] == found["sentence"]
+    assert [label["name"] for label in hans["labels"] if label["suspicious"]] == ["star"]
+    assert hans["left_out"] == []
+    assert hans["images"] == 26
+
+
+def test_members_maps_and_rows_of_a_report_have_addresses(http: httpx2.Client, hans: Any) -> None:
+    found = hans["clusters"][0]
+    members = http.get(found["members"]).json()
+    assert len(members["cases"]) == found["images"]
+    assert all(case["name"] < "pictures/012.png" for case in members["cases"][: found["decided_outside"]])
+    picture = Image.open(io.BytesIO(http.get(found["mean_map"]).content)).convert("L")
+    assert picture.getpixel((30, 225)) > 3 * picture.getpixel((200, 60))  # type: ignore[operator]
+    star = next(label for label in hans["labels"] if label["name"] == "star")
+    assert http.get(star["mean_map"]).headers["content-type"] == "image/png"
+    rows = list(csv.DictReader(io.StringIO(http.get(hans["links"]["csv"]).text)))
+    assert len(rows) == 26
+    assert rows[0]["clusters"] == "0"
+    assert http.get(f"{hans['links']['self']}/clusters/99").status_code == 404
+
+
+def test_nothing_is_suspicious_about_an_honest_model_on_the_same_pictures(
+    http: httpx2.Client, pictures: list[Picture]
+) -> None:
+    report = report_of(http, send(http, pictures, model="shapes", explain="predicted"))
+    assert report["explain"] == "predicted"
+    assert not any(each["suspicious"] for each in [*report["labels"], *report["clusters"]])
+    assert report["sentences"][0].startswith("Nothing suspicious was found")
