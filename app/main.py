@@ -25,6 +25,7 @@ from app.api.middleware.public_address import PublicAddressMiddleware
 from app.api.middleware.rate_limit import RateLimitHeadersMiddleware
 from app.api.problems import BodyLimitMiddleware, Refuse, install_error_handlers, problem_response
 from app.api.routes import (
+    audits,
     batches,
     evaluation,
     events,
@@ -79,8 +80,8 @@ from app.rendering.renderer import Renderer
 from app.services import Services
 from app.web import routes as web
 
-ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, webhooks, images, batches, maps, reports, evaluation)
-ROUTES += (surveys, models, health, prometheus, openapi, web)
+ROUTES: tuple[ModuleType, ...] = (explanations, listing, events, audits, webhooks, images, batches, maps, reports)
+ROUTES += (evaluation, surveys, models, health, prometheus, openapi, web)
 _ROOM_FOR_JSON = 1.4  # base64 needs four bytes for three, and there are other fields
 _ROOM_FOR_FIELDS = 1_000_000
 _COMPRESSION_LEVEL = 5

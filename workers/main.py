@@ -22,7 +22,16 @@ from app.contract.explanations.reuse_index import BlockReuseIndex
 from app.contract.explanations.store import ExplanationStore
 from app.contract.log_context import configure_logs
 from app.contract.queue.fair_queue import scheduling_tags_of
-from app.contract.queue.jobs import ASSIST, EXPLAIN, MEASURE, PREDICT, SURVEY_FIGURES, SURVEY_REPORT, JobQueue
+from app.contract.queue.jobs import (
+    ASSIST,
+    AUDIT,
+    EXPLAIN,
+    MEASURE,
+    PREDICT,
+    SURVEY_FIGURES,
+    SURVEY_REPORT,
+    JobQueue,
+)
 from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.queue.throughput import ThroughputStats
 from app.contract.redis.client import connect_with_retry
@@ -39,7 +48,7 @@ from workers.registry.model_registry import ModelRegistry
 from workers.supervision.retry_policy import RetryPolicy
 from workers.supervision.watchdog import Watchdog, crash_folder
 from workers.supervision.worker import LOST_AFTER_HEARTBEATS, InProcessWorker
-from workers.tasks import explain, measure, predict, survey_figures, survey_report
+from workers.tasks import audit, explain, measure, predict, survey_figures, survey_report
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +122,7 @@ def _peers(settings: Settings, redis: Redis) -> PeerWorkers:
 def _worker(settings: Settings, redis: Redis, context: JobContext) -> InProcessWorker:
     tasks: dict[str, Callable[..., Any]] = {
         EXPLAIN: explain,
+        AUDIT: audit,
         ASSIST: help_with,
         PREDICT: predict,
         MEASURE: measure,

@@ -1,4 +1,4 @@
-"""The job functions of a worker: `explain`, `predict`, `measure`, `survey_figures` and `survey_report`."""
+"""The job functions of a worker: `explain`, `audit`, `predict`, `measure`, `survey_figures` and `survey_report`."""
 
 import logging
 import time
@@ -17,16 +17,19 @@ from app.contract.schemas import ExplanationRecord, Failure, JsonObject, Metrics
 from app.contract.storage.object_store import image_blob, survey_failure_blob
 from app.contract.survey import SurveyImage
 from app.contract.tracing import span
-from workers.execution.run import JobContext, OwnershipLost, execute, load_and_plan, requeue_at_front
+from workers.execution.audit import execute_audit
+from workers.execution.run import JobContext, execute, load_and_plan, requeue_at_front
 from workers.execution.survey import write_figures, write_report
 from workers.explainer.evaluation import measure as measure_map
 from workers.explainer.prediction import predict_image
-from workers.supervision.current_attempt import ShutdownRequested, model_call
+from workers.supervision.current_attempt import OwnershipLost, ShutdownRequested, model_call
 from workers.supervision.failures import failure_of, is_retryable
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Work = Callable[[JobContext, ExplanationRecord, str], Retry | None]
+"""What one execution of a record does; returns what requeues its job where it has not come to the end."""
 
 
 def explain(context: JobContext, explanation_id: str) -> Retry | None:
@@ -39,6 +42,15 @@ def explain(context: JobContext, explanation_id: str) -> Retry | None:
     Raises:
         Exception: where a retry may succeed (`is_retryable`); RQ makes it.
     """
+    return _carried_out(context, explanation_id, execute)
+
+
+def audit(context: JobContext, audit_id: str) -> Retry | None:
+    """Run one audit; otherwise as `explain`."""
+    return _carried_out(context, audit_id, execute_audit)
+
+
+def _carried_out(context: JobContext, explanation_id: str, work: Work) -> Retry | None:
     execution = uuid.uuid4().hex
     with log_context(explanation=explanation_id):
         record = _attempted(context, explanation_id, execution, context.store.start)
@@ -49,7 +61,7 @@ def explain(context: JobContext, explanation_id: str) -> Retry | None:
             log_context(**propagated_context(record.origin)),
             span("explain", record.origin, explanation=explanation_id, model=model, method=method),
         ):
-            return _attempted(context, explanation_id, execution, lambda *_: _run(context, record, execution))
+            return _attempted(context, explanation_id, execution, lambda *_: _run(context, record, execution, work))
 
 
 def _attempted(
@@ -69,9 +81,9 @@ def _attempted(
     return None
 
 
-def _run(context: JobContext, record: ExplanationRecord, execution: str) -> Retry | None:
+def _run(context: JobContext, record: ExplanationRecord, execution: str, work: Work) -> Retry | None:
     started = time.monotonic()
-    retry = execute(context, record, execution)
+    retry = work(context, record, execution)
     words = "handed back" if retry else "succeeded"
     logger.info("explanation %s %s after %.1f s", record.id, words, time.monotonic() - started)
     return retry

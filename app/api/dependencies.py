@@ -11,6 +11,7 @@ from app.api.middleware.rate_limit import count_request
 from app.auth.api_keys import Scope
 from app.auth.principal import ANONYMOUS, Principal, authenticate
 from app.batches.store import BatchRecord
+from app.contract.audits import audit_id, audited_id
 from app.contract.errors import RiseError
 from app.contract.schemas import ExplanationRecord
 from app.services import Services
@@ -106,6 +107,8 @@ def existing_record(services: Services, caller: Principal, explanation_id: str) 
     Raises:
         RiseError: `expired` for a while after its end; `not-found`, also for what belongs to another tenant.
     """
+    if audited_id(explanation_id) is not None:  # because audits are read as a part of their explanation
+        raise RiseError("not-found", f"there is no explanation {explanation_id!r}")
     record = services.store.read(explanation_id)
     if record is None and services.expiry.tenant_of_expired(explanation_id) == caller.tenant:
         raise RiseError("expired", f"explanation {explanation_id!r} has expired; ask for it again")
@@ -124,3 +127,16 @@ def existing_batch(services: Services, caller: Principal, batch_id: str) -> Batc
     if batch is None or batch.tenant != caller.tenant:
         raise RiseError("not-found", f"there is no batch {batch_id!r}")
     return batch
+
+
+def existing_audit(services: Services, caller: Principal, explanation_id: str) -> ExplanationRecord:
+    """Return the audit of an explanation of the caller's tenant.
+
+    Raises:
+        RiseError: what `existing_record` raises; `not-found` where nobody asked for an audit.
+    """
+    existing_record(services, caller, explanation_id)
+    record = services.store.read(audit_id(explanation_id))
+    if record is None:
+        raise RiseError("not-found", f"explanation {explanation_id!r} has no audit; ask for one by POST")
+    return record

@@ -76,6 +76,7 @@ class BatchRecord(StoredModel):
     callback: str | None = None
     annotations: AnnotationSummary | None = None
     explain: Annotated[Explained, unknown_as("annotated")] | None = None
+    audit: bool = False
     total: int = Field(description="How many images it has.")
     created_at: datetime
     origin: dict[str, str] = Field(default_factory=dict, description="Request id and trace that it came from.")

@@ -166,7 +166,9 @@ class BatchSubmitter:
         try:
             catalogue = await run_in_threadpool(self.catalogue.now)
             resolved = catalogue.route(request_of(context.batch, item))  # first, because it may raise
-            command = SubmitCommand(resolved, principal_of(context.batch), "batch", context.batch.callback)
+            command = SubmitCommand(
+                resolved, principal_of(context.batch), "batch", context.batch.callback, context.batch.audit
+            )
             submitted = await self.explanations.submit(command, await self._image(context, item))
             await run_in_threadpool(self._record, context.batch, item, submitted)
         except RiseError as error:

@@ -67,12 +67,14 @@ def view_of_batch(batch: BatchRecord, batches: BatchStore) -> BatchView:
     )
 
 
-def view_of_item(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) -> ItemView:
-    """Return what a client sees of one image of a batch."""
+def view_of_item(
+    batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None, audit: ExplanationRecord | None = None
+) -> ItemView:
+    """Return what a client sees of one image of a batch, with its explanation and audit."""
     return ItemView(
         index=item.index,
         name=item.name,
         status=item_status(batch, item, record.status if record else None),
         error=item.error,
-        explanation=view(record, None) if record else None,
+        explanation=view(record, None, audit=audit) if record else None,
     )

@@ -108,6 +108,9 @@ class ExplanationParams(RequestModel):
     priority: Priority = Field(
         "interactive", description="`batch` waits until nothing interactive does; it changes nothing about the result."
     )
+    audit: bool = Field(
+        False, description="Audit it, too: `POST /v1/explanations/{id}/audit`; it changes nothing about the map."
+    )
 
 
 class ModelRef(StoredModel):
@@ -341,6 +344,14 @@ class State(StoredModel):
         return sum(checkpoint.count for checkpoint in self.checkpoints)
 
 
+class MaskedView(StoredModel):
+    """Maps of the same targets in another way of hiding, which an audit compares with the explanation's."""
+
+    name: str = Field(description="A fill, or `opacity`: masks that hide only partly.")
+    parameters: JsonObject = Field(description="All of them; fill, opacity and score may be others.")
+    state: State
+
+
 class ExplanationRecord(StoredModel):
     """Everything that is stored of an explanation, blobs aside."""
 
@@ -361,6 +372,8 @@ class ExplanationRecord(StoredModel):
     state: Annotated[State | None, unknown_as(None)] = None
     provenance: Provenance | None = None
     consistency: float | None = None
+    views: list[MaskedView] = Field(default_factory=list, description="Of an audit.")
+    audit: AuditResult | None = Field(None, description="Of an audit: what it found.")
     error: Failure | None = None
 
     @property

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.auth.principal import Principal
+from app.contract.audits import require_auditable
 from app.contract.errors import FieldError, RiseError, invalid_field
 from app.contract.schemas import ExplanationParams, JsonObject, Priority
 from app.egress.allowlist import HostAllowlist, UrlNotAllowed
@@ -24,12 +25,14 @@ class SubmitCommand:
         principal: who sends it.
         priority: its lane in the queue.
         callback_url: is notified of the end; None for no callback.
+        audit: whether it is audited, too.
     """
 
     resolved: ResolvedRequest
     principal: Principal
     priority: Priority = "interactive"
     callback_url: str | None = None
+    audit: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,21 @@ class CommandReader:
             RiseError: `invalid-parameters`, `unknown-name` or `url-not-allowed`, pointing at the fields at fault; what
                 `Catalogue.resolve` raises.
         """
-        callback_url = self._callback_url(fields.get("callback"))
+        callback_url = self.callback_url(fields.get("callback"))
         params, parameters = split_params({name: value for name, value in fields.items() if name != "callback"})
         resolved = self.catalogue.now().resolve(params, parameters)
-        return SubmitCommand(resolved, principal, params.priority, callback_url)
+        if params.audit:
+            require_auditable(resolved.request)
+        return SubmitCommand(resolved, principal, params.priority, callback_url, params.audit)
 
-    def _callback_url(self, given: Any) -> str | None:
-        """Check a callback.
+    def callback_url(self, given: Any) -> str | None:
+        """Return a callback that is allowed; None for none.
 
         It does not count for the fingerprint: the same request with another callback is the same explanation, and both
         are notified of its end.
+
+        Raises:
+            RiseError: `invalid-parameters` or `url-not-allowed`.
         """
         if given is None:
             return None

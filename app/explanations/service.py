@@ -13,16 +13,18 @@ from redis.asyncio import Redis as AsyncRedis
 from starlette.concurrency import run_in_threadpool
 
 from app.admission.controller import AdmissionController
+from app.auth.principal import Principal
+from app.contract.audits import audit_id, most_passes
 from app.contract.errors import RiseError, reported_error
 from app.contract.explanations.store import ExplanationStore, RawRecord, read_raw
 from app.contract.explanations.webhook_subscriptions import WebhookSubscriptions
 from app.contract.queue.fair_queue import SchedulingTags, scheduling_tags_of
 from app.contract.queue.jobs import JobQueue
 from app.contract.queue.throughput import ThroughputStats
-from app.contract.schemas import CanonicalRequest, ExplanationRecord, ImageInfo, Status
+from app.contract.schemas import CanonicalRequest, ExplanationRecord, ImageInfo, Progress, Status
 from app.contract.storage.object_store import BlobStore, image_blob
 from app.contract.tracing import request_context
-from app.explanations.catalogue import check_boxes
+from app.explanations.catalogue import ResolvedRequest, check_boxes
 from app.explanations.commands import SubmitCommand
 from app.explanations.enqueue import ExplanationCreator
 from app.explanations.events import EventStreams
@@ -41,12 +43,14 @@ class SubmitResult(NamedTuple):
         created: whether this command created it.
         queue_position: jobs before it at that moment; None where the queue has to be read for it.
         eta_seconds: estimated time until it has ended, where that is known.
+        audit: that was asked for with it.
     """
 
     record: ExplanationRecord
     created: bool
     queue_position: int | None = None
     eta_seconds: float | None = None
+    audit: ExplanationRecord | None = None
 
 
 def fingerprint(request: CanonicalRequest, image_sha256: str, tenant: str) -> str:
@@ -116,10 +120,40 @@ class ExplanationService:
             result = SubmitResult(existing, created=False)
         if command.callback_url is not None:
             await run_in_threadpool(self.subscriptions.register, explanation_id, command.callback_url)
+        if command.audit:
+            audit = await self.audit(result.record, command.resolved, command.principal, command.callback_url)
+            return result._replace(audit=audit.record)
         return result
 
-    async def read_raw(self, explanation_id: str) -> RawRecord:
-        """Return an explanation as it is stored, on the event loop: most requests are status reads."""
+    async def audit(
+        self,
+        explanation: ExplanationRecord,
+        resolved: ResolvedRequest,
+        principal: Principal,
+        callback_url: str | None = None,
+    ) -> SubmitResult:
+        """Return the audit of an explanation: the one that exists already, or a new one on the queue.
+
+        Args:
+            explanation: what is audited; its request can be (`require_auditable`).
+            resolved: its request, with the queue of the workers that serve its model.
+            principal: who asks.
+            callback_url: is notified of the end; None for no callback.
+
+        Raises:
+            RiseError: `busy` or `too-many-requests`.
+        """
+        audit = await run_in_threadpool(self.store.read, audit_id(explanation.id))
+        if audit is not None and audit.status in _REUSABLE:
+            result = SubmitResult(audit, created=False)
+        else:
+            result = await self._create_audit(explanation, resolved, principal)
+        if callback_url is not None:
+            await run_in_threadpool(self.subscriptions.register, result.record.id, callback_url)
+        return result
+
+    async def read_raw(self, explanation_id: str) -> tuple[RawRecord, RawRecord]:
+        """Return an explanation and its audit as they are stored, on the event loop: most requests are status reads."""
         return await read_raw(self.async_redis, explanation_id)
 
     async def wait(self, explanation_id: str, *, seconds: float) -> ExplanationRecord | None:
@@ -159,6 +193,34 @@ class ExplanationService:
         if eta_seconds is None:
             return SubmitResult(record, created=True)
         return SubmitResult(record, created=True, queue_position=position, eta_seconds=eta_seconds)
+
+    async def _create_audit(
+        self, explanation: ExplanationRecord, resolved: ResolvedRequest, principal: Principal
+    ) -> SubmitResult:
+        record = self._audit_record(explanation)
+        queue, workers = resolved.queue, resolved.workers
+        async with self.admission.admit(record.id, principal, queue=queue, workers=workers) as slot:
+            tags = scheduling_tags_of(record, slot.service_times)
+            content = await run_in_threadpool(self.blobs.get, image_blob(explanation.id))
+            created, position = await run_in_threadpool(self._store, record, content, queue, tags)
+            await run_in_threadpool(self.store.renew, [explanation.id])  # so that it is there as long as its audit
+        slot.enqueued(position, seconds=tags.seconds)
+        return SubmitResult(record, created)
+
+    def _audit_record(self, explanation: ExplanationRecord) -> ExplanationRecord:
+        now, passes = datetime.now(UTC), most_passes(explanation)
+        return ExplanationRecord(
+            id=audit_id(explanation.id),
+            tenant=explanation.tenant,
+            priority=explanation.priority,
+            request=explanation.request,
+            image=explanation.image,
+            status=Status.QUEUED,
+            created_at=now,
+            origin=request_context(),
+            expires_at=now + timedelta(seconds=self.keep_seconds),
+            progress=None if passes is None else Progress(masks=0, total=passes),
+        )
 
     def _record(self, explanation_id: str, command: SubmitCommand, image: ImageInfo) -> ExplanationRecord:
         now = datetime.now(UTC)

@@ -4,7 +4,10 @@ from datetime import datetime
 
 from pydantic import Field
 
+from app.contract.audits import OPACITY_VIEW, audited_id, most_passes
 from app.contract.schemas import (
+    AuditCheck,
+    AuditVerdict,
     ExplanationRecord,
     Failure,
     ImageInfo,
@@ -24,6 +27,25 @@ class TargetView(TargetResult):
     """One target, with the addresses of its map in every format."""
 
     links: dict[str, str] = Field(description="Addresses of the map, by format.")
+
+
+class AuditView(StoredModel):
+    """The audit of an explanation: how far it is, what it found."""
+
+    status: Status
+    progress: Progress | None = Field(description="In passes: pictures that the model was asked for; null: waits.")
+    passes: int | None = Field(
+        description="Pictures that the model was asked for; before its end, at most; null: not known before it runs."
+    )
+    verdict: AuditVerdict | None = Field(description="The worst of all checks; null before the end.")
+    checks: list[AuditCheck]
+    limits: str | None = Field(description="What no check can see; null before the end.")
+    fills: list[str] = Field(
+        description="Of which there are maps, the explanation's own first: `maps/0.png?fill=grey`."
+    )
+    opacity: float | None = Field(description="Of which there is a map: `maps/0.png?opacity=0.3`; null: not yet.")
+    error: Failure | None = Field(description="Why it failed.")
+    links: dict[str, str]
 
 
 class ExplanationView(StoredModel):
@@ -49,6 +71,11 @@ class ExplanationView(StoredModel):
         None,
         description="Largest difference between the model's answers to the image alone, among masked ones, and at the "
         "end, as a probability or match; null before the end, and without evidence.",
+    )
+    audit: AuditView | None = Field(None, description="Null where none was asked for.")
+    audit_passes: int | None = Field(
+        None,
+        description="Pictures that an audit takes, at most; null before the end, and where no audit is possible.",
     )
     links: dict[str, str]
 
@@ -81,11 +108,38 @@ def _progress(record: ExplanationRecord) -> Progress | None:
     return record.progress.model_copy(update={"eta_seconds": None})
 
 
-def view(record: ExplanationRecord, queue_position: int | None, eta_seconds: float | None = None) -> ExplanationView:
+def audit_view(record: ExplanationRecord) -> AuditView:
+    """Return what a client sees of an audit."""
+    planned = record.progress.total if record.progress else None
+    found, here = record.audit, explanation_path(audited_id(record.id) or record.id)
+    drawable = {view.name: view.parameters for view in record.views if view.state.checkpoints}
+    partly = drawable.pop(OPACITY_VIEW, None)
+    return AuditView(
+        status=record.status,
+        progress=None if record.status is Status.QUEUED else _progress(record),
+        passes=found.passes if found else planned,
+        verdict=found.verdict if found else None,
+        checks=found.checks if found else [],
+        limits=found.limits if found else None,
+        fills=list(drawable),
+        opacity=partly and partly.get("opacity"),
+        error=record.error,
+        links={"self": f"{here}/audit", "events": f"{here}/audit/events", "explanation": here},
+    )
+
+
+def view(
+    record: ExplanationRecord,
+    queue_position: int | None,
+    eta_seconds: float | None = None,
+    *,
+    audit: ExplanationRecord | None = None,
+) -> ExplanationView:
     """Return what a client sees of an explanation.
 
     Args:
         record: what is stored.
+        audit: what is stored of its audit; None where it has none.
         queue_position: jobs that stand before it; None where it does not wait.
         eta_seconds: estimated time until it has ended, while it waits; a running one tells its own.
     """
@@ -109,6 +163,8 @@ def view(record: ExplanationRecord, queue_position: int | None, eta_seconds: flo
         error=record.error,
         provenance=record.provenance,
         consistency=record.consistency,
+        audit=audit_view(audit) if audit else None,
+        audit_passes=most_passes(record) if record.status is Status.SUCCEEDED else None,
         links=_links(record),
     )
 
@@ -132,7 +188,7 @@ def summary(record: ExplanationRecord) -> ExplanationSummaryView:
 
 def _links(record: ExplanationRecord) -> dict[str, str]:
     here = explanation_path(record.id)
-    links = {"self": here, "events": f"{here}/events", "image": f"{here}/image"}
+    links = {"self": here, "events": f"{here}/events", "image": f"{here}/image", "audit": f"{here}/audit"}
     return links if record.status.ended else {**links, "cancel": f"{here}/cancel"}
 
 

@@ -208,7 +208,7 @@ def _render(
     names = [checkpoint.blob for checkpoint in state.checkpoints]
     drawn = draw(state, blobs.get_arrays(names, lambda array: array[:, row, selected].copy()), 0, viewport)
     fills, target = state.fills[selected], subject.target
-    if target.index < 0 or fills != state.fills:
+    if target.index < 0 or fills != state.fills or target.peak is None:
         target = target.model_copy(update={"reliability": drawn.reliability, "peak": _peak(drawn, record)})
     return RenderedMap(drawn, fills, target, record, lambda: decode(blobs.get(image_blob(record.id))))
 

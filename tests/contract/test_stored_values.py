@@ -22,6 +22,8 @@ from app.contract.redis.keys import record_key
 from app.contract.schemas import (
     Announcement,
     Assumption,
+    AuditCheck,
+    AuditResult,
     CanonicalRequest,
     CanvasInfo,
     Checkpoint,
@@ -33,6 +35,7 @@ from app.contract.schemas import (
     HiddenCells,
     ImageInfo,
     LeastRelevantFirst,
+    MaskedView,
     MethodCard,
     MetricResult,
     MetricsRequest,
@@ -117,6 +120,26 @@ RECORD = ExplanationRecord(
     ),
     provenance=Provenance(
         version="0", device="cpu", precision="float32", seed=0, masks_used=128, blocks=1, stopped="all-masks"
+    ),
+    views=[
+        MaskedView(
+            name="grey",
+            parameters={"fill": "grey"},
+            state=State(
+                kind="effects",
+                canvas=CanvasInfo(height=8, width=8, grid=(2, 2), view=(0, 0, 8, 8)),
+                seed=0,
+                rows=[0],
+                target_rows=[0],
+                fills=["grey"],
+            ),
+        )
+    ],
+    audit=AuditResult(
+        verdict="caution",
+        passes=1000,
+        checks=[AuditCheck(check="resolution", verdict="caution", value=0.5, sentence="s", details={"a": 1})],
+        limits="l",
     ),
     error=FAILURE,
 )
@@ -231,7 +254,7 @@ VALUES: list[StoredModel] = [
     CaseFigures(inside=0.5),
     SurveyImage(index=0, name="a", explanation="one"),
 ]
-_FREE = {"parameters", "content", "origin", "memory_bytes", "protocol", "curve"}  # fields that hold any names
+_FREE = {"parameters", "content", "origin", "memory_bytes", "protocol", "curve", "details"}  # which hold any names
 
 
 def parts(value: BaseModel) -> Iterator[BaseModel]:
@@ -325,7 +348,7 @@ def test_everything_in_redis_is_read_as_before_with_fields_added(redis: Redis) -
 
     before = read()
     assert before[0] == RECORD
-    assert extend_all(redis) == 17
+    assert extend_all(redis) == 19
     assert read() == before
     assert [attempt.delivery.attempts for attempt in Outbox(redis).lease(1, seconds=1)] == [1]
     (leased,) = tasks.lease(1, seconds=1)

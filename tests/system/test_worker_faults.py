@@ -102,6 +102,30 @@ def test_a_job_whose_worker_is_killed_finishes_with_the_map_of_an_undisturbed_ru
     assert np.allclose(the_map(here), expected, atol=1e-6)
 
 
+def test_an_audit_whose_worker_is_killed_goes_on_and_says_the_same(fragile: Service) -> None:
+    here = submit(fragile, masks=512, grid=16, seed=5)
+    assert ended(here)["status"] == "succeeded"
+    httpx2.post(f"{here}/audit", timeout=30).raise_for_status()
+    (victim,) = fragile.worker_ids()
+    for _ in range(2000):
+        progress = httpx2.get(f"{here}/audit", timeout=30).json()["progress"]
+        if progress and progress["masks"] >= 1024:
+            break
+        time.sleep(0.01)
+    os.kill(victim, signal.SIGKILL)
+    audit = httpx2.get(f"{here}/audit?wait=60", timeout=90).json()
+    assert audit["status"] == "succeeded", audit
+    events = httpx2.get(f"{here}/audit/events", timeout=30).text
+    assert events.count("event: running") == 2
+    httpx2.delete(here, timeout=30).raise_for_status()
+    again = submit(fragile, masks=512, grid=16, seed=5)
+    assert again == here
+    assert ended(here)["status"] == "succeeded"
+    undisturbed = httpx2.post(f"{here}/audit", headers={"Prefer": "wait=60"}, timeout=90).json()
+    assert undisturbed["checks"] == audit["checks"]
+    assert undisturbed["passes"] == audit["passes"]
+
+
 def test_a_worker_that_is_asked_to_stop_hands_its_job_back_within_seconds(fragile: Service) -> None:
     here = submit(fragile, masks=MASKS)
     wait_for_masks(here, 2000)

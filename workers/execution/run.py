@@ -31,7 +31,7 @@ from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
 from workers.registry.model_registry import LoadedModel, ModelRegistry
 from workers.saliency.estimators import Block
-from workers.supervision.current_attempt import ShutdownRequested, model_call
+from workers.supervision.current_attempt import OwnershipLost, ShutdownRequested, model_call
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +59,6 @@ class JobContext:
     reuse_index: BlockReuseIndex
     outage_seconds: float = 600.0
     stopping: threading.Event = field(default_factory=threading.Event)
-
-
-class OwnershipLost(Exception):  # noqa: N818 - nothing is wrong
-    """The explanation was cancelled, or belongs to another execution by now."""
 
 
 def requeue_at_front() -> Retry:
@@ -101,20 +97,20 @@ def execute(context: JobContext, record: ExplanationRecord, execution: str) -> R
         BlobNotFoundError: if the image, or a part of the effects, is not in the storage any more.
     """
     began = time.monotonic()
-    model, plan = load_and_plan(context, record, _load_image(context, record, execution))
+    model, plan = load_and_plan(context, record, load_image(context, record, execution))
     return ExplanationRun(context, record, execution, model, plan, began=began).run()
 
 
-def _load_image(context: JobContext, record: ExplanationRecord, execution: str) -> Image.Image:
+def load_image(context: JobContext, record: ExplanationRecord, execution: str) -> Image.Image:
     """Return the image of an explanation, upright, RGB; wait while the storage is down."""
-    pause = partial(_pause, context, record, execution)
-    content = _retry_while_storage_down(
+    pause = partial(pause_while_owned, context, record, execution)
+    content = retry_while_storage_down(
         lambda: context.blobs.get(image_blob(record.id)), seconds=context.outage_seconds, pause=pause
     )
     return decode(content)
 
 
-def _pause(context: JobContext, record: ExplanationRecord, execution: str, seconds: float) -> None:
+def pause_while_owned(context: JobContext, record: ExplanationRecord, execution: str, seconds: float) -> None:
     """Wait, as long as the explanation belongs to an execution and the worker is not to stop."""
     if context.stopping.wait(seconds):
         raise ShutdownRequested
@@ -122,7 +118,7 @@ def _pause(context: JobContext, record: ExplanationRecord, execution: str, secon
         raise OwnershipLost
 
 
-def _retry_while_storage_down(operation: Callable[[], T], *, seconds: float, pause: Callable[[float], None]) -> T:
+def retry_while_storage_down(operation: Callable[[], T], *, seconds: float, pause: Callable[[float], None]) -> T:
     """Return the result of an operation, retried with growing pauses while the object store is down or full.
 
     Args:
@@ -246,7 +242,7 @@ class ExplanationRun:
         other = self._context.store.read(other_id) if other_id not in {None, self._record.id} else None
         if other is None or other.state is None or other.state.kind != "effects":
             return
-        if not _are_same(other.targets, self._plan.resolved.targets):
+        if not are_same(other.targets, self._plan.resolved.targets):
             return
         self._reused = other
         matched, numbers = [target.matched or 0.0 for target in other.targets], count()
@@ -331,11 +327,11 @@ class ExplanationRun:
         return with_scale(state, self._plan, self._convergence) if state else None
 
     def _retry(self, operation: Callable[[], T]) -> T:
-        return _retry_while_storage_down(operation, seconds=self._context.outage_seconds, pause=self._pause)
+        return retry_while_storage_down(operation, seconds=self._context.outage_seconds, pause=self._pause)
 
     def _pause(self, seconds: float) -> None:
         """Wait while the storage is down; report progress meanwhile, so that the explanation does not expire."""
-        _pause(self._context, self._record, self._execution, seconds)
+        pause_while_owned(self._context, self._record, self._execution, seconds)
         if self._convergence.blocks > 0:  # else the progress of an earlier execution would be overwritten
             self._report()
 
@@ -348,7 +344,8 @@ class ExplanationRun:
         return finished_targets(self._plan, self._convergence)
 
 
-def _are_same(some: list[TargetResult], others: list[TargetResult]) -> bool:
+def are_same(some: list[TargetResult], others: list[TargetResult]) -> bool:
+    """Return whether targets are the same, and their blocks therefore too."""
     return len(some) == len(others) and all(map(_is_same, some, others))
 
 

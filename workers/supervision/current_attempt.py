@@ -37,6 +37,10 @@ class ShutdownRequested(Exception):  # noqa: N818 - nothing is wrong
     """The worker is stopping; the explanation continues from its last checkpoint, elsewhere."""
 
 
+class OwnershipLost(Exception):  # noqa: N818 - nothing is wrong
+    """The explanation was cancelled, or belongs to another execution by now."""
+
+
 @dataclass
 class Attempt:
     """An attempt under supervision.
@@ -97,7 +101,7 @@ def model_call(model_id: str) -> Iterator[None]:
     try:
         with attempt.watchdog.watch_model(model_id) if attempt else nullcontext():
             yield
-    except (RiseError, ShutdownRequested):
+    except (RiseError, ShutdownRequested, OwnershipLost):
         raise
     except JobTimeoutException as cause:
         raise RiseError("timed-out", f"its time was up while model {model_id!r} was asked: {cause}") from cause

@@ -28,7 +28,7 @@ from rq.worker import BaseWorker
 from app.contract.counters import PersistentCounters
 from app.contract.explanations.store import ExplanationStore
 from app.contract.lua_scripts import lua
-from app.contract.queue.jobs import EXPLAIN, RETRIES
+from app.contract.queue.jobs import AUDIT, EXPLAIN, RETRIES
 from app.contract.queue.rq_compat import (
     JOB_PREFIX,
     answer_call,
@@ -187,7 +187,7 @@ class RetryPolicy:
 
     def _fail_exhausted(self) -> None:
         for job_id, job in take_failed(self._queue):
-            if job is not None and job.func_name == EXPLAIN:
+            if job is not None and job.func_name in {EXPLAIN, AUDIT}:
                 self._store.fail(job_id, self._final_failure(job))
 
     def _final_failure(self, job: Job) -> Failure:

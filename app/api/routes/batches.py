@@ -29,6 +29,7 @@ from app.batches.label_studio_export import label_config_of, tasks_of
 from app.batches.store import BatchItem, BatchRecord
 from app.batches.views import BatchView, ItemView, view_of_batch, view_of_item
 from app.batches.zip_export import stream_zip
+from app.contract.audits import audit_id
 from app.contract.errors import invalid_field, unknown_choice
 from app.contract.schemas import JsonObject
 from app.contract.storage.object_store import archive_blob, batch_folder
@@ -137,6 +138,7 @@ def _create(services: Services, caller: Principal, submission: BatchSubmission, 
         request=command.resolved.request,
         callback=command.callback_url,
         explain=options.explain if options else None,
+        audit=command.audit,
         total=0,
         created_at=datetime.now(UTC),
         origin=request_context(),
@@ -199,7 +201,10 @@ def explanations(
 
 
 def _member(services: Services, batch: BatchRecord, member: BatchItem) -> ItemView:
-    return view_of_item(batch, member, services.store.read(member.explanation) if member.explanation else None)
+    if member.explanation is None:
+        return view_of_item(batch, member, None)
+    record, audit = services.store.read_many([member.explanation, audit_id(member.explanation)])
+    return view_of_item(batch, member, record, audit)
 
 
 @router.get(

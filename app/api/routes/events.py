@@ -10,11 +10,13 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from app.api.dependencies import Reader, ServicesDep, existing_record
+from app.api.dependencies import Reader, ServicesDep, existing_audit, existing_record
 from app.api.openapi_components import PROBLEMS
-from app.contract.schemas import Failure, Progress, Status, StoredModel, StoredStatus
+from app.contract.audits import audited_id
+from app.contract.schemas import ExplanationRecord, Failure, Progress, Status, StoredModel, StoredStatus
 from app.explanations.events import StreamEntry
 from app.explanations.views import explanation_path, map_links
+from app.services import Services
 
 router = APIRouter(prefix="/v1/explanations", tags=["explanations"], responses=PROBLEMS)
 
@@ -56,17 +58,22 @@ class ExplanationEvent(StoredModel):
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the events of which explanation a client is.
+    """Where in the events of which explanation or audit a client is.
 
     Attributes:
-        explanation_id: what it follows.
+        record_id: what it follows.
         after: the last event that it has; `0` for none.
         over: whether it has had the last one.
     """
 
-    explanation_id: str
+    record_id: str
     after: str
     over: bool
+
+
+LastEventId = Annotated[
+    str | None, Header(pattern=r"^[0-9]{1,18}(-[0-9]{1,18})?$", description="Go on after this event.")
+]
 
 
 async def _place(
@@ -74,12 +81,27 @@ async def _place(
     response: Response,
     services: ServicesDep,
     caller: Reader,
-    last_event_id: Annotated[
-        str | None, Header(pattern=r"^[0-9]{1,18}(-[0-9]{1,18})?$", description="Go on after this event.")
-    ] = None,
+    last_event_id: LastEventId = None,
 ) -> Place:
     """Find the explanation before the stream begins: afterwards there is no status left to say what is wrong."""
     record = await run_in_threadpool(existing_record, services, caller, explanation_id)
+    return await _place_in(services, record, last_event_id, response)
+
+
+async def _audit_place(
+    explanation_id: str,
+    response: Response,
+    services: ServicesDep,
+    caller: Reader,
+    last_event_id: LastEventId = None,
+) -> Place:
+    record = await run_in_threadpool(existing_audit, services, caller, explanation_id)
+    return await _place_in(services, record, last_event_id, response)
+
+
+async def _place_in(
+    services: Services, record: ExplanationRecord, last_event_id: str | None, response: Response
+) -> Place:
     after = last_event_id or "0"
     over = record.status.ended and not await services.events.read_after(record.id, after)
     if over:
@@ -100,9 +122,31 @@ async def follow(place: Annotated[Place, Depends(_place)], services: ServicesDep
     the stream. Of several reports that are ready at once only the newest is sent, so a slow reader falls behind in
     detail, not in time. An explanation that is deleted counts as cancelled.
     """
+    async for event in _events(place, services):
+        yield event
+
+
+@router.get(
+    "/{explanation_id}/audit/events",
+    operation_id="followAudit",
+    response_class=EventSourceResponse,
+    responses=_ANSWERS,
+)
+async def follow_audit(
+    place: Annotated[Place, Depends(_audit_place)], services: ServicesDep
+) -> AsyncIterator[ServerSentEvent]:
+    """Send what has happened to an audit, then what happens, as the events of an explanation: its end is among these.
+
+    The stream of the explanation has its own end, and says nothing of the audit. Progress is in passes.
+    """
+    async for event in _events(place, services):
+        yield event
+
+
+async def _events(place: Place, services: Services) -> AsyncIterator[ServerSentEvent]:
     if place.over:
         return
-    async with aclosing(services.events.follow(place.explanation_id, after=place.after)) as batches:
+    async with aclosing(services.events.follow(place.record_id, after=place.after)) as batches:
         async for changes in batches:
             for change in _newest_reports(changes):
                 yield ServerSentEvent(id=change.id, event=change.event, data=_said(change))
@@ -110,7 +154,8 @@ async def follow(place: Annotated[Place, Depends(_place)], services: ServicesDep
                 return
     if services.events.shutting_down:
         return  # because it goes on, and its reader comes back to another front end
-    yield ServerSentEvent(event="cancelled", data=ExplanationEvent(id=place.explanation_id, status=Status.CANCELLED))
+    explanation_id = audited_id(place.record_id) or place.record_id
+    yield ServerSentEvent(event="cancelled", data=ExplanationEvent(id=explanation_id, status=Status.CANCELLED))
 
 
 def _newest_reports(changes: Sequence[StreamEntry]) -> Iterator[StreamEntry]:
@@ -119,6 +164,9 @@ def _newest_reports(changes: Sequence[StreamEntry]) -> Iterator[StreamEntry]:
 
 
 def _said(change: StreamEntry) -> ExplanationEvent:
+    audited = audited_id(change.data["id"])
+    if audited is not None:
+        change = StreamEntry(change.id, change.event, {**change.data, "id": audited, "targets": 0})
     here, fills = explanation_path(change.data["id"]), change.data.get("fills", 1)
     return ExplanationEvent(
         id=change.data["id"],

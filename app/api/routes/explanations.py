@@ -15,6 +15,7 @@ from app.api.idempotency import Claim, IdempotencyKey, payload_of, submit_once
 from app.api.openapi_components import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
 from app.api.request_body import ParsedBody, read_body
 from app.auth.principal import Principal
+from app.contract.audits import audit_id, audited_id
 from app.contract.errors import RiseError
 from app.contract.explanations.store import RawRecord, parse_record
 from app.contract.schemas import ExplanationRecord, Status
@@ -63,7 +64,7 @@ async def create(
         submitted = await submit_once(
             claim, find=partial(_submitted, services), submit=submit, id_of=lambda made: made.record.id
         )
-    seconds = _preferred_wait(prefer, longest=services.settings.max_wait_seconds)
+    seconds = preferred_wait(prefer, longest=services.settings.max_wait_seconds)
     if seconds is None:
         return await _created(services, submitted)
     record = await wait_for_record(services, caller, submitted.record.id, seconds=seconds)
@@ -75,7 +76,7 @@ async def create(
 async def _created(services: Services, submitted: SubmitResult) -> Response:
     record = submitted.record
     if submitted.queue_position is not None:
-        seen = view(record, submitted.queue_position, submitted.eta_seconds)
+        seen = view(record, submitted.queue_position, submitted.eta_seconds, audit=submitted.audit)
     else:
         seen = await run_in_threadpool(_view, services, record)
     status = HTTPStatus.ACCEPTED if submitted.created and not record.status.ended else HTTPStatus.OK
@@ -95,20 +96,22 @@ async def _submitted(services: Services, explanation_id: str) -> SubmitResult | 
     return None if record is None else SubmitResult(record, created=True)
 
 
-def _preferred_wait(prefer: str | None, *, longest: float) -> float | None:
+def preferred_wait(prefer: str | None, *, longest: float) -> float | None:
+    """Return the seconds of `Prefer: wait=N`, within a limit; None where there is none."""
     found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", prefer or "", re.IGNORECASE)
     return min(float(found[1]), longest) if found else None
 
 
 def _view(services: Services, record: ExplanationRecord) -> ExplanationView:
+    audit = services.store.read(audit_id(record.id))
     if record.status is not Status.QUEUED:
-        return view(record, None)
+        return view(record, None, audit=audit)
     try:
         resolved = services.catalogue.now().route(record.request)
     except RiseError:
-        return view(record, None)
+        return view(record, None, audit=audit)
     eta_seconds = services.admission.eta_seconds(record.id, queue=resolved.queue, workers=resolved.workers)
-    return view(record, services.jobs.position(resolved.queue, record.id), eta_seconds)
+    return view(record, services.jobs.position(resolved.queue, record.id), eta_seconds, audit=audit)
 
 
 @router.get(
@@ -129,19 +132,21 @@ async def read(
         await run_in_threadpool(existing_record, services, caller, explanation_id)
         seconds = min(wait, services.settings.max_wait_seconds)
         await wait_for_record(services, caller, explanation_id, seconds=seconds)
-    tenant, body = _rendered(await services.explanations.read_raw(explanation_id), root_path())
+    tenant, body = _rendered(*await services.explanations.read_raw(explanation_id), root_path())
     if body is None or tenant != caller.tenant:
         body = await run_in_threadpool(_current, services, caller, explanation_id)
     return _answer(body, if_none_match)
 
 
 @lru_cache(maxsize=_VIEWS_KEPT)
-def _rendered(stored: RawRecord, _root_path: str) -> tuple[str | None, str | None]:
+def _rendered(stored: RawRecord, stored_audit: RawRecord, _root_path: str) -> tuple[str | None, str | None]:
     """Return tenant and view, as JSON, of a stored explanation; None for one that waits or does not exist."""
     record = parse_record(dict(stored))
     if record is None or record.status is Status.QUEUED:  # because its place in the queue is not stored with it
         return None, None
-    return record.tenant, view(record, None).model_dump_json()
+    if audited_id(record.id) is not None:
+        return None, None
+    return record.tenant, view(record, None, audit=parse_record(dict(stored_audit))).model_dump_json()
 
 
 def _current(services: Services, caller: Principal, explanation_id: str) -> str:
@@ -157,7 +162,7 @@ def _answer(body: str, if_none_match: str | None) -> Response:
 
 @router.post("/{explanation_id}/cancel", status_code=202, operation_id="cancelExplanation")
 def cancel(explanation_id: str, services: ServicesDep, caller: Explainer) -> ExplanationView:
-    """Stop an explanation; a running one stops within one block. What has ended stays as it is."""
+    """Stop an explanation and its audit; a running one stops within one block. What has ended stays as it is."""
     existing_record(services, caller, explanation_id)
     services.remover.cancel(explanation_id)
     return _view(services, existing_record(services, caller, explanation_id))

@@ -13,10 +13,12 @@ from app.api.conditional_requests import etag, etag_matches, immutable_until_exp
 from app.api.content_negotiation import best_match, media_types, split_name
 from app.api.dependencies import Reader, ServicesDep, existing_record
 from app.api.openapi_components import FRESHNESS, NOT_MODIFIED, PROBLEMS, header
+from app.contract.audits import audit_id
 from app.contract.errors import BlobNotFoundError, RiseError
 from app.contract.images import BROWSER_FORMATS, upright_bytes
 from app.contract.schemas import ExplanationRecord
 from app.contract.storage.object_store import image_blob
+from app.rendering.audit_maps import record_of_view, view_named
 from app.rendering.formats import RenderedMap, RenderOptions, formats
 from app.rendering.renderer import MapTarget, require_meaningful_map, resolve_class, target_at
 from app.services import Services
@@ -64,7 +66,10 @@ class MapStyle(RenderOptions):
     """How a map is drawn: its style, its size, and which part of it."""
 
     max_side: int | None = Field(None, ge=1, le=100_000, description="Longest side in pixels; default: the image's.")
-    fill: str | None = Field(None, max_length=50, description="Which of several fills (`mc-rise`); default: all.")
+    fill: str | None = Field(
+        None, max_length=50, description="Which of several fills (`mc-rise`); or one that an audit has tried."
+    )
+    opacity: float | None = Field(None, gt=0, le=1, description="The audit's map by masks that hide only partly: 0.3.")
 
 
 Drawn = Annotated[MapStyle, Query()]
@@ -105,14 +110,15 @@ async def saliency_map(
     """Return the map of one target: `0.npy`, `0.npz`, `0.json`, `0.png`, `0.overlay.png`, `0.mask.png`, `0.coco.json`.
 
     Without an ending it comes by `Accept`. A map has the size of the uploaded image and the unit of the score: how the
-    score changes when a pixel becomes visible. While the explanation runs, this is the running map.
+    score changes when a pixel becomes visible. While the explanation runs, this is the running map. With `fill` or
+    `opacity` it is a map of the audit: 404 where that has none, 409 where it is not there yet.
     """
     index, ending = split_name(name)
     if re.fullmatch(r"[0-9]{1,6}", index) is None:
         raise RiseError("not-found", f"a map is called INDEX.ENDING, with an ending of {', '.join(formats())}")
 
     def find() -> MapRequest:
-        record = existing_record(services, caller, explanation_id)
+        record = _record_with(services, existing_record(services, caller, explanation_id), style)
         return MapRequest(record, target_at(record, int(index)), ending or best_match(accept), style)
 
     return await _answer(services, find, if_none_match)
@@ -139,11 +145,20 @@ async def map_of_class(
     label, ending = split_name(name)
 
     def find() -> MapRequest:
-        record = existing_record(services, caller, explanation_id)
+        record = _record_with(services, existing_record(services, caller, explanation_id), style)
         subject = resolve_class(record, label, services.catalogue.now().labels_of(record.request.model))
         return MapRequest(record, subject, ending or best_match(accept), style)
 
     return await _answer(services, find, if_none_match)
+
+
+def _record_with(services: Services, record: ExplanationRecord, style: MapStyle) -> ExplanationRecord:
+    """Return the record that has the map of a style: the explanation's, or one of its audit."""
+    name = view_named(record, fill=style.fill, opacity=style.opacity, fills=services.catalogue.now().fills)
+    if name is None:
+        return record
+    opacity = style.opacity if style.fill is None else None
+    return record_of_view(services.store.read(audit_id(record.id)), name, opacity=opacity)
 
 
 class MapRequest(NamedTuple):

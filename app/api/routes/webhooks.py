@@ -35,7 +35,7 @@ def explanation_ended(
         Header(description="`v1,` and base64 of HMAC-SHA256 over `id.timestamp.body`; several with spaces between."),
     ],
 ) -> None:
-    """Tell the `callback` of a request that its explanation has ended (Standard Webhooks).
+    """Tell the `callback` of a request that its explanation has ended, or its audit (Standard Webhooks).
 
     Answer with any 2xx within ten seconds to accept it, with 410 to refuse it for good. Everything else is tried again
     after 5, 10, 20, ... seconds, at most an hour, until a day has passed. A message may come twice, with the same id.

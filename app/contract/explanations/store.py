@@ -17,6 +17,7 @@ from typing import Any
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
+from app.contract.audits import audit_id, audited_id, budgeted_request
 from app.contract.counters import BUCKETS
 from app.contract.explanations.reuse_index import blocks_key
 from app.contract.lua_scripts import lua
@@ -34,8 +35,10 @@ from app.contract.redis.keys import (
     webhooks_key,
 )
 from app.contract.schemas import (
+    AuditResult,
     ExplanationRecord,
     Failure,
+    MaskedView,
     Progress,
     Provenance,
     State,
@@ -85,7 +88,8 @@ class ExplanationStore:
     def creation(self, record: ExplanationRecord) -> tuple[list[str], list[Any]]:
         """Return the keys and the arguments of `lua/create_explanation.lua`."""
         fields = _flat({name: value for name, value in record.model_dump(mode="json").items() if value is not None})
-        created = int(record.created_at.timestamp() * 1_000_000)
+        is_listed = audited_id(record.id) is None  # an audit is a part of its explanation
+        created = int(record.created_at.timestamp() * 1_000_000) if is_listed else ""
         data = _event_data(record.id, {"status": Status.QUEUED})
         keys = [*self._keys(record.id), index_key(record.tenant)]
         return keys, [record.id, record.tenant, created, *self._lifetime(), _EVENTS_KEPT, data, *fields]
@@ -140,13 +144,16 @@ class ExplanationStore:
         progress: Progress,
         targets: list[TargetResult] | None = None,
         state: State | None = None,
+        views: Sequence[MaskedView] | None = None,
     ) -> bool:
-        """Report progress, and with `state` a new checkpoint; return False where the execution must stop."""
+        """Report progress, and with `state` or `views` a new checkpoint; return False where the execution must stop."""
         fields: dict[str, Any] = {"progress": progress.model_dump(mode="json")}
         if targets is not None:
             fields["targets"] = [target.model_dump(mode="json") for target in targets]
         if state is not None:
             fields["state"] = state.model_dump(mode="json")
+        if views is not None:
+            fields["views"] = [view.model_dump(mode="json") for view in views]
         event = "progress" if state is None else "preview"
         return self._write(explanation_id, (Status.RUNNING,), event, fields, execution=execution)
 
@@ -188,6 +195,38 @@ class ExplanationStore:
         blocks = state.blocks if state.kind == "effects" else ""
         took = "" if seconds is None else seconds
         kept = [blocks, workload_class(record.request), took, progress.total]
+        return self._end(
+            record.id, (Status.RUNNING,), fields, execution, keys=[blocks_key(record), THROUGHPUT], kept=kept
+        )
+
+    def conclude_audit(
+        self,
+        record: ExplanationRecord,
+        execution: str,
+        *,
+        progress: Progress,
+        audit: AuditResult,
+        seconds: float | None,
+    ) -> bool:
+        """Publish what an audit found in one step.
+
+        Args:
+            record: of the audit.
+            execution: of it.
+            progress: its `total` is the number of passes that were planned.
+            audit: the result.
+            seconds: that all of its passes took; None if an earlier execution evaluated some.
+
+        Returns:
+            False if the execution no longer owns the audit.
+        """
+        fields = {
+            "status": Status.SUCCEEDED,
+            "progress": progress.model_dump(mode="json"),
+            "audit": audit.model_dump(mode="json"),
+        }
+        took = "" if seconds is None else seconds
+        kept = ["", workload_class(budgeted_request(record)), took, progress.total]
         return self._end(
             record.id, (Status.RUNNING,), fields, execution, keys=[blocks_key(record), THROUGHPUT], kept=kept
         )
@@ -261,10 +300,13 @@ RawRecord = tuple[tuple[bytes, bytes], ...]
 """Fields of an explanation's hash, none where it does not exist; `parse_record` reads them."""
 
 
-async def read_raw(redis: AsyncRedis, explanation_id: str) -> RawRecord:
-    """Return an explanation as it is stored."""
-    found: Any = await redis.hgetall(record_key(explanation_id))
-    return tuple(found.items())
+async def read_raw(redis: AsyncRedis, explanation_id: str) -> tuple[RawRecord, RawRecord]:
+    """Return an explanation and its audit as they are stored, in one round trip."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.hgetall(record_key(explanation_id))
+        pipeline.hgetall(record_key(audit_id(explanation_id)))
+        explanation, audit = await pipeline.execute()
+    return tuple(explanation.items()), tuple(audit.items())
 
 
 def parse_record(found: Mapping[bytes, bytes]) -> ExplanationRecord | None:

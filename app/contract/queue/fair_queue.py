@@ -14,6 +14,7 @@ jobs requeued after a worker was lost or shut down) stays there.
 
 from dataclasses import dataclass
 
+from app.contract.audits import budgeted_request
 from app.contract.queue.throughput import ServiceTimes, mask_budget, workload_class
 from app.contract.schemas import CanonicalRequest, ExplanationRecord, Priority
 
@@ -54,5 +55,7 @@ def scheduling_tags(
 
 
 def scheduling_tags_of(record: ExplanationRecord, service_times: ServiceTimes) -> SchedulingTags:
-    """Return what decides where an explanation waits that is stored."""
-    return scheduling_tags(record.request, tenant=record.tenant, priority=record.priority, service_times=service_times)
+    """Return what decides where an explanation waits that is stored, or an audit."""
+    return scheduling_tags(
+        budgeted_request(record), tenant=record.tenant, priority=record.priority, service_times=service_times
+    )

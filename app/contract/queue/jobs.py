@@ -11,6 +11,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from app.contract.audits import audited_id
 from app.contract.lua_scripts import lua
 from app.contract.queue.fair_queue import SchedulingTags
 from app.contract.queue.load import Load, load_of
@@ -30,6 +31,7 @@ from app.contract.redis.keys import record_key
 from app.contract.schemas import JsonObject
 
 EXPLAIN = "explain"
+AUDIT = "audit"
 PREDICT = "predict"
 MEASURE = "measure"
 ASSIST = "assist"
@@ -41,6 +43,11 @@ _LOOKED_AT = 100  # jobs at most; few of them can be calls for assistance
 _TASK_KEPT_SECONDS = 86_400  # while it waits; who wants it then enqueues it again
 _CALL_KEPT_SECONDS = 60  # longer than a caller waits for it
 _STAYS, _LEFT_OVER = -1, -2  # instead of the number of jobs before one
+
+
+def _function_of(record_id: str) -> str:
+    """Return what is called for a record: a worker of a version without audits must not run one as an explanation."""
+    return EXPLAIN if audited_id(record_id) is None else AUDIT
 
 
 def enqueue_keys(queue_name: str, job_id: str) -> list[str]:
@@ -89,7 +96,7 @@ class JobQueue:
 
     def job(self, queue_name: str, explanation_id: str, tags: SchedulingTags) -> list[Any]:
         """Return the arguments of `lua/enqueue.lua` for an explanation's job."""
-        fields = {**self._form(queue_name), **fields_of_call(EXPLAIN, explanation_id)}
+        fields = {**self._form(queue_name), **fields_of_call(_function_of(explanation_id), explanation_id)}
         return [explanation_id, *tags.arguments(), *flat(fields)]
 
     def _form(self, queue_name: str) -> JsonObject:

@@ -1,11 +1,13 @@
 """Callbacks and their outbox, on a real Valkey."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from redis import Redis
 
+from app.contract.audits import audit_id
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.explanations.webhook_subscriptions import WebhookDelivery, WebhookSubscriptions
@@ -14,6 +16,7 @@ from app.contract.schemas import Failure
 from app.contract.settings import WEBHOOK_GIVE_UP_SECONDS
 from app.explanations.expiry_index import ExpiryIndex
 from app.webhooks.outbox import Outbox
+from app.webhooks.payload import payload_of_delivery
 from tests.contract.test_store import a_record, a_store, publish
 
 URL = "https://receiver.test/a"
@@ -193,3 +196,15 @@ def test_callbacks_live_as_long_as_they_are_tried_and_then_go(redis: Redis) -> N
     cancel(store)
     seconds = redis.ttl(webhooks_key("one"))
     assert WEBHOOK_GIVE_UP_SECONDS < seconds <= WEBHOOK_GIVE_UP_SECONDS + 600
+
+
+def test_the_end_of_an_audit_is_told_as_such_with_the_id_of_its_explanation(redis: Redis) -> None:
+    store = a_store(redis)
+    store.create(a_record(audit_id("one")))
+    WebhookSubscriptions(redis, keep_seconds=600).register(audit_id("one"), URL)
+    assert store.cancel(audit_id("one"))
+    (delivery,) = due(redis)
+    told = json.loads(payload_of_delivery(delivery, "https://rise.test"))
+    assert told["type"] == "audit.cancelled"
+    assert told["data"]["id"] == "one"
+    assert told["data"]["links"]["audit"] == "https://rise.test/v1/explanations/one/audit"

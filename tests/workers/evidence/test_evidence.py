@@ -22,11 +22,12 @@ from tests.support.black_boxes import brightness_of, classifier, noise_image, st
 from workers.blackbox import Classifier, Detections, Detector, Preprocessing
 from workers.evidence.gathering import GatheredEvidence, gather
 from workers.evidence.sentences import describe, is_consistent
-from workers.execution.run import ExplanationRun, JobContext, OwnershipLost
+from workers.execution.run import ExplanationRun, JobContext
 from workers.execution.shards import PeerWorkers, ShardQueue
 from workers.explainer.convergence import Convergence
 from workers.explainer.plan import ExplanationPlan
 from workers.registry.model_registry import LoadedModel, ModelRegistry
+from workers.supervision.current_attempt import OwnershipLost
 
 PATCH = brightness_of(slice(8, 16), slice(8, 16))
 

@@ -21,14 +21,15 @@ local function count_duration(statistics, metric, labels, seconds, bounds)
   redis.call('HINCRBYFLOAT', statistics, metric .. '_sum|' .. labels, string.format('%.17g', seconds))
 end
 
--- Counts an explanation that has just ended.
+-- Counts an explanation that has just ended, or an audit, as the method `audit`.
 --   statistics  key of the hash
 --   record      key of the explanation
 --   bounds      upper bounds of the buckets of durations, in seconds, as texts; the last one is '+Inf'
 local function count_ended(statistics, record, bounds)
   local found = redis.call('HMGET', record, 'status', 'request', 'progress', 'created_at', 'started_at', 'finished_at')
   local status, request = cjson.decode(found[1]), cjson.decode(found[2])
-  local model, labels = request.model.id, request.model.id .. '|' .. request.method
+  local method = string.sub(record, -6) == '-audit' and 'audit' or request.method
+  local model, labels = request.model.id, request.model.id .. '|' .. method
   redis.call('HINCRBY', statistics, 'explanations|' .. status .. '|' .. labels, 1)
   if found[3] then
     redis.call('HINCRBY', statistics, 'masks|' .. labels, cjson.decode(found[3]).masks)
