@@ -6,6 +6,7 @@ import { readEvents } from "./event_stream.js";
 export const ROOT = new URL("../../", import.meta.url);
 
 const KEY = "rise-serve-key";
+const LOW_OPACITY = "0.3"; // of the one such map that an audit makes
 let apiKey = stored();
 
 /** Return the tab's key; browsers refuse storage to frames of other sites, which then have it in memory alone. */
@@ -117,7 +118,7 @@ export function explanationPath(id) {
 }
 
 /**
- * Return the address of a pane's map.
+ * Return the address of a pane's map; `fill` is a fill, or `opacity` for the audit's map by masks that hide only partly.
  *
  * @param {{id: string, target: number, label: string | null, fill: string | null}} pane
  * @param {string} ending
@@ -126,26 +127,27 @@ export function explanationPath(id) {
 export function mapPath(pane, ending, options = {}) {
   const name = pane.label === null ? String(pane.target) : `label/${encodeURIComponent(pane.label)}`;
   const query = new URLSearchParams(Object.entries(options).map(([key, value]) => [key, String(value)]));
-  if (pane.fill !== null) query.set("fill", pane.fill);
+  if (pane.fill === "opacity") query.set("opacity", LOW_OPACITY);
+  else if (pane.fill !== null) query.set("fill", pane.fill);
   const text = query.toString();
   return `${explanationPath(pane.id)}/maps/${name}.${ending}${text ? `?${text}` : ""}`;
 }
 
 /**
- * Yield the events of an explanation until it has ended, across interruptions of the connection.
+ * Yield the events of an explanation or audit until it has ended, across interruptions of the connection.
  *
- * @param {string} id
+ * @param {string} path its address
  * @param {{signal: AbortSignal, onAway: () => void, onBack: () => void}} options
  * @returns {AsyncGenerator<{event: string, data: any}>}
  */
-export async function* follow(id, { signal, onAway, onBack }) {
+export async function* follow(path, { signal, onAway, onBack }) {
   let last = "";
   let pause = 500;
   while (!signal.aborted) {
     try {
       /** @type {Record<string, string>} */
       const headers = last ? { "Last-Event-ID": last } : {};
-      const response = await request(`${explanationPath(id)}/events`, { headers, signal });
+      const response = await request(`${path}/events`, { headers, signal });
       if (response.status === 204 || !response.body) return;
       onBack();
       pause = 500;

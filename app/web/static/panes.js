@@ -1,10 +1,10 @@
 /** Panes: each shows one map, of an explanation that may still run. */
 
-import { Problem, Unreachable, explanationPath, follow, json, mapPath, request } from "./api.js";
+import { Problem, Unreachable, explanationPath, follow, json, mapPath, post, request } from "./api.js";
 import { report, untilBack } from "./reporting.js";
 import { decodePicture } from "./pictures.js";
 import { SaliencyMap } from "./saliency_map.js";
-import { paintOf, store, updatePane } from "./state.js";
+import { store, updatePane, viewOf } from "./state.js";
 
 /**
  * @typedef {import("./state.js").Pane} Pane
@@ -149,7 +149,7 @@ async function followPane(key) {
   if (!pane) return;
   const controller = new AbortController();
   followed.set(key, controller);
-  const events = follow(pane.id, {
+  const events = follow(explanationPath(pane.id), {
     signal: controller.signal,
     onAway: () => store.update({ connection: "away" }),
     onBack: () => store.update({ connection: "ok" }),
@@ -186,6 +186,7 @@ async function refresh(key, known, { last = false } = {}) {
     const target = explanation.targets[pane.target];
     if (pane.label === null && target?.error) updatePane(key, { error: target.error.detail });
     else if (!explanation.error) await loadMap(key);
+    if (explanation.audit) followAudit(key).catch(report);
   } finally {
     refreshing.delete(key);
   }
@@ -196,7 +197,7 @@ async function loadMap(key) {
   const pane = paneOf(key);
   if (!pane) return;
   try {
-    const response = await request(mapPath({ ...pane, fill: paintOf(pane) }, "npz", { max_side: MAP_SIDE }));
+    const response = await request(mapPath({ ...pane, fill: viewOf(pane) }, "npz", { max_side: MAP_SIDE }));
     const map = await SaliencyMap.fromNpz(await response.arrayBuffer());
     updatePane(key, { map, error: null });
   } catch (error) {
@@ -233,4 +234,66 @@ export async function cancel(key) {
   } catch (error) {
     report(error);
   }
+}
+
+/**
+ * Ask for the audit of a pane's explanation, and follow it to its end.
+ *
+ * @param {string} key
+ */
+export async function audit(key) {
+  const pane = paneOf(key);
+  if (!pane?.explanation) return;
+  try {
+    showAudit(pane.id, await post(`${explanationPath(pane.id)}/audit`, {}));
+    await followAudit(key);
+  } catch (error) {
+    report(error);
+  }
+}
+
+/** Explanations whose audits are followed. @type {Set<string>} */
+const audited = new Set();
+
+/**
+ * Follow the audit of a pane's explanation to its end.
+ *
+ * @param {string} key
+ */
+async function followAudit(key) {
+  const { id, explanation } = paneOf(key) ?? { id: "", explanation: null };
+  if (!isUnderWay(explanation?.audit) || audited.has(id)) return;
+  const path = `${explanationPath(id)}/audit`;
+  const controller = new AbortController();
+  audited.add(id);
+  try {
+    const events = follow(path, {
+      signal: controller.signal,
+      onAway: () => store.update({ connection: "away" }),
+      onBack: () => store.update({ connection: "ok" }),
+    });
+    for await (const { event, data } of events) {
+      const known = store.state.panes.find((pane) => pane.id === id)?.explanation?.audit;
+      if (!known) return;
+      if (event === "progress") showAudit(id, { ...known, status: "running", progress: data.progress });
+    }
+    showAudit(id, await json(path));
+  } finally {
+    controller.abort();
+    audited.delete(id);
+  }
+}
+
+/** @param {import("./state.js").Audit | null | undefined} known */
+function isUnderWay(known) {
+  return known?.status === "queued" || known?.status === "running";
+}
+
+/**
+ * @param {string} id of the explanation
+ * @param {import("./state.js").Audit} found
+ */
+function showAudit(id, found) {
+  const panes = store.state.panes.map((pane) => (pane.id === id && pane.explanation ? { ...pane, explanation: { ...pane.explanation, audit: found } } : pane));
+  store.update({ panes });
 }

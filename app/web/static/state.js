@@ -51,6 +51,17 @@ import { Store } from "./store.js";
  * @property {number | null} eta_seconds
  * @property {number | null} reliability
  *
+ * @typedef {object} Audit
+ * @property {"queued" | "running" | "succeeded" | "failed" | "cancelled"} status
+ * @property {Progress | null} progress in pictures that the model was asked for
+ * @property {number | null} passes
+ * @property {"nothing-found" | "caution" | "alarm" | null} verdict
+ * @property {{check: string, verdict: string, sentence: string}[]} checks
+ * @property {string | null} limits
+ * @property {string[]} fills of which there are maps
+ * @property {number | null} opacity of which there is a map
+ * @property {{code: string, detail: string} | null} error
+ *
  * @typedef {object} Explanation
  * @property {string} id
  * @property {"queued" | "running" | "succeeded" | "failed" | "cancelled"} status
@@ -66,8 +77,8 @@ import { Store } from "./store.js";
  * @property {number | null} queue_position
  * @property {{code: string, detail: string} | null} error
  * @property {Record<string, any> | null} provenance
- * @property {{status?: string, verdict?: string, checks?: {check: string, verdict: string, sentence: string}[],
- *   limits?: string} | null} [audit]
+ * @property {Audit | null} [audit]
+ * @property {number | null} [audit_passes] pictures that an audit takes at most; null: not known, or none is possible
  *
  * @typedef {object} Picture
  * @property {ImageBitmap | null} bitmap at most 2048 pixels wide and high; null where the browser cannot read the file
@@ -81,7 +92,7 @@ import { Store } from "./store.js";
  * @property {string} id of the explanation; empty before it is accepted
  * @property {number} target index
  * @property {string | null} label a class that was not asked for, drawn from kept effects
- * @property {string | null} fill one of several
+ * @property {string | null} fill one of several; or one that an audit has tried, or `opacity`
  * @property {Explanation | null} explanation
  * @property {Picture | null} picture
  * @property {import("./saliency_map.js").SaliencyMap | null} map
@@ -186,6 +197,16 @@ export function updatePane(key, patch) {
 export function paintOf(pane) {
   const { explanation } = pane;
   return explanation?.method === "mc-rise" ? (pane.fill ?? String(explanation.parameters.colors[0])) : null;
+}
+
+/**
+ * Return which of an explanation's maps a pane shows: a colour (MC-RISE), or what an audit has tried; null: its own.
+ *
+ * @param {Pane} pane
+ * @returns {string | null}
+ */
+export function viewOf(pane) {
+  return paintOf(pane) ?? pane.fill;
 }
 
 /**

@@ -63,6 +63,26 @@ def test_a_newcomer_sees_an_explained_sample_and_then_why_of_a_picture_of_their_
     assert hosts == {service.url.removeprefix("http://")}
 
 
+def test_an_audit_takes_one_click_and_its_maps_can_be_flipped_through(service: Service, page: Page) -> None:
+    page.goto(service.url)
+    expect_map(page)
+    expect(page.locator("trust-card")).to_contain_text(re.compile(r"At most 1,1\d\d more pictures"))
+    page.get_by_role("button", name="Audit this map").click()
+    expect(page.locator("trust-card .verdict strong").nth(1)).to_contain_text("The audit", timeout=LONG)
+    expect(page.locator("trust-card")).to_contain_text("passes these checks")
+    own = painted(page)
+    chips = page.get_by_role("group", name="What hides").get_by_role("button")
+    expect(chips).to_have_text(["black", "grey", "blur", "noise", "30 % hidden"])
+    for name in ("grey", "30 % hidden"):
+        chips.get_by_text(name).click()
+        expect(chips.get_by_text(name)).to_have_attribute("aria-pressed", "true")
+        expect(page.locator(".reading").first).to_contain_text("At the peak", timeout=LONG)
+        assert painted(page) != own
+    assert page.url.endswith(".opacity")
+    serious = [found for found in Axe().run(page).response["violations"] if found["impact"] in {"serious", "critical"}]
+    assert serious == []
+
+
 @pytest.mark.slow
 def test_another_class_is_drawn_at_once_from_what_was_kept(service: Service, page: Page) -> None:
     page.goto(service.url)

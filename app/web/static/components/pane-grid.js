@@ -26,7 +26,7 @@ class PaneGrid extends Component {
       const text = JSON.stringify(headOf(pane, state));
       if (head.dataset.shown !== text) {
         head.dataset.shown = text;
-        fill(head, heading(pane, state), targetChips(pane), colorChips(pane));
+        fill(head, heading(pane, state), targetChips(pane), colorChips(pane), auditChips(pane));
       }
     }
   }
@@ -50,7 +50,7 @@ class PaneGrid extends Component {
  */
 function headOf(pane, state) {
   const { target, label, fill: shown, explanation } = pane;
-  return [state.panes.length > 1, Boolean(pane.map), target, label, shown, pane.map?.target?.name, explanation?.id, explanation?.status, explanation?.targets.length];
+  return [state.panes.length > 1, Boolean(pane.map), target, label, shown, pane.map?.target?.name, explanation?.id, explanation?.status, explanation?.targets.length, explanation?.audit?.fills.length];
 }
 
 /**
@@ -121,6 +121,31 @@ function colorChips(pane) {
       );
     }),
     pane.map && h("button", { type: "button", "data-key": "all-colors", onclick: () => showColors(pane) }, "All colours side by side"),
+  );
+}
+
+/** @param {import("../state.js").Pane} pane */
+function auditChips(pane) {
+  const found = pane.explanation?.audit;
+  if (found?.status !== "succeeded" || found.fills.length < 2) return null;
+  const [own, ...others] = found.fills;
+  const partly = found.opacity === null ? [] : [{ view: "opacity", name: `${found.opacity * 100} % hidden` }];
+  const views = [{ view: null, name: own }, ...others.map((name) => ({ view: name, name })), ...partly];
+  return h(
+    "div",
+    { class: "chips", role: "group", "aria-label": "What hides" },
+    views.map(({ view, name }) =>
+      h(
+        "button",
+        {
+          type: "button",
+          "data-key": `view-${name}`,
+          "aria-pressed": String(pane.fill === view),
+          onclick: () => showTarget(pane.key, { target: pane.target, label: pane.label, fill: view }),
+        },
+        name,
+      ),
+    ),
   );
 }
 

@@ -5,7 +5,7 @@ import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
 import { report } from "../reporting.js";
 import { asCurl, asPython } from "../snippets.js";
-import { activePane, paintOf, store } from "../state.js";
+import { activePane, store, viewOf } from "../state.js";
 
 /** @typedef {import("../state.js").Pane} Pane */
 
@@ -87,7 +87,7 @@ async function download(pane, ending) {
     const { colors, signed, opacity, share } = store.state.display;
     const style = ending === "overlay.png" ? { alpha: opacity, signed, ...(signed ? {} : { cmap: colors }) } : {};
     const options = ending === "coco.json" ? { level: share } : style;
-    const path = ending === "report.html" ? `${explanationPath(pane.id)}/report.html` : mapPath({ ...pane, fill: paintOf(pane) }, ending, options);
+    const path = ending === "report.html" ? `${explanationPath(pane.id)}/report.html` : mapPath({ ...pane, fill: viewOf(pane) }, ending, options);
     const response = await request(path);
     const name = ending === "report.html" ? pane.id : `${pane.id}-${pane.label ?? pane.target}`;
     save(await response.blob(), `${name}.${ending}`);

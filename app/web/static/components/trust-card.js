@@ -3,7 +3,8 @@
 import { explain } from "../actions.js";
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
-import { activePane, paintOf } from "../state.js";
+import { audit, cancel } from "../panes.js";
+import { activePane, paintOf, viewOf } from "../state.js";
 import { percent, settledness, targetName, withError } from "../words.js";
 
 class TrustCard extends Component {
@@ -29,7 +30,7 @@ class TrustCard extends Component {
       list("What it found", findings(pane, target)),
       list("Evidence", evidenceOf(pane, target)),
       list("Warnings", target?.warnings ?? [], "is-warning"),
-      audit(pane.explanation),
+      auditSection(pane),
       assumptions(pane, target, state),
       provenance(pane.explanation),
     );
@@ -75,16 +76,67 @@ function readable(text) {
  * @param {import("../state.js").Target | null} target
  */
 function evidenceOf(pane, target) {
+  if (viewOf(pane) !== paintOf(pane)) return []; // it is about the explanation's own map
   const own = pane.explanation?.targets[pane.target];
   return pane.label === null ? (target?.evidence?.sentences ?? own?.evidence?.sentences ?? []) : [];
 }
 
-/** @param {import("../state.js").Explanation} explanation */
-function audit(explanation) {
-  if (!explanation.audit?.checks) return null;
-  const sentences = [...explanation.audit.checks.map(({ sentence }) => sentence), explanation.audit.limits ?? ""];
-  const alarm = explanation.audit.verdict === "alarm" ? "is-warning" : "";
-  return list(`Audit: ${(explanation.audit.verdict ?? "").replaceAll("-", " ")}`, sentences.filter(Boolean), alarm);
+/** @param {import("../state.js").Pane} pane */
+function auditSection(pane) {
+  const explanation = /** @type {import("../state.js").Explanation} */ (pane.explanation);
+  const found = explanation.audit;
+  if (found?.status === "succeeded") return auditFindings(found);
+  if (found?.status === "queued" || found?.status === "running") return auditProgress(pane, found);
+  if (!explanation.audit_passes) return null;
+  const failed = found?.error ? h("p", { role: "alert" }, `The audit failed: ${found.error.detail}`) : null;
+  const passes = explanation.audit_passes.toLocaleString("en");
+  return h(
+    "section",
+    {},
+    h("h3", {}, "Audit"),
+    h("p", {}, `Would other fills say the same, are the cells small enough, does the model react to masks as such? At most ${passes} more pictures.`),
+    failed,
+    h("button", { type: "button", "data-key": "audit", onclick: () => audit(pane.key) }, "Audit this map"),
+  );
+}
+
+/**
+ * @param {import("../state.js").Pane} pane
+ * @param {import("../state.js").Audit} found
+ */
+function auditProgress(pane, found) {
+  const { progress } = found;
+  const asked = progress ? `${progress.masks.toLocaleString("en")} of at most ${progress.total.toLocaleString("en")} pictures.` : "Waiting for a worker.";
+  return h(
+    "section",
+    {},
+    h("h3", {}, "Audit"),
+    h("p", { role: "status" }, asked),
+    h("progress", { max: 1, value: progress ? progress.masks / progress.total : 0, "aria-label": "Pictures asked by the audit" }),
+    h("button", { type: "button", "data-key": "audit", onclick: () => cancel(pane.key) }, "Stop the audit"),
+  );
+}
+
+const VERDICTS = {
+  "nothing-found": { level: "good", title: "The audit found nothing" },
+  caution: { level: "fair", title: "The audit advises caution" },
+  alarm: { level: "poor", title: "The audit raises an alarm" },
+};
+
+/** @param {import("../state.js").Audit} found */
+function auditFindings(found) {
+  const { level, title } = VERDICTS[found.verdict ?? "caution"];
+  const worst = found.checks.find(({ verdict }) => verdict === found.verdict);
+  const passes = `${found.checks.length} checks, ${(found.passes ?? 0).toLocaleString("en")} pictures.`;
+  const reason = found.verdict === "nothing-found" ? "" : `${worst?.sentence ?? ""} `;
+  return h(
+    "section",
+    {},
+    h("h3", {}, "Audit"),
+    h("p", { class: `verdict is-${level}` }, h("strong", {}, title), h("span", {}, `${reason}${passes}`)),
+    h("ul", { class: "sentences" }, found.checks.map(({ sentence }) => h("li", {}, sentence))),
+    h("p", { class: "hint" }, found.limits ?? ""),
+  );
 }
 
 /**
