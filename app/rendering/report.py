@@ -62,8 +62,13 @@ class TargetFigures:
     half: float | None
 
 
-def render_report(record: ExplanationRecord, renderer: Renderer) -> bytes:
+def render_report(record: ExplanationRecord, renderer: Renderer, audit: ExplanationRecord | None = None) -> bytes:
     """Return the report of an explanation that has maps, as UTF-8.
+
+    Args:
+        record: the explanation.
+        renderer: of its maps.
+        audit: record of its audit; None where it has none.
 
     Raises:
         RiseError: `not-ready` before the first block, or where it failed.
@@ -83,6 +88,8 @@ def render_report(record: ExplanationRecord, renderer: Renderer) -> bytes:
     _add_heading(body, record, picture)
     for target, shown in zip(record.targets, figures, strict=True):
         _add_target(body, record, target, shown)
+    if audit is not None:
+        _add_audit(body, audit)
     _add_table(body, "Parameters", _parameters(record))
     _add_table(body, "Provenance", _provenance(record))
     content: bytes = ET.tostring(html, encoding="utf-8", method="html")
@@ -193,6 +200,26 @@ def _add_sentences(section: ET.Element, target: TargetResult) -> None:
         listed = ET.SubElement(section, "ul")
         for sentence in sentences:
             ET.SubElement(listed, "li").text = sentence.replace("+-", "\u00b1")
+
+
+_VERDICTS = {
+    "nothing-found": "The audit found nothing.",
+    "caution": "The audit advises caution.",
+    "alarm": "The audit raises an alarm.",
+}
+
+
+def _add_audit(body: ET.Element, audit: ExplanationRecord) -> None:
+    section = ET.SubElement(body, "section")
+    ET.SubElement(section, "h2").text = "Audit"
+    if audit.audit is None:
+        ET.SubElement(section, "p").text = f"The audit is {audit.status.value}."
+        return
+    ET.SubElement(section, "p").text = f"{_VERDICTS[audit.audit.verdict]} It took {audit.audit.passes:,} pictures."
+    listed = ET.SubElement(section, "ul")
+    for check in audit.audit.checks:
+        ET.SubElement(listed, "li").text = check.sentence
+    ET.SubElement(section, "p").text = audit.audit.limits
 
 
 def _parameters(record: ExplanationRecord) -> Iterator[tuple[str, str]]:

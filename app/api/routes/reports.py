@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from app.api.conditional_requests import map_cache_control
 from app.api.dependencies import Reader, ServicesDep, existing_record
 from app.api.openapi_components import PROBLEMS
+from app.contract.audits import audit_id
 from app.rendering.report import CONTENT_SECURITY_POLICY, render_report
 
 router = APIRouter(prefix="/v1/explanations", tags=["maps"], responses=PROBLEMS)
@@ -15,13 +15,14 @@ router = APIRouter(prefix="/v1/explanations", tags=["maps"], responses=PROBLEMS)
 def report(explanation_id: str, services: ServicesDep, caller: Reader) -> HTMLResponse:
     """Return a report of an explanation with maps: one HTML file without scripts, to be printed or filed.
 
-    It holds the picture with the map of each target, colour bars, figures with units, sentences, parameters and
-    provenance.
+    It holds the picture with the map of each target, colour bars, figures with units, sentences, the audit, parameters
+    and provenance.
     """
     record = existing_record(services, caller, explanation_id)
-    content = render_report(record, services.renderer)
+    audit = services.store.read(audit_id(record.id))
+    content = render_report(record, services.renderer, audit)
     headers = {
-        "Cache-Control": map_cache_control(record),
+        "Cache-Control": "private, no-cache",  # because it may be audited later
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "X-Content-Type-Options": "nosniff",
     }

@@ -44,3 +44,16 @@ def test_a_report_needs_nothing_else_and_runs_nothing(http: httpx2.Client, expla
 
 def test_there_is_no_report_of_what_does_not_exist(http: httpx2.Client) -> None:
     assert http.get("/v1/explanations/0123456789abcdef/report.html").status_code == 404
+
+
+def test_a_report_holds_what_an_audit_found(http: httpx2.Client, explained: dict[str, object]) -> None:
+    here = f"/v1/explanations/{explained['id']}"
+    before = http.get(f"{here}/report.html").text
+    audit = http.post(f"{here}/audit", headers={"Prefer": "wait=60"}).json()
+    report = http.get(f"{here}/report.html").text
+    assert "<h2>Audit</h2>" not in before
+    assert "<h2>Audit</h2>" in report
+    assert f"It took {audit['passes']:,} pictures." in report
+    for check in audit["checks"]:
+        assert check["sentence"].replace("'", "&#x27;") in report.replace("'", "&#x27;")
+    assert audit["limits"] in report
