@@ -18,11 +18,12 @@ from rise_client import batches
 from rise_client.batches import AsyncBatch
 from rise_client.errors import is_error, raise_for_problem
 from rise_client.images import ImageInput
-from rise_client.models import ENDED, ExplanationData, MethodCard, ModelCard, Prediction, Progress
+from rise_client.models import ENDED, AuditData, ExplanationData, MethodCard, ModelCard, Prediction, Progress
 from rise_client.requests import (
     LONG_POLL_SECONDS,
     ApiRequest,
     Target,
+    audit_request,
     create_request,
     events_request,
     explanation_path,
@@ -86,6 +87,10 @@ class AsyncClient:
     async def explanation(self, explanation_id: str) -> "AsyncExplanation":
         """Return an explanation that exists."""
         return AsyncExplanation(self, parse(await self.send(get_request(explanation_id)), ExplanationData))
+
+    async def audit(self, explanation_id: str) -> AuditData:
+        """Return the audit of an explanation that exists, when it has ended; see `AsyncExplanation.audit`."""
+        return await (await self.explanation(explanation_id)).audit()
 
     async def batch(self, paths: Iterable[str | Path], *, model: str, **fields: Any) -> AsyncBatch:
         """Request explanations of many image files; returns as soon as they are sent.
@@ -231,12 +236,16 @@ class AsyncExplanation:
         self._archives: dict[int | str, Arrays] = {}
         self.data = data
 
-    async def map(self, target: int | str = 0) -> Map:
+    async def map(self, target: int | str = 0, **which: Any) -> Map:
         """Return a map, `[H, W]`, or `[K, H, W]` for several fills: change of the score, signed.
 
         Args:
             target: index of a target, or the name of any class.
+            which: `fill="grey"` or `opacity=0.3`, which the audit has made; nothing takes the explanation's own.
         """
+        if which:
+            response = await self._client.send(map_request(self.data.id, target, **which))
+            return parse_arrays(response.content)["map"]
         return (await self._arrays(target))["map"]
 
     async def standard_error(self, target: int | str = 0) -> Map:
@@ -263,6 +272,27 @@ class AsyncExplanation:
         """Return the smallest region that holds a share of the positive saliency, `[H, W]`, true inside."""
         return parse_mask(await self._client.send(region_request(self.data.id, index, level)))
 
+    async def audit(self, seconds: float = float("inf")) -> AuditData:
+        """Ask for its audit, the same however often, and wait for it; `data.audit` has it afterwards, too.
+
+        Raises:
+            ServiceError: if the service refuses it, or it failed or was cancelled.
+            TimeoutError: if it has not ended after so many seconds.
+        """
+        deadline, backoff = time.monotonic() + seconds, PollBackoff()
+        while True:
+            left = max(deadline - time.monotonic(), 0)
+            request = audit_request(self.data.id, wait_seconds=min(left, LONG_POLL_SECONDS))
+            found = parse(await self._client.send(request), AuditData)
+            self.data = self.data.model_copy(update={"audit": found})
+            if found.ended:
+                break
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"the audit of {self.data.id} has not ended after {seconds:g} seconds")
+            await backoff.wait(deadline)
+        check_success(found, f"the audit of {self.data.id}")
+        return found
+
     async def refresh(self) -> Self:
         """Read it again."""
         self.data = parse(await self._client.send(get_request(self.data.id)), ExplanationData)
@@ -283,7 +313,7 @@ class AsyncExplanation:
                 raise TimeoutError(f"explanation {self.data.id} has not ended after {seconds:g} seconds")
             request = get_request(self.data.id, wait_seconds=min(left, LONG_POLL_SECONDS))
             self.data = parse(await self._client.send(request), ExplanationData)
-        check_success(self.data)
+        check_success(self.data, f"explanation {self.data.id}")
         return self
 
     async def progress(self) -> AsyncGenerator[Progress]:

@@ -142,6 +142,45 @@ class Provenance(ResponseModel):
     stopped: str
 
 
+class AuditCheck(ResponseModel):
+    """One check of an audit; `value` is that of the worst target, `sentence` says it in words."""
+
+    check: str
+    verdict: str
+    value: float | None = None
+    sentence: str
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class AuditData(ResponseModel):
+    """The audit of an explanation.
+
+    Attributes:
+        status: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+        progress: in pictures that the model was asked for; None while it waits.
+        passes: pictures that the model was asked for; before its end, at most; None: not known before it runs.
+        verdict: `nothing-found`, `caution` or `alarm`, the worst of all checks; None before the end.
+        limits: what no check can see.
+        fills: of which there are maps: `map_of(0, fill="grey")`.
+        opacity: of which there is a map: `map_of(0, opacity=0.3)`.
+    """
+
+    status: str
+    progress: Progress | None = None
+    passes: int | None = None
+    verdict: str | None = None
+    checks: list[AuditCheck] = Field(default_factory=list)
+    limits: str | None = None
+    fills: list[str] = Field(default_factory=list)
+    opacity: float | None = None
+    error: Failure | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status in ENDED
+
+
 class ExplanationData(ResponseModel):
     """What was asked, how far it is, what came out.
 
@@ -151,6 +190,8 @@ class ExplanationData(ResponseModel):
         queue_position: jobs that stand before it; None where it does not wait.
         eta_seconds: estimated, until it has ended.
         consistency: largest difference between the model's answers to the same image; None without evidence.
+        audit: None where none was asked for.
+        audit_passes: pictures that an audit takes at most; None before the end, and where none is possible.
     """
 
     id: str
@@ -170,6 +211,8 @@ class ExplanationData(ResponseModel):
     error: Failure | None
     provenance: Provenance | None
     consistency: float | None = None
+    audit: AuditData | None = None
+    audit_passes: int | None = None
     links: dict[str, str]
 
     @property

@@ -66,10 +66,22 @@ def get_request(explanation_id: str, *, wait_seconds: float | None = None) -> Ap
     return ApiRequest("GET", path, {"params": {"wait": wait_seconds}, "timeout": wait_seconds + LONG_POLL_SECONDS})
 
 
-def map_request(explanation_id: str, target: int | str) -> ApiRequest:
-    """Return the request for the arrays of a map: of a target by its index, or of any class by its name."""
+def audit_request(explanation_id: str, *, wait_seconds: float) -> ApiRequest:
+    """Return the request for an audit, the same each time; it is answered when that has ended, or after so long."""
+    options = {"headers": {"Prefer": f"wait={int(wait_seconds)}"}, "timeout": wait_seconds + LONG_POLL_SECONDS}
+    return ApiRequest("POST", f"{explanation_path(explanation_id)}/audit", options)
+
+
+def map_request(explanation_id: str, target: int | str, **which: Any) -> ApiRequest:
+    """Return the request for the arrays of a map: of a target by its index, or of any class by its name.
+
+    Args:
+        explanation_id: whose.
+        target: index or name.
+        which: `fill` or `opacity` of a map that its audit has made.
+    """
     name = str(target) if isinstance(target, int) else f"label/{quote(target, safe='')}"
-    return ApiRequest("GET", f"{explanation_path(explanation_id)}/maps/{name}.npz")
+    return ApiRequest("GET", f"{explanation_path(explanation_id)}/maps/{name}.npz", {"params": which})
 
 
 def overlay_request(explanation_id: str, index: int, **style: Any) -> ApiRequest:

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from rise_client.errors import ServiceError, unexpected
-from rise_client.models import ExplanationData, Progress
+from rise_client.models import AuditData, ExplanationData, Progress
 
 Parsed = TypeVar("Parsed")
 Arrays = dict[str, NDArray[Any]]
@@ -47,8 +47,8 @@ def parse_progress(event: httpx2.ServerSentEvent) -> Progress | None:
     return None if reported is None else Progress.model_validate(reported)
 
 
-def check_success(data: ExplanationData) -> None:
-    """Check that an explanation that has ended has a result.
+def check_success(data: ExplanationData | AuditData, name: str) -> None:
+    """Check that an explanation or audit that has ended has a result.
 
     Raises:
         ServiceError: with the reason why not.
@@ -57,4 +57,4 @@ def check_success(data: ExplanationData) -> None:
         return
     if data.error is not None:
         raise ServiceError(data.error.code, data.error.detail)
-    raise ServiceError(data.status, f"explanation {data.id} was {data.status}")
+    raise ServiceError(data.status, f"{name} was {data.status}")

@@ -9,7 +9,7 @@ from rise_client.async_client import AsyncClient, AsyncExplanation, Map, Mask
 from rise_client.batches import Batch
 from rise_client.event_loop_thread import EventLoopThread
 from rise_client.images import ImageInput
-from rise_client.models import ExplanationData, MethodCard, ModelCard, Prediction, Progress
+from rise_client.models import AuditData, ExplanationData, MethodCard, ModelCard, Prediction, Progress
 
 if TYPE_CHECKING:
     from rise_client.notebook import ExplanationViewer
@@ -35,6 +35,10 @@ class Client:
     def explanation(self, explanation_id: str) -> "Explanation":
         """Return an explanation that exists."""
         return Explanation(self._thread, self._run(self._client.explanation, explanation_id))
+
+    def audit(self, explanation_id: str) -> AuditData:
+        """Return the audit of an explanation that exists, when it has ended; see `AsyncExplanation.audit`."""
+        return self._run(self._client.audit, explanation_id)
 
     def batch(self, paths: Iterable[str | Path], *, model: str, **fields: Any) -> Batch:
         """Request explanations of many image files; returns as soon as they are sent. See `AsyncClient.batch`."""
@@ -93,9 +97,9 @@ class Explanation:
         """The standard error of the first target's map, of its shape."""
         return self._thread.call(self._explanation.standard_error, 0)
 
-    def map_of(self, target: int | str) -> Map:
-        """Return the map of a target by its index, or of any class by its name."""
-        return self._thread.call(self._explanation.map, target)
+    def map_of(self, target: int | str, **which: Any) -> Map:
+        """Return the map of a target by its index, or of any class by its name; see `AsyncExplanation.map`."""
+        return self._thread.call(partial(self._explanation.map, target, **which))
 
     def archive(self, target: int | str = 0) -> bytes:
         """Return a map with its error bars and all that belongs to it, as the bytes of a `.npz` file."""
@@ -113,6 +117,10 @@ class Explanation:
         """Wait until it has succeeded; see `AsyncExplanation.wait`."""
         self._thread.call(self._explanation.wait, seconds)
         return self
+
+    def audit(self, seconds: float = float("inf")) -> AuditData:
+        """Ask for its audit and wait for it; see `AsyncExplanation.audit`."""
+        return self._thread.call(self._explanation.audit, seconds)
 
     def progress(self) -> Iterator[Progress]:
         """Yield its progress as it comes, until it has ended."""

@@ -196,3 +196,23 @@ def test_several_explanations_at_once_with_await(service: Service) -> None:
 def test_what_there_is(client: Client) -> None:
     assert {"shapes", "shapes-detector"} <= {card.id for card in client.models()}
     assert {"rise", "drise", "mc-rise"} <= {card.id for card in client.methods()}
+
+
+def test_an_audit_is_one_call_and_its_maps_are_another(client: Client) -> None:
+    explanation = client.explain(STAR, model="shapes", masks=256).wait()
+    assert explanation.data.audit is None
+    audit = explanation.audit()
+    assert audit.status == "succeeded"
+    assert audit.passes is not None
+    assert explanation.data.audit_passes is not None
+    assert audit.passes <= explanation.data.audit_passes
+    assert {check.check for check in audit.checks} >= {"fill-dependence", "discontinuity"}
+    assert client.audit(explanation.data.id) == audit
+    assert explanation.refresh().data.audit == audit
+    assert explanation.map_of(0, fill="grey").shape == explanation.map_of(0, opacity=0.3).shape == explanation.map.shape
+
+
+def test_what_cannot_be_audited_is_said_with_its_reason(client: Client) -> None:
+    explanation = client.explain(STAR, model="shapes", masks=256, fill=["black", "blur"]).wait()
+    with pytest.raises(ServiceError, match="one fill"):
+        explanation.audit()
