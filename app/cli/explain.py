@@ -24,6 +24,9 @@ def explain(  # noqa: PLR0913, PLR0917 - these are options of a command
     parameter: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other parameter; may be repeated.")
     ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Audit it, too: other fills, finer cells, jumps; about 1,200 passes more.")
+    ] = False,
     server: Annotated[
         str | None, typer.Option(envvar="RISE_SERVER", help="Ask this service instead of computing here.")
     ] = None,
@@ -32,6 +35,7 @@ def explain(  # noqa: PLR0913, PLR0917 - these are options of a command
 ) -> None:
     """Explain an image, on this machine or by a service; write the map as .npz and the overlay."""
     fields = {"model": model, "method": method, "targets": _targets(target), "masks": masks, "until": until}
+    fields |= {"audit": audit or None}  # before the parameters, which may say it, too
     fields |= {name: _value(value) for name, _, value in (text.partition("=") for text in parameter or [])}
     given = {name: value for name, value in fields.items() if value is not None}
     answer = explain_in_process(image, given) if server is None else _ask(server, key, image, given)

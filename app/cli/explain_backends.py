@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from app.cli.worker_cli import worker_command
-from app.contract.schemas import ExplanationRecord, JsonObject, TargetResult
+from app.contract.schemas import AuditResult, ExplanationRecord, JsonObject, TargetResult
 from app.contract.storage.object_store import BlobStore
 from app.rendering.formats import RenderedMap, RenderOptions, formats
 from app.rendering.renderer import Renderer
@@ -28,12 +28,14 @@ class FinishedExplanation:
     Attributes:
         targets: what was explained.
         summary: everything else that is worth printing, as JSON.
+        audit: what an audit found; None where none was asked for.
         map_as: the index of a target without an error and a format's ending -> the bytes of its map.
     """
 
     targets: list[TargetResult]
     summary: JsonObject
     map_as: Callable[[int, str], bytes]
+    audit: AuditResult | None = None
 
 
 def explain_in_process(image: Path, fields: dict[str, Any]) -> FinishedExplanation:
@@ -52,7 +54,7 @@ def explain_in_process(image: Path, fields: dict[str, Any]) -> FinishedExplanati
             for ending in ("npz", "overlay.png")
         }
     summary = record.model_dump(mode="json", include={"request", "provenance", "consistency", "progress", "image"})
-    return FinishedExplanation(record.targets, summary, lambda index, ending: maps[index, ending])
+    return FinishedExplanation(record.targets, summary, lambda index, ending: maps[index, ending], record.audit)
 
 
 def encode_map(ending: str, sheet: RenderedMap) -> bytes:
@@ -71,13 +73,15 @@ def explain_on_server(server: str, key: str | None, image: Path, fields: dict[st
         explanation = client.explain(image, **fields)
         _show_progress(explanation)
         data = explanation.wait().data
+        found = explanation.audit() if fields.get("audit") else None
         shown = [target.index for target in data.targets if target.error is None]
         maps = {(index, "npz"): explanation.archive(index) for index in shown}
         maps |= {(index, "overlay.png"): explanation.overlay(index) for index in shown}
     fields_shown = {"id", "method", "parameters", "provenance", "consistency", "progress", "image"}
     summary = data.model_dump(mode="json", include=fields_shown)
     targets = [TargetResult.model_validate(target.model_dump()) for target in data.targets]
-    return FinishedExplanation(targets, summary, lambda index, ending: maps[index, ending])
+    audit = AuditResult.model_validate(found.model_dump()) if found else None
+    return FinishedExplanation(targets, summary, lambda index, ending: maps[index, ending], audit)
 
 
 def _show_progress(explanation: Explanation) -> None:

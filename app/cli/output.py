@@ -14,7 +14,8 @@ def print_answer(answer: FinishedExplanation, files: list[dict[str, str]], *, as
     if as_json:
         pairs = zip(answer.targets, files, strict=True)
         targets = [{**target.model_dump(mode="json"), "files": paths} for target, paths in pairs]
-        sys.stdout.write(json.dumps({**answer.summary, "targets": targets}) + "\n")
+        audit = {"audit": answer.audit.model_dump(mode="json")} if answer.audit else {}
+        sys.stdout.write(json.dumps({**answer.summary, "targets": targets, **audit}) + "\n")
         return
     table = Table("target", "score", "reliability", "peak (x, y)", "overlay")
     for target, paths in zip(answer.targets, files, strict=True):
@@ -28,3 +29,7 @@ def print_answer(answer: FinishedExplanation, files: list[dict[str, str]], *, as
     for target in answer.targets:
         for sentence in target.evidence.sentences if target.evidence else ():
             console.print(f"{target.name or target.index}: {sentence}", highlight=False, markup=False)
+    if answer.audit is not None:
+        for sentence in (*(check.sentence for check in answer.audit.checks), answer.audit.limits):
+            console.print(f"audit: {sentence}", highlight=False, markup=False)
+        console.print(f"audit: {answer.audit.verdict.replace('-', ' ')}, {answer.audit.passes:,} pictures")

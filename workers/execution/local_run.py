@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from PIL import Image
 from pydantic import ValidationError
 
 from app.contract.errors import RiseError, unknown_choice
 from app.contract.images import FORMATS, decode, open_image, scaling
 from app.contract.schemas import (
+    AuditResult,
     CanonicalRequest,
     ExplanationParams,
     ExplanationRecord,
@@ -21,6 +23,8 @@ from app.contract.schemas import (
     Status,
 )
 from app.contract.storage.object_store import BlobStore, image_blob
+from workers.audit.conclusion import conclude
+from workers.audit.plan import audit_plan
 from workers.evidence.gathering import gather
 from workers.execution.checkpoints import CheckpointWriter
 from workers.execution.results import finished_targets, progress, provenance, require_any_target, with_scale
@@ -76,7 +80,20 @@ def explain_locally(
         started_at=now,
         expires_at=now,
     )
-    return record.model_copy(update=_run(model, plan, blobs, report))
+    explained = record.model_copy(update=_run(model, plan, blobs, report))
+    if not params.audit:
+        return explained
+    return explained.model_copy(update={"audit": _audited(model, image, plan, explained.consistency)})
+
+
+def _audited(model: LoadedModel, image: Image.Image, plan: ExplanationPlan, consistency: float | None) -> AuditResult:
+    """Return what an audit finds; the blocks of the own fill are computed again."""
+    with model_call(model.id):
+        audit = audit_plan(plan, model.black_box, image)
+        blocks = {name: list(view.run()) for name, view in audit.views.items()}
+        found = conclude(audit, blocks, earlier_consistency=consistency)
+    passes = sum(view.blocks * view.block_size for view in audit.views.values())
+    return found.model_copy(update={"passes": passes + found.passes})
 
 
 def _parse_request(fields: JsonObject, model: LoadedModel) -> tuple[ExplanationParams, str, MaskingParameters]:
