@@ -8,7 +8,8 @@ export class SaliencyMap {
    * @param {Float32Array | null} standardError likewise; null before the second block
    * @param {number} width
    * @param {number} height
-   * @param {{reliability?: number | null, target?: import("./state.js").Target | null}} [about]
+   * @param {{reliability?: number | null, target?: import("./state.js").Target | null,
+   *   parameters?: Record<string, any> | null}} [about]
    */
   constructor(values, standardError, width, height, about = {}) {
     this.values = values;
@@ -17,6 +18,7 @@ export class SaliencyMap {
     this.height = height;
     this.reliability = about.reliability ?? null;
     this.target = about.target ?? null;
+    this.parameters = about.parameters ?? null;
     this.high = values.reduce((high, value) => Math.max(high, value), -Infinity);
     this.low = values.reduce((low, value) => Math.min(low, value), Infinity);
   }
@@ -34,9 +36,11 @@ export class SaliencyMap {
     const values = /** @type {Float32Array} */ (map.data).subarray(0, size);
     const errors = /** @type {Float32Array | undefined} */ (arrays.get("standard_error")?.data);
     const target = arrays.get("target")?.data[0];
+    const parameters = arrays.get("parameters")?.data[0];
     return new SaliencyMap(values, errors?.subarray(0, size) ?? null, width, height, {
       reliability: /** @type {number | undefined} */ (arrays.get("reliability")?.data[0]),
       target: target === undefined ? null : JSON.parse(String(target)),
+      parameters: parameters === undefined ? null : JSON.parse(String(parameters)),
     });
   }
 

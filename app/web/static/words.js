@@ -70,12 +70,12 @@ export function targetName(target) {
 }
 
 /**
- * Return the unit of a map's values.
+ * Return the unit of a map's values, which may be another one where an audit has made it.
  *
- * @param {import("./state.js").Explanation | null} explanation
+ * @param {import("./state.js").Pane} pane
  */
-export function unitOf(explanation) {
-  const score = explanation?.parameters.score;
+export function unitOf({ explanation, map }) {
+  const score = map?.parameters?.score ?? explanation?.parameters.score;
   if (explanation?.method === "drise") return "change of the detection\u2019s score";
   return score && score !== "probability" ? `change of the ${score}` : "change of the probability";
 }

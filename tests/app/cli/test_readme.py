@@ -29,7 +29,7 @@ def run(command: str, folder: Path, service: Service) -> str:
 
 
 def test_the_commands_are_the_ones_run_here() -> None:
-    assert [command.split()[0] for command in COMMANDS] == ["make", "curl", "curl", "curl", "rise-serve"]
+    assert [command.split()[0] for command in COMMANDS] == ["make", "curl", "curl", "curl", "rise-serve", "curl"]
 
 
 def test_make_run_starts_what_the_tests_start() -> None:
@@ -83,6 +83,12 @@ def test_photographs_of_everything_are_explained_by_what_make_run_serves(tmp_pat
 def test_the_command_line_works_without_a_server(service: Service, tmp_path: Path) -> None:
     run(COMMANDS[4], tmp_path, service)
     assert (tmp_path / "result" / "0.overlay.png").exists()
+
+
+def test_the_curl_line_of_an_audit_says_what_it_found(service: Service, tmp_path: Path) -> None:
+    explanation = json.loads(run(COMMANDS[1], tmp_path, service))
+    audit = json.loads(run(COMMANDS[5].replace("<id>", explanation["id"]), tmp_path, service))
+    assert audit["verdict"] == "nothing-found"
 
 
 def test_every_link_in_the_readme_leads_somewhere() -> None:

@@ -78,6 +78,8 @@ def test_an_audit_takes_one_click_and_its_maps_can_be_flipped_through(service: S
         expect(chips.get_by_text(name)).to_have_attribute("aria-pressed", "true")
         expect(page.locator(".reading").first).to_contain_text("At the peak", timeout=LONG)
         assert painted(page) != own
+    expect(page.locator(".unit")).to_contain_text("change of the log-odds")
+    expect(page.locator("trust-card")).to_contain_text("This is a map of the audit")
     assert page.url.endswith(".opacity")
     serious = [found for found in Axe().run(page).response["violations"] if found["impact"] in {"serious", "critical"}]
     assert serious == []

@@ -24,9 +24,12 @@ class TrustCard extends Component {
     }
     const target = pane.map.target ?? pane.explanation.targets[pane.target] ?? null;
     const settled = settledness(pane.map.reliability);
+    const isOfAudit = viewOf(pane) !== paintOf(pane);
     fill(
       this.body,
-      h("p", { class: `verdict is-${settled.level}` }, h("strong", {}, settled.title), h("span", {}, settled.sentence)),
+      isOfAudit
+        ? h("p", { class: "hint" }, "This is a map of the audit, of few masks: compare it with the explanation\u2019s own.")
+        : h("p", { class: `verdict is-${settled.level}` }, h("strong", {}, settled.title), h("span", {}, settled.sentence)),
       list("What it found", findings(pane, target)),
       list("Evidence", evidenceOf(pane, target)),
       list("Warnings", target?.warnings ?? [], "is-warning"),
