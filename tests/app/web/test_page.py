@@ -66,6 +66,10 @@ def test_a_newcomer_sees_an_explained_sample_and_then_why_of_a_picture_of_their_
 def test_an_audit_takes_one_click_and_its_maps_can_be_flipped_through(service: Service, page: Page) -> None:
     page.goto(service.url)
     expect_map(page)
+    own_picture: dict[str, object] = {"name": "ring.jpg", "mimeType": "image/jpeg", "buffer": photograph(300, 220)}
+    give(page, own_picture)  # and not the sample, which other tests see without an audit
+    expect(page.locator(".headline").first).to_have_text("Why shapes says \u201cring\u201d", timeout=LONG)
+    expect_map(page)
     expect(page.locator("trust-card")).to_contain_text(re.compile(r"At most 1,1\d\d more pictures"))
     page.get_by_role("button", name="Audit this map").click()
     expect(page.locator("trust-card .verdict strong").nth(1)).to_contain_text("The audit", timeout=LONG)
