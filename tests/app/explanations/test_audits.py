@@ -2,6 +2,8 @@
 
 import io
 import os
+import time
+import zipfile
 from typing import Any
 
 import httpx2
@@ -196,3 +198,26 @@ def test_a_map_that_no_audit_has_made_is_not_found(http: httpx2.Client, explanat
     refused = http.get(f"{never}?fill=grey")
     assert refused.status_code == 404
     assert "audit" in refused.json()["detail"]
+
+
+def test_a_batch_audits_each_of_its_images(http: httpx2.Client) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.write(SAMPLES / "clever-hans.jpg", "a.jpg")
+    fields = {"model": "clever-hans", "seed": "807", "audit": "true"}
+    batch = http.post("/v1/batches", files={"archive": archive.getvalue()}, data=fields).json()
+    here = f"/v1/batches/{batch['id']}/explanations"
+    for _ in range(300):
+        (item,) = http.get(here).json()
+        if item["explanation"] and item["explanation"]["audit"]:
+            break
+        time.sleep(0.1)
+    audit = http.get(f"{item['explanation']['links']['audit']}?wait=60").json()
+    assert audit["status"] == "succeeded"
+    (item,) = http.get(here).json()
+    assert item["explanation"]["audit"] == audit
+
+
+def test_a_callback_of_an_audit_has_to_be_allowed_as_that_of_an_explanation(http: httpx2.Client) -> None:
+    answer = http.post(f"/v1/explanations/{explained(http, seed='808')['id']}/audit", json={"callback": "http://here"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "url-not-allowed")
