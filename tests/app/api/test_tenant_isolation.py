@@ -25,7 +25,7 @@ SHARED = {"/v1/models", "/v1/methods", "/v1/fills", "/v1/models/{model_id}/predi
 ADMINISTRATIVE = {"/metrics"}
 COLLECTIONS = {"/v1/explanations", "/v1/images", "/v1/batches"}
 NAMES = {"explanation_id": "explanation", "batch_id": "batch", "image_id": "image"}
-OTHERS = {"name": "0.png", "name:path": "star.png", "model_id": "shapes"}
+OTHERS = {"name": "0.png", "name:path": "star.png", "model_id": "shapes", "number": "0"}
 
 
 @dataclass(frozen=True)
