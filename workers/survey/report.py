@@ -1,10 +1,8 @@
 """The report of a survey: figures per label, clusters of maps, what is suspicious, in words. All thresholds are here.
 
-A case is *decided outside* where the objects hold less of the positive saliency than of the area, and the background
-alone brings more than half of the probability. Both are needed: saliency beside an object may be smoothing, and what
-is left of a probability without the object may be the shape of the hole. A cluster is suspicious where more than half
-of its members are decided outside, a label where more of its cases are than luck explains (exact binomial tests,
-corrected for the number of clusters and labels by Holm's method, Scandinavian Journal of Statistics 1979).
+A cluster is suspicious where more than half of its members are decided outside (`SurveyCase.is_decided_outside`), a
+label where more of its cases are than luck explains: exact binomial tests, corrected for the number of clusters and
+labels by Holm's method (Scandinavian Journal of Statistics 1979).
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,10 +16,6 @@ from scipy import stats
 from app.contract.survey import Alignment, ClusterReport, LabelReport, LeftOut, SurveyCase, SurveyReport
 from workers.survey.clusters import LEAST_MEMBERS, Maps, find_clusters
 from workers.survey.places import place_of
-
-CARRIES = 0.5
-"""Share of the probability that the background alone must bring. On drawn shapes: .02 to .12 on average for each label
-of an honest model, .93 for stars that are told by a mark."""
 
 LUCK = 0.05
 """Share of the cases of an honest model that are decided outside: none of 249 drawn shapes that `shapes` recognises."""
@@ -77,7 +71,7 @@ def build_report(
         left_out: images without figures.
         seed: of resamples.
     """
-    outside = np.asarray([is_decided_outside(case) for case in cases], dtype=bool)
+    outside = np.asarray([case.is_decided_outside for case in cases], dtype=bool)
     by_label = {label: _indices(cases, label) for label in sorted({case.label for case in cases})}
     recognised = {
         label: np.asarray([place for place in places if cases[place].recognised], dtype=int)
@@ -101,12 +95,6 @@ def build_report(
         left_out=list(left_out),
         cases=list(cases),
     )
-
-
-def is_decided_outside(case: SurveyCase) -> bool:
-    """Return whether what is outside of the objects decides a case."""
-    share = case.background_share
-    return case.inside is not None and share is not None and case.inside < case.area and share > CARRIES
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -9,7 +9,7 @@ from scipy import stats
 from app.contract.survey import LeftOut, SurveyCase, SurveyReport
 from tests.workers.survey.test_clusters import blobs
 from workers.survey.places import place_of
-from workers.survey.report import LUCK, CaseMaps, build_report, holm, is_decided_outside
+from workers.survey.report import LUCK, CaseMaps, build_report, holm
 
 
 def a_case(index: int = 0, **changes: Any) -> SurveyCase:
@@ -48,12 +48,12 @@ def report_of(*cases: SurveyCase, corner: int = 0) -> SurveyReport:
 
 
 def test_a_case_is_decided_outside_by_saliency_and_by_score_together() -> None:
-    assert is_decided_outside(outside(0))
-    assert not is_decided_outside(a_case())
-    assert not is_decided_outside(a_case(inside=0.02))  # the background alone brings nothing
-    assert not is_decided_outside(a_case(background_alone=0.9))  # the saliency is inside
-    assert not is_decided_outside(a_case(inside=None, background_alone=0.9))
-    assert not is_decided_outside(outside(0, nothing=0.88))  # nothing at all brings as much
+    assert outside(0).is_decided_outside
+    assert not a_case().is_decided_outside
+    assert not a_case(inside=0.02).is_decided_outside  # the background alone brings nothing
+    assert not a_case(background_alone=0.9).is_decided_outside  # the saliency is inside
+    assert not a_case(inside=None, background_alone=0.9).is_decided_outside
+    assert not outside(0, nothing=0.88).is_decided_outside  # nothing at all brings as much
 
 
 def test_a_cluster_outside_of_the_objects_is_suspicious_and_named() -> None:
