@@ -5,13 +5,14 @@ import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from pydantic import Field
 
 from app.batches.store import AnnotationSummary, BatchRecord
 from app.batches.surveys import SurveyProgress
 from app.contract.schemas import ModelRef, StoredModel
 from app.contract.survey import (
+    Alignment,
     ClusterReport,
     Explained,
     LabelReport,
@@ -145,7 +146,11 @@ def _cell(value: object) -> str:
     return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} and isinstance(value, str) else text
 
 
-def draw_mean_map(values: Sequence[Sequence[float]]) -> Image.Image:
-    """Return a mean map in colours, 256 pixels wide."""
+def draw_mean_map(values: Sequence[Sequence[float]], alignment: Alignment = "picture") -> Image.Image:
+    """Return a mean map in colours, 256 pixels wide; around the object with a frame where its box is."""
     colors = apply_colormap(normalize(np.asarray(values, dtype=np.float32), signed=False), name=None, signed=False)
-    return Image.fromarray(colors).resize((_MAP_SIDE, _MAP_SIDE), Image.Resampling.BICUBIC)
+    picture = Image.fromarray(colors).resize((_MAP_SIDE, _MAP_SIDE), Image.Resampling.BICUBIC)
+    if alignment == "object":
+        quarter = _MAP_SIDE // 4
+        ImageDraw.Draw(picture).rectangle((quarter, quarter, 3 * quarter, 3 * quarter), outline="white", width=2)
+    return picture

@@ -4,12 +4,13 @@ import io
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from app.api.dependencies import Reader, ServicesDep, existing_batch
 from app.api.openapi_components import ACCEPTED, PROBLEMS
 from app.auth.principal import Principal
 from app.batches.store import BatchRecord
+from app.batches.survey_html import CONTENT_SECURITY_POLICY, render_survey
 from app.batches.survey_views import (
     ClusterMembersView,
     ReportProgressView,
@@ -22,7 +23,7 @@ from app.batches.survey_views import (
 )
 from app.batches.surveys import require_annotations
 from app.contract.errors import RiseError
-from app.contract.survey import SurveyReport
+from app.contract.survey import Alignment, SurveyReport
 from app.explanations.root_path import root_path
 from app.services import Services
 
@@ -73,6 +74,17 @@ def report_csv(batch_id: str, services: ServicesDep, caller: Reader) -> Streamin
     return StreamingResponse(csv_rows(found), media_type="text/csv; charset=utf-8", headers=headers)
 
 
+@router.get("/{batch_id}/report.html", operation_id="getBatchReportAsHtml", response_class=HTMLResponse)
+def report_html(batch_id: str, services: ServicesDep, caller: Reader) -> HTMLResponse:
+    """Return the report as one HTML file without scripts, to be printed or filed.
+
+    Each cluster has its mean map and a contact sheet, the pictures that are decided outside of the objects first.
+    """
+    batch, found = _finished(services, caller, batch_id)
+    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "X-Content-Type-Options": "nosniff"}
+    return HTMLResponse(render_survey(batch, found, services.store, services.renderer), headers=headers)
+
+
 @router.get(
     "/{batch_id}/report/clusters/{number}.png",
     operation_id="getBatchClusterMap",
@@ -84,7 +96,7 @@ def cluster_map(batch_id: str, number: Number, services: ServicesDep, caller: Re
     _, found = _finished(services, caller, batch_id)
     if number >= len(found.clusters):
         raise RiseError("not-found", f"there is no cluster {number}; the report has {len(found.clusters)}")
-    return _png(found.clusters[number].mean_map)
+    return _png(found.clusters[number].mean_map, found.clusters[number].alignment)
 
 
 @router.get("/{batch_id}/report/clusters/{number}", operation_id="getBatchCluster")
@@ -123,7 +135,7 @@ def _finished(services: Services, caller: Principal, batch_id: str) -> tuple[Bat
     return batch, found
 
 
-def _png(values: list[list[float]]) -> Response:
+def _png(values: list[list[float]], alignment: Alignment = "picture") -> Response:
     buffer = io.BytesIO()
-    draw_mean_map(values).save(buffer, "PNG")
+    draw_mean_map(values, alignment).save(buffer, "PNG")
     return Response(buffer.getvalue(), media_type="image/png")

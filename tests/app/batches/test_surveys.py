@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import time
 from typing import Any
 
@@ -86,3 +87,17 @@ def test_nothing_is_suspicious_about_an_honest_model_on_the_same_pictures(
     assert report["explain"] == "predicted"
     assert not any(each["suspicious"] for each in [*report["labels"], *report["clusters"]])
     assert report["sentences"][0].startswith("Nothing suspicious was found")
+
+
+def test_the_report_is_one_file_to_print_with_the_pictures_of_each_cluster(http: httpx2.Client, hans: Any) -> None:
+    answer = http.get(hans["links"]["html"])
+    page = answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    assert hans["sentences"][0] in page
+    assert "<script" not in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    shown = sum(min(cluster["images"], 12) + 1 for cluster in hans["clusters"])
+    assert page.count("<img ") == shown
+    assert page.count('class="outside"') == 12
+    assert "script-src" not in answer.headers["content-security-policy"]
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
