@@ -105,6 +105,24 @@ class AsyncClient:
         """
         return await batches.create(self, paths, {"model": model, **fields})
 
+    async def survey(
+        self, paths: Iterable[str | Path], *, annotations: str | Path, model: str, **fields: Any
+    ) -> AsyncBatch:
+        """Request explanations of many annotated image files; `report()` then tells of shortcuts.
+
+        The same files and fields are the same batch for a day: a survey that was interrupted goes on.
+
+        Args:
+            paths: of the files.
+            annotations: path of a COCO file; its file names are those of the images.
+            model: a model's id.
+            fields: any other field of the request: `explain="predicted"`, `categories={"Katze": "cat"}`, `masks=2000`.
+
+        Raises:
+            ServiceError: if the service refuses it as a whole.
+        """
+        return await batches.create_survey(self, paths, annotations, {"model": model, **fields})
+
     async def predict(self, image: ImageInput, *, model: str, limit: int = 10) -> list[Prediction]:
         """Return what a model sees in an image, the strongest first."""
         request = await asyncio.to_thread(predict_request, image, model, limit)

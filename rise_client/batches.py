@@ -1,6 +1,8 @@
 """Batches: many images in one request, one resource to wait for, files of other tools to download."""
 
 import asyncio
+import hashlib
+import json
 import os
 import secrets
 import tempfile
@@ -14,16 +16,18 @@ from typing import IO, Any, Literal, Protocol, Self
 
 import httpx2
 
+from rise_client.errors import ServiceError
 from rise_client.event_loop_thread import EventLoopThread
-from rise_client.models import BatchData, BatchItem
+from rise_client.models import BatchData, BatchItem, ReportData
 from rise_client.requests import ApiRequest, batch_request, path_of
 from rise_client.responses import parse
 
-BatchFile = Literal["archive", "coco", "label-studio", "label-config"]
+BatchFile = Literal["archive", "coco", "label-studio", "label-config", "report.html", "report.csv"]
 """What a batch is downloaded as; `archive` holds maps, and is told the formats as `formats="npz,png"`."""
 
 _POLL_SECONDS = 1.0
 _PAGE = 100
+_READ_BYTES = 1_000_000
 
 
 class Sender(Protocol):
@@ -55,6 +59,28 @@ async def create(sender: Sender, paths: Iterable[str | Path], fields: dict[str, 
     archive = await asyncio.to_thread(pack, paths)
     with archive:
         return AsyncBatch(sender, parse(await sender.send(batch_request(archive, **fields)), BatchData))
+
+
+async def create_survey(
+    sender: Sender, paths: Iterable[str | Path], annotations: str | Path, fields: dict[str, Any]
+) -> "AsyncBatch":
+    """Send files with their annotations as a batch; the same files and fields are the same batch for a day."""
+    files = sorted(Path(path).absolute() for path in paths)
+    content = await asyncio.to_thread(Path(annotations).read_bytes)
+    archive = await asyncio.to_thread(pack, files)
+    with archive:
+        key = await asyncio.to_thread(_content_key, archive, content, fields)
+        request = batch_request(archive, annotations=content, key=key, **fields)
+        return AsyncBatch(sender, parse(await sender.send(request), BatchData))
+
+
+def _content_key(archive: IO[bytes], annotations: bytes, fields: dict[str, Any]) -> str:
+    digest = hashlib.sha256(annotations)
+    for part in iter(partial(archive.read, _READ_BYTES), b""):
+        digest.update(part)
+    archive.seek(0)
+    digest.update(json.dumps(fields, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 class AsyncBatch:
@@ -100,6 +126,31 @@ class AsyncBatch:
                 yield item
             after = page[-1].index
 
+    async def report(self, seconds: float = float("inf")) -> ReportData:
+        """Wait until all images of an annotated batch have ended, and return what their maps have in common.
+
+        Raises:
+            TimeoutError: if there is no report after so many seconds.
+            ServiceError: if it came without annotations, or the report cannot be made.
+        """
+        deadline = time.monotonic() + seconds
+        await self.wait(seconds)
+        while True:
+            response = await self._sender.send(ApiRequest("GET", self._address("report")))
+            if response.status_code == httpx2.codes.OK:
+                return parse(response, ReportData)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the report of batch {self.data.id} is not there after {seconds:g} seconds")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _address(self, kind: str) -> str:
+        """Return the path of a file of it; those of a report stand beside it."""
+        name, dot, ending = kind.partition(".")
+        link = self.data.links.get(name)
+        if link is None:
+            raise ServiceError("not-found", f"this batch has no {name}: it came without annotations")
+        return path_of(link) + dot + ending
+
     async def download(self, path: str | Path, kind: BatchFile = "archive", **options: Any) -> Path:
         """Write what there is of it into a file, which is there when it is whole; return the file's path.
 
@@ -109,7 +160,7 @@ class AsyncBatch:
             options: of the kind: `formats`, `level`, `prefix`.
         """
         with _arriving(Path(path)) as file:
-            await self._sender.download(ApiRequest("GET", path_of(self.data.links[kind]), {"params": options}), file)
+            await self._sender.download(ApiRequest("GET", self._address(kind), {"params": options}), file)
         return Path(path)
 
     async def cancel(self) -> Self:
@@ -147,6 +198,10 @@ class Batch:
     def items(self) -> Iterator[BatchItem]:
         """Yield its images in the order in which they were sent, with their explanations or problems."""
         return self._thread.iterate(self._batch.items())
+
+    def report(self, seconds: float = float("inf")) -> ReportData:
+        """Wait for all images of an annotated batch, and return what their maps have in common; see `AsyncBatch`."""
+        return self._thread.call(self._batch.report, seconds)
 
     def download(self, path: str | Path, kind: BatchFile = "archive", **options: Any) -> Path:
         """Write what there is of it into a file, as it comes; see `AsyncBatch.download`."""

@@ -26,8 +26,13 @@ class ServiceError(Exception):
 
 
 def is_error(response: httpx2.Response) -> bool:
-    """Return whether a response is an error, or not the service's, which neither redirects nor answers with pages."""
-    return not response.is_success or _media_type(response) == "text/html"
+    """Return whether a response is an error, or not the service's.
+
+    The service does not redirect, and its only pages here are reports, which may load nothing.
+    """
+    is_page = _media_type(response) == "text/html"
+    is_report = response.headers.get("Content-Security-Policy", "").startswith("default-src 'none'")
+    return not response.is_success or (is_page and not is_report)
 
 
 def raise_for_problem(response: httpx2.Response) -> None:

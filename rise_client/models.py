@@ -221,6 +221,15 @@ class ExplanationData(ResponseModel):
         return self.status in ENDED
 
 
+class AnnotationSummary(ResponseModel):
+    """How much of a batch's annotations is used; `errors` lists the first of those that cannot be."""
+
+    images: int
+    objects: int
+    error_count: int = 0
+    errors: list[dict[str, str]] = Field(default_factory=list)
+
+
 class BatchData(ResponseModel):
     """What was asked about many images, and how far that is.
 
@@ -238,6 +247,7 @@ class BatchData(ResponseModel):
     total: int
     counts: dict[str, int]
     progress: float
+    annotations: AnnotationSummary | None = None
     created_at: datetime
     expires_at: datetime
     links: dict[str, str]
@@ -256,6 +266,71 @@ class BatchItem(ResponseModel):
     status: str
     error: Failure | None
     explanation: ExplanationData | None
+
+
+class GroupFigures(ResponseModel):
+    """Means over the images of a label or a cluster.
+
+    Attributes:
+        inside: share of the positive saliency inside the objects.
+        area: share of the picture inside them: what chance gives.
+        pointing_game: share of maps whose maximum is inside.
+        objects_alone: share of the score that is left where only the objects are visible.
+        background_alone: share of the score that is left where only the background is visible.
+        decided_outside: images with `inside` below `area` and more than half of the score on the background alone.
+        p_value: of the test behind `suspicious`, corrected for the number of tests.
+    """
+
+    images: int
+    inside: float | None = None
+    inside_interval: tuple[float, float] | None = None
+    area: float | None = None
+    pointing_game: float | None = None
+    objects_alone: float | None = None
+    background_alone: float | None = None
+    background_alone_interval: tuple[float, float] | None = None
+    decided_outside: int = 0
+    p_value: float | None = None
+    suspicious: bool = False
+    sentence: str = ""
+
+
+class LabelFigures(GroupFigures):
+    """One explained label; figures are of those images in which the model recognises it."""
+
+    name: str
+    label: int
+    recognised: int
+    reliability: float | None = None
+    fidelity: float | None = None
+
+
+class MapCluster(GroupFigures):
+    """Images of one label whose maps are alike; `members` and `mean_map` are addresses."""
+
+    label: str
+    share: float
+    alignment: str
+    stability: float
+    place: str
+    members: str
+    mean_map: str
+
+
+class ReportData(ResponseModel):
+    """What the maps of an annotated batch have in common; `left_out` has images without figures, with reasons."""
+
+    images: int
+    sentences: list[str]
+    labels: list[LabelFigures]
+    clusters: list[MapCluster]
+    left_out: list[dict[str, Any]] = Field(default_factory=list)
+    links: dict[str, str]
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether a label or a cluster is decided outside of its objects more often than chance explains."""
+        return any(each.suspicious for each in [*self.labels, *self.clusters])
 
 
 class Assumption(ResponseModel):

@@ -41,14 +41,22 @@ def create_request(image: ImageInput, targets: str | Target | Sequence[Target] |
     return ApiRequest("POST", "/v1/explanations", {"files": files, "data": _form({**fields, "targets": targets})})
 
 
-def batch_request(archive: IO[bytes], **fields: Any) -> ApiRequest:
+def batch_request(
+    archive: IO[bytes], *, annotations: bytes | None = None, key: str | None = None, **fields: Any
+) -> ApiRequest:
     """Return the request for a batch: a zip archive, and what is asked about each image in it.
 
-    Its key makes it one batch, however often it is sent.
+    Args:
+        archive: of images.
+        annotations: a COCO file of the objects in them.
+        key: makes it one batch, however often it is sent; None: a new one.
+        fields: of the question.
     """
-    file = ("images.zip", archive, "application/zip")
-    headers = {"Idempotency-Key": uuid.uuid4().hex}
-    options = {"files": {"archive": file}, "data": _form(fields), "headers": headers, "timeout": None}
+    files: dict[str, Any] = {"archive": ("images.zip", archive, "application/zip")}
+    if annotations is not None:
+        files["annotations"] = ("annotations.json", annotations, "application/json")
+    headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+    options = {"files": files, "data": _form(fields), "headers": headers, "timeout": None}
     return ApiRequest("POST", "/v1/batches", options)
 
 

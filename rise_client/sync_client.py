@@ -44,6 +44,11 @@ class Client:
         """Request explanations of many image files; returns as soon as they are sent. See `AsyncClient.batch`."""
         return Batch(self._thread, self._run(self._client.batch, paths, model=model, **fields))
 
+    def survey(self, paths: Iterable[str | Path], *, annotations: str | Path, model: str, **fields: Any) -> Batch:
+        """Request explanations of many annotated image files. See `AsyncClient.survey`."""
+        survey = self._run(self._client.survey, paths, annotations=annotations, model=model, **fields)
+        return Batch(self._thread, survey)
+
     def predict(self, image: ImageInput, *, model: str, limit: int = 10) -> list[Prediction]:
         """Return what a model sees in an image, the strongest first."""
         return self._run(self._client.predict, image, model=model, limit=limit)

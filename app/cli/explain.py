@@ -36,7 +36,7 @@ def explain(  # noqa: PLR0913, PLR0917 - these are options of a command
     """Explain an image, on this machine or by a service; write the map as .npz and the overlay."""
     fields = {"model": model, "method": method, "targets": _targets(target), "masks": masks, "until": until}
     fields |= {"audit": audit or None}  # before the parameters, which may say it, too
-    fields |= {name: _value(value) for name, _, value in (text.partition("=") for text in parameter or [])}
+    fields |= {name: value_of(value) for name, _, value in (text.partition("=") for text in parameter or [])}
     given = {name: value for name, value in fields.items() if value is not None}
     answer = explain_in_process(image, given) if server is None else _ask(server, key, image, given)
     files = _write_maps(answer, out)
@@ -48,11 +48,12 @@ def _ask(server: str, key: str | None, image: Path, fields: dict[str, Any]) -> F
     try:
         return explain_on_server(server, key, image, fields)
     except (ServiceError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        sys.stderr.write(f"rise-serve: {_reason(error, server)}\n")
+        sys.stderr.write(f"rise-serve: {reason_of(error, server)}\n")
         raise typer.Exit(2) from error
 
 
-def _reason(error: Exception, server: str) -> str:
+def reason_of(error: Exception, server: str) -> str:
+    """Return why a service gave no answer, in words."""
     if isinstance(error, ServiceError):
         return error.detail
     if not server.lower().startswith(("http://", "https://")):
@@ -68,7 +69,8 @@ def _targets(given: list[str] | None) -> Any:
     return [{"label": int(label) if label.isdigit() else label} for label in given]
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """Return the value of a parameter: JSON, or the text itself."""
     try:
         return json.loads(text)
     except ValueError:

@@ -25,6 +25,7 @@ from app.cli.openapi import openapi
 from app.cli.single_machine.managed_process import StartupError
 from app.cli.single_machine.up import STREAMS_END_SECONDS
 from app.cli.single_machine.up import up as run_everything
+from app.cli.survey import survey
 from app.cli.uvicorn_protocol import FairH11Protocol
 from app.cli.worker_cli import worker_command
 from app.contract.errors import RiseError
@@ -131,6 +132,6 @@ def webhooks() -> None:
         raise typer.Exit(1) from reason
 
 
-for command in (models, predict, explain, check, openapi):
+for command in (models, predict, explain, check, survey, openapi):
     cli.command()(command)
 cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(kserve)
