@@ -130,6 +130,12 @@ def latency_rows(options: argparse.Namespace) -> Iterable[Row]:
     return latency.rows(min(options.rounds, 3))
 
 
+def survey_rows(options: argparse.Namespace) -> Iterable[Row]:
+    from bench import survey  # noqa: PLC0415
+
+    return survey.rows(options.seeds)
+
+
 SECTIONS = {
     "loop": Section("The loop beside the model", loop_rows, ("cpu", "cuda")),
     "libraries": Section("Models of libraries", library_rows, ("cuda",)),
@@ -143,6 +149,7 @@ SECTIONS = {
     "soak": Section("Soak", soak_rows),
     "efficiency": Section("Masks needed", efficiency_rows),
     "attributions": Section("The field's best beside ours", attribution_rows),
+    "survey": Section("Shortcuts found", survey_rows),
     "latency": Section("From POST to the default map", latency_rows),
 }
 
@@ -170,6 +177,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda, where fewer sections are measured")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--soak", type=int, default=2000, help="explanations of the soak rows")
+    parser.add_argument("--seeds", type=int, default=20, help="data sets of the survey rows")
     parser.add_argument("--images", type=int, default=20, help="pictures of the sample-efficiency rows")
     parser.add_argument("--reference", type=int, default=50_000, help="masks of the converged map")
     parser.add_argument(

@@ -17,8 +17,8 @@ GRID = 16
 """Cells along each side of the maps that are compared; masks have 8 by default."""
 
 CARRIES = 0.5
-"""Share of the probability that the background alone brings in a case that is decided outside. On drawn shapes: .02 to
-.12 on average for each label of an honest model, .93 for stars that are told by a mark."""
+"""Share of the probability that the background alone brings in a case that is decided outside. On drawn shapes of two
+seeds: .01 to .10 on average for each label of `shapes`, .81 and .93 for the stars of `clever-hans`."""
 
 Explained = Literal["annotated", "predicted"]
 Alignment = Literal["picture", "object"]

@@ -18,7 +18,7 @@ from workers.survey.clusters import LEAST_MEMBERS, Maps, find_clusters
 from workers.survey.places import place_of
 
 LUCK = 0.05
-"""Share of the cases of an honest model that are decided outside: none of 249 drawn shapes that `shapes` recognises."""
+"""Share of the cases of an honest model that are decided outside: none of 236 drawn shapes that `shapes` recognises."""
 
 MOST = 0.5
 """Share of the members of a suspicious cluster that are decided outside, at least."""
