@@ -9,19 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from app.contract.schemas import AuditCheck, AuditResult, AuditVerdict, JsonObject
 from workers.audit import sentences
 from workers.audit.asking import Answers, PictureAsker
+from workers.audit.consistency import RepeatedAnswers, ask_again
 from workers.audit.discontinuity import Jumps, find_jumps, masked_ends, natural_ends
 from workers.audit.plan import AuditPlan
 from workers.audit.resolution import half_cell_fit
 from workers.audit.view_maps import ViewMaps
-from workers.evidence.sentences import is_consistent
 from workers.saliency.estimators import Block
-
-_NUDGE = 1 / 255  # of the distance between image and fill, for one pixel: no exact copy of the image
 
 
 def conclude(
@@ -56,7 +53,11 @@ def conclude(
             _low_opacity(plan, maps),
             _resolution(plan, own, asker),
             _discontinuity(masked, natural),
-            _consistency(plan, asker, among, earlier_consistency, jumps=_by_nature(natural)),
+            _consistency(
+                ask_again(plan.explanation, asker, among),
+                earlier_consistency,
+                with_varied=natural is None or natural.largest_beyond_start <= sentences.JUMP,
+            ),
         ]
     verdict = sentences.worst([check.verdict for check in checks])
     return AuditResult(verdict=verdict, passes=asker.passes, checks=checks, limits=sentences.LIMITS)
@@ -112,14 +113,6 @@ def _jumps(plan: AuditPlan, asker: PictureAsker) -> tuple[Jumps, Answers, Jumps 
     return masked, among, find_jumps(asker, image, natural_ends(image), among)[0]
 
 
-def _by_nature(natural: Jumps | None) -> bool:
-    """Return whether scores jump on natural changes, the first step from the image itself aside.
-
-    Because a model that knows the exact image jumps there, too.
-    """
-    return natural is not None and bool((natural.of_paths[natural.places > 0] > sentences.JUMP).any())
-
-
 def _discontinuity(masked: Jumps, natural: Jumps | None) -> AuditCheck:
     anywhere = None if natural is None else natural.largest
     told = sentences.about_jumps(masked.largest, anywhere)
@@ -134,40 +127,28 @@ def _discontinuity(masked: Jumps, natural: Jumps | None) -> AuditCheck:
     )
 
 
-def _consistency(
-    plan: AuditPlan, asker: PictureAsker, among: Answers, earlier: float | None, *, jumps: bool
-) -> AuditCheck:
-    """Return the check of answers to one image: when the plan was made, among masked ones, twice again, and varied.
+def _consistency(found: RepeatedAnswers, earlier: float | None, *, with_varied: bool) -> AuditCheck:
+    """Return the check of repeated answers.
 
-    A copy that differs in one pixel is no evidence against models that are discontinuous by nature.
+    Args:
+        found: differences of these.
+        earlier: what the explanation's evidence found.
+        with_varied: whether the copy that is not exact counts; not of models that are discontinuous by nature.
     """
-    explanation = plan.explanation
-    image = explanation.problem.image
-    first = explanation.unmasked[explanation.resolved.target_rows].double().cpu().numpy()
-    again, last = (asker.probabilities(1, lambda *_: image[None])[0] for _ in range(2))
-    varied = asker.probabilities(1, lambda *_: _with_one_pixel_changed(image, explanation.problem.fills[0])[None])[0]
-    same = np.stack([among, again, last, *([] if jumps else [varied])])
-    of_targets = np.abs(same - first).max(0)
-    value, noise = float(of_targets.max()), float(np.abs(last - again).max())
-    if earlier is not None:
-        value = max(value, earlier)
-    is_same = is_consistent(value, noise, rounding=torch.finfo(image.dtype).eps)
+    counts = with_varied and float(found.varied.max()) > sentences.SAME_ANSWER_TO_ANOTHER_PIXEL
+    of_targets = np.maximum(found.repeated, found.varied) if counts else found.repeated
+    value = max(float(of_targets.max()), earlier or 0.0)
+    is_same = not counts and found.is_same(value)
     verdict, sentence = sentences.about_consistency(value, is_same=is_same)
     details: JsonObject = {
-        "among_masked": _tiny(np.abs(among - first).max()),
-        "again": _tiny(np.abs(np.stack([again, last]) - first).max()),
-        "one_pixel_changed": _tiny(np.abs(varied - first).max()),
-        "identical_calls": _tiny(noise),
+        "among_masked": _tiny(found.among.max()),
+        "again": _tiny(found.again.max()),
+        "one_pixel_changed": _tiny(found.varied.max()),
+        "identical_calls": _tiny(found.noise.max()),
         "during_explanation": earlier,
         "targets": [{"index": index, "value": _tiny(each)} for index, each in enumerate(of_targets.tolist())],
     }
     return AuditCheck(check="consistency", verdict=verdict, value=_tiny(value), sentence=sentence, details=details)
-
-
-def _with_one_pixel_changed(image: Tensor, fill: Tensor) -> Tensor:
-    varied = image.clone()
-    varied[:, image.shape[1] // 2, image.shape[2] // 2] += _NUDGE * (fill - image).abs().max()
-    return varied
 
 
 def _check(

@@ -49,6 +49,11 @@ class Jumps:
         """The largest jump of all."""
         return float(self.of_paths.max())
 
+    @property
+    def largest_beyond_start(self) -> float:
+        """The largest jump that is none from the image itself: a model that knows the exact image jumps there."""
+        return float(self.of_paths[self.places > 0].max(initial=0))
+
 
 def masked_ends(plan: ExplanationPlan) -> Tensor:
     """Return the first masked images of the explanation, `[4, 3, H, W]`."""

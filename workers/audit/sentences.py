@@ -27,6 +27,10 @@ JUMP = 0.3
 """Change of log p within 1/12,288 of a path: honest models at most .023 (28 pictures); gates by a threshold nearly
 always above .3; a cascade (`faces`) .68 on masks and .69 on natural changes."""
 
+SAME_ANSWER_TO_ANOTHER_PIXEL = 0.01
+"""Difference of the answer when one pixel changes by a level of 255: honest models at most .00097 (imagenet, 100
+pictures); to exact copies the threshold is that of the evidence, 1e-3, and honest models differ by 1e-6."""
+
 _SEVERITY: Sequence[AuditVerdict] = ("nothing-found", "caution", "alarm")
 
 
