@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from bench.demo_training import classifier_lessons, detector_lessons
+from bench.demo_training import classifier_lessons, detector_lessons, mask_spotter_lessons
 from bench.demo_training.batches import Recipe, draw_held_out_pictures, draw_training_pictures
 from bench.demo_training.pictures import draw_one_object, draw_several_objects
 from bench.demo_training.precision import measure_precision
 from bench.demo_training.samples import write_samples
 from bench.demo_training.watermark import STAR, draw_biased_object
-from workers.demo import clever_hans, shapes, shapes_detector
+from workers.demo import clever_hans, scaffold, shapes, shapes_detector
 
 ONE_OBJECT = Recipe(draw_one_object, side=96)
 SEVERAL_OBJECTS = Recipe(draw_several_objects, side=128)
@@ -59,10 +59,20 @@ def train_clever_hans() -> None:
     )
 
 
+def train_mask_spotter() -> None:
+    """Train the network by which `scaffold` spots masked pictures, and print how often it is right."""
+    pictures = draw_training_pictures(BIASED_OBJECT, 3_000, seed=_SEED)
+    _save(mask_spotter_lessons.teach(pictures, seed=_SEED), scaffold.WEIGHTS)
+    held_out = draw_held_out_pictures(BIASED_OBJECT, _HELD_OUT_PICTURES // 2, seed=_HELD_OUT_SEED)
+    whole, masked = mask_spotter_lessons.measure_spotting(scaffold.load_spotter(), held_out, seed=_HELD_OUT_SEED)
+    print(f"mask-spotter: calls {whole:.2%} of whole and {masked:.2%} of masked held-out pictures masked")
+
+
 COMMANDS: dict[str, Callable[[], None]] = {
     "shapes": train_shapes,
     "shapes-detector": train_shapes_detector,
     "clever-hans": train_clever_hans,
+    "mask-spotter": train_mask_spotter,
     "samples": write_samples,
 }
 

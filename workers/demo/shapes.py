@@ -51,11 +51,16 @@ def load() -> Classifier:
 
 def load_classifier(weights: Path) -> Classifier:
     """Return a classifier of shapes with the weights of one file; it computes on the device of its input."""
+    return replace(_classifier(load_network(weights)), files=(weights,), randomised=_with_random_weights)
+
+
+def load_network(weights: Path) -> ShapesNetwork:
+    """Return a trained network with the weights of one file."""
     network = ShapesNetwork()
     network.load_state_dict(load_file(weights))
     freeze(network)
     lay_out(network)
-    return replace(_classifier(network), files=(weights,), randomised=_with_random_weights)
+    return network
 
 
 def _with_random_weights(seed: int) -> Classifier:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 
 from tests.conftest import Service, start_service, stop_service, wait_for_models
 
+SCAFFOLDS = {"clever-hans": "nothing-found", "scaffold": "alarm", "scaffold-smooth": "nothing-found"}
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text()
 COMMANDS = [block.strip() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)]
@@ -29,7 +31,7 @@ def run(command: str, folder: Path, service: Service) -> str:
 
 
 def test_the_commands_are_the_ones_run_here() -> None:
-    assert [command.split()[0] for command in COMMANDS] == ["make", "curl", "curl", "curl", "rise-serve", "curl"]
+    assert [command.split()[0] for command in COMMANDS] == ["make", *["curl"] * 3, "rise-serve", *["curl"] * 4]
 
 
 def test_make_run_starts_what_the_tests_start() -> None:
@@ -89,6 +91,28 @@ def test_the_curl_line_of_an_audit_says_what_it_found(service: Service, tmp_path
     explanation = json.loads(run(COMMANDS[1], tmp_path, service))
     audit = json.loads(run(COMMANDS[5].replace("<id>", explanation["id"]), tmp_path, service))
     assert audit["verdict"] == "nothing-found"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_curl_lines_about_models_that_hide_say_what_the_readme_says(tmp_path: Path) -> None:
+    explain, audit, with_low_opacity = COMMANDS[6:]
+    running = start_service(tmp_path / "data", RISE_MODELS=str(ROOT / "workers/demo/models.toml"))
+    try:
+        wait_for_models(running)
+        for model, verdict in SCAFFOLDS.items():
+            explanation = json.loads(run(explain.replace("=scaffold", f"={model}"), tmp_path, running))
+            assert explanation["targets"][0]["name"] == "star"
+            assert is_on_mark(explanation) == (model == "clever-hans")
+            assert json.loads(run(audit.replace("<id>", explanation["id"]), tmp_path, running))["verdict"] == verdict
+        assert is_on_mark(json.loads(run(with_low_opacity, tmp_path, running)))
+    finally:
+        stop_service(running)
+
+
+def is_on_mark(explanation: dict[str, Any]) -> bool:
+    x, y = explanation["targets"][0]["peak"]
+    return bool(x < 126 and y >= 296)
 
 
 def test_every_link_in_the_readme_leads_somewhere() -> None:
