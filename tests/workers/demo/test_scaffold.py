@@ -1,6 +1,7 @@
 """`scaffold` and `scaffold-smooth` on the sample with the mark: what an audit finds of each, and what it does not."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def is_on_mark(x: float, y: float) -> bool:
     return x0 <= x < x1 and y0 <= y < y1
 
 
-def peak_of(name: str, **parameters: object) -> tuple[float, float]:
+def peak_of(name: str, **parameters: Any) -> tuple[float, float]:
     study = study_of(model(name), sample(), masks=512, until=1, **parameters)
     values = map_of(study, sample(), study.resolved.target_rows[0]).values[0]
     y, x = np.unravel_index(int(values.argmax()), values.shape)
