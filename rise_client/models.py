@@ -166,14 +166,15 @@ class AuditData(ResponseModel):
     """
 
     status: str
-    progress: Progress | None = None
-    passes: int | None = None
-    verdict: str | None = None
-    checks: list[AuditCheck] = Field(default_factory=list)
-    limits: str | None = None
-    fills: list[str] = Field(default_factory=list)
-    opacity: float | None = None
-    error: Failure | None = None
+    progress: Progress | None
+    passes: int | None
+    verdict: str | None
+    checks: list[AuditCheck]
+    limits: str | None
+    fills: list[str]
+    opacity: float | None
+    error: Failure | None
+    links: dict[str, str]
 
     @property
     def ended(self) -> bool:
@@ -221,13 +222,20 @@ class ExplanationData(ResponseModel):
         return self.status in ENDED
 
 
+class AnnotationError(ResponseModel):
+    """An entry of annotations that is not used: a JSON pointer to it, and why."""
+
+    field: str
+    detail: str
+
+
 class AnnotationSummary(ResponseModel):
     """How much of a batch's annotations is used; `errors` lists the first of those that cannot be."""
 
     images: int
     objects: int
     error_count: int = 0
-    errors: list[dict[str, str]] = Field(default_factory=list)
+    errors: list[AnnotationError] = Field(default_factory=list)
 
 
 class BatchData(ResponseModel):

@@ -33,7 +33,7 @@ h1 { font-size: 1.5rem } h2 { margin: 2rem 0 .5rem; font-size: 1.15rem } p { mar
 section { break-inside: avoid-page }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.2rem, 1fr)); gap: .7rem; margin: .8rem 0 }
 figure { margin: 0 } img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #f1f1ee }
-figcaption { color: #5a5e66; font-size: .75rem; line-height: 1.3; overflow-wrap: anywhere }
+figcaption { margin-top: .2rem; color: #5a5e66; font-size: .75rem; line-height: 1.3; overflow-wrap: anywhere }
 .mean img { outline: 2px solid #1b1d21 } .outside figcaption { color: #b3261e }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #d9d9d3; text-align: right; vertical-align: bottom }

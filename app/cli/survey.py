@@ -55,7 +55,7 @@ def _say_errors(batch: Batch) -> None:
     if summary is None or not summary.error_count:
         return
     for error in summary.errors[:5]:
-        sys.stderr.write(f"rise-serve: {error.get('field')}: {error.get('detail')}\n")
+        sys.stderr.write(f"rise-serve: {error.field}: {error.detail}\n")
     sys.stderr.write(f"rise-serve: {summary.error_count} entries of the annotations are not used\n")
 
 

@@ -89,6 +89,7 @@ def test_an_explanation_that_is_asked_for_with_an_audit_is_the_same_explanation(
     assert (audit["status"], audit["verdict"]) == ("succeeded", "nothing-found")
 
 
+@pytest.mark.slow
 def test_an_audit_does_not_wait_for_its_explanation_and_says_the_same_whoever_computes_the_blocks(
     http: httpx2.Client,
 ) -> None:
@@ -200,6 +201,7 @@ def test_a_map_that_no_audit_has_made_is_not_found(http: httpx2.Client, explanat
     assert "audit" in refused.json()["detail"]
 
 
+@pytest.mark.slow
 def test_a_batch_audits_each_of_its_images(http: httpx2.Client) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
