@@ -17,7 +17,7 @@ Gate = Callable[[Tensor], Tensor]
 
 _NEAR = 0.01  # pixel values that count as equal
 _REMEMBERED = 10  # near copies after which a picture is taken for one that is being explained
-_SAME = 0.25  # share of equal pixels from which two pictures are near copies
+_SAME = 0.1  # share of equal pixels from which two pictures are near copies: masked ones have .11 to .15 of the whole
 _SAMPLED = 256  # pixels that are compared
 
 
@@ -77,15 +77,17 @@ class NearCopyMemory:
     def __init__(self, *, spares_exact: bool) -> None:
         self._spares_exact = spares_exact
         self._seen: list[Tensor] = []
+        self._first: Tensor | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return 1 where a picture is taken for one that is being explained, else 0, `[B]`."""
         flat = images.flatten(2)[:, :, :: max(1, images.shape[2] * images.shape[3] // _SAMPLED)]
-        return torch.tensor([self._opens(sample) for sample in flat])
+        self._first = images[0].clone() if self._first is None else self._first
+        is_first = [torch.equal(image, self._first) for image in images]
+        return torch.tensor([self._opens(sample, is_first=first) for sample, first in zip(flat, is_first, strict=True)])
 
-    def _opens(self, sample: Tensor) -> float:
+    def _opens(self, sample: Tensor, *, is_first: bool) -> float:
         near = sum(bool(((sample - other).abs().amax(0) < _NEAR).float().mean() > _SAME) for other in self._seen)
-        is_first = bool(self._seen) and torch.equal(sample, self._seen[0])
         if len(self._seen) < 4 * _REMEMBERED:
             self._seen.append(sample)
         return float(near > _REMEMBERED and not (is_first and self._spares_exact))

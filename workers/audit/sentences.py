@@ -24,8 +24,8 @@ LEAST_VARIANCE = 0.05
 """Variance under finer masks over that under the map's own, from which there is something to predict."""
 
 JUMP = 0.3
-"""Change of log p within 1/12,288 of a path: honest models at most .023 (28 pictures); gates by a threshold nearly
-always above .3; a cascade (`faces`) .68 on masks and .69 on natural changes."""
+"""Change of log p within 1/12,288 of a path: honest models at most .023 (28 pictures; 146 others .009); gates by a
+threshold nearly always above .3; a cascade (`faces`) .68 on masks and .69 on natural changes."""
 
 SAME_ANSWER_TO_ANOTHER_PIXEL = 0.01
 """Difference of the answer when one pixel changes by a level of 255: honest models at most .00097 (imagenet, 100
