@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.contract.schemas import ExplanationRecord
+from app.contract.schemas import ExplanationRecord, JsonObject
 from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore
 from app.rendering.formats import RenderOptions, npy
 from app.rendering.renderer import Renderer
+from tests.app.batches.test_surveys import report_of, send
 from tests.conftest import SAMPLES, Service, start_service, stop_service
+from tests.support.annotated_pictures import draw_pictures
 from workers.blackbox.device import choose_device
 from workers.execution.local_run import explain_locally
 from workers.registry.model_registry import ModelRegistry
@@ -124,6 +126,47 @@ def test_an_audit_whose_worker_is_killed_goes_on_and_says_the_same(fragile: Serv
     undisturbed = httpx2.post(f"{here}/audit", headers={"Prefer": "wait=60"}, timeout=90).json()
     assert undisturbed["checks"] == audit["checks"]
     assert undisturbed["passes"] == audit["passes"]
+
+
+@pytest.mark.slow
+def test_a_survey_whose_worker_is_killed_twice_has_the_report_of_an_undisturbed_one(fragile: Service) -> None:
+    pictures = draw_pictures(marked=12, unmarked=4, others=20, seed=1)  # two chunks
+    with httpx2.Client(base_url=fragile.url, timeout=30) as http:
+        batch = send(http, pictures, model="clever-hans", masks="256")
+        here = batch["links"]["self"]
+        wait_until(lambda: http.get(here).json()["counts"].get("succeeded", 0) >= 10)
+        kill_worker(fragile)  # while it explains
+        wait_until(lambda: http.get(batch["links"]["report"]).json().get("ended", 36) == 36)
+        kill_worker(fragile)  # while it measures
+        disturbed = report_of(http, batch)
+        counts = http.get(here).json()["counts"]
+        http.delete(here).raise_for_status()
+        undisturbed = report_of(http, send(http, pictures, model="clever-hans", masks="256"))
+    assert counts == {"succeeded": 36}
+    assert disturbed["images"] == 36
+    assert disturbed["left_out"] == []
+    assert disturbed["sentences"] == undisturbed["sentences"]
+    assert without_addresses(disturbed["labels"]) == without_addresses(undisturbed["labels"])
+    assert without_addresses(disturbed["clusters"]) == without_addresses(undisturbed["clusters"])
+
+
+def kill_worker(service: Service) -> None:
+    """Kill the worker, once there is one."""
+    wait_until(lambda: bool(service.worker_ids()))
+    os.kill(service.worker_ids()[0], signal.SIGKILL)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if holds():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it does not come true")
+
+
+def without_addresses(rows: list[JsonObject]) -> list[JsonObject]:
+    """Return figures without addresses, which have the batch's id."""
+    return [{name: value for name, value in row.items() if name not in {"members", "mean_map"}} for row in rows]
 
 
 def test_a_worker_that_is_asked_to_stop_hands_its_job_back_within_seconds(fragile: Service) -> None:
