@@ -25,15 +25,17 @@ class TrustCard extends Component {
     const target = pane.map.target ?? pane.explanation.targets[pane.target] ?? null;
     const settled = settledness(pane.map.reliability);
     const isOfAudit = viewOf(pane) !== paintOf(pane);
+    const alarms = pane.explanation.audit?.verdict === "alarm"; // which matters more than whether the map has settled
     fill(
       this.body,
+      alarms ? auditSection(pane) : null,
       isOfAudit
         ? h("p", { class: "hint" }, "This is a map of the audit, of few masks: compare it with the explanation\u2019s own.")
         : h("p", { class: `verdict is-${settled.level}` }, h("strong", {}, settled.title), h("span", {}, settled.sentence)),
       list("What it found", findings(pane, target)),
       list("Evidence", evidenceOf(pane, target)),
       list("Warnings", target?.warnings ?? [], "is-warning"),
-      auditSection(pane),
+      alarms ? null : auditSection(pane),
       assumptions(pane, target, state),
       provenance(pane.explanation),
     );
@@ -131,13 +133,13 @@ function auditFindings(found) {
   const { level, title } = VERDICTS[found.verdict ?? "caution"];
   const worst = found.checks.find(({ verdict }) => verdict === found.verdict);
   const passes = `${found.checks.length} checks, ${(found.passes ?? 0).toLocaleString("en")} pictures.`;
-  const reason = found.verdict === "nothing-found" ? "" : `${worst?.sentence ?? ""} `;
+  const reason = found.verdict === "nothing-found" ? null : worst;
   return h(
     "section",
     {},
     h("h3", {}, "Audit"),
-    h("p", { class: `verdict is-${level}` }, h("strong", {}, title), h("span", {}, `${reason}${passes}`)),
-    h("ul", { class: "sentences" }, found.checks.map(({ sentence }) => h("li", {}, sentence))),
+    h("p", { class: `verdict is-${level}` }, h("strong", {}, title), h("span", {}, reason ? `${reason.sentence} ${passes}` : passes)),
+    h("ul", { class: "sentences" }, found.checks.filter((check) => check !== reason).map(({ sentence }) => h("li", {}, sentence))),
     h("p", { class: "hint" }, found.limits ?? ""),
   );
 }
