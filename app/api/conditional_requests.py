@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from starlette.responses import Response
+
 from app.contract.schemas import ExplanationRecord, Status
 
 
@@ -27,6 +29,14 @@ def etag_matches(tag: str, if_none_match: str | None) -> bool:
     if if_none_match is None:
         return False
     return is_wildcard(if_none_match) or tag in re.findall(r'"[^"]*"', if_none_match)
+
+
+def current_json(body: str, if_none_match: str | None) -> Response:
+    """Return a JSON body that a client revalidates before each use; 304 without it where it has the same one."""
+    headers = {"ETag": etag(body), "Cache-Control": "private, no-cache"}
+    if etag_matches(headers["ETag"], if_none_match):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
 
 
 def is_wildcard(if_none_match: str | None) -> bool:

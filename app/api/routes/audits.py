@@ -8,7 +8,7 @@ from fastapi.openapi.models import Example
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from app.api.conditional_requests import etag, etag_matches
+from app.api.conditional_requests import current_json
 from app.api.dependencies import Explainer, Reader, ServicesDep, existing_audit, existing_record
 from app.api.openapi_components import ACCEPTED, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
 from app.api.request_body import BoundedJsonRoute
@@ -116,8 +116,4 @@ async def read(
     if wait is not None:
         seconds = min(wait, services.settings.max_wait_seconds)
         record = await services.explanations.wait(record.id, seconds=seconds) or record
-    body = audit_view(record).model_dump_json()
-    headers = {"ETag": etag(body), "Cache-Control": "private, no-cache"}
-    if etag_matches(headers["ETag"], if_none_match):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
+    return current_json(audit_view(record).model_dump_json(), if_none_match)

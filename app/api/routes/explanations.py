@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.conditional_requests import etag, etag_matches
+from app.api.conditional_requests import current_json
 from app.api.dependencies import Explainer, Reader, ServicesDep, existing_record, wait_for_record
 from app.api.idempotency import Claim, IdempotencyKey, payload_of, submit_once
 from app.api.openapi_components import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
@@ -135,7 +135,7 @@ async def read(
     tenant, body = _rendered(*await services.explanations.read_raw(explanation_id), root_path())
     if body is None or tenant != caller.tenant:
         body = await run_in_threadpool(_current, services, caller, explanation_id)
-    return _answer(body, if_none_match)
+    return current_json(body, if_none_match)
 
 
 @lru_cache(maxsize=_VIEWS_KEPT)
@@ -151,13 +151,6 @@ def _rendered(stored: RawRecord, stored_audit: RawRecord, _root_path: str) -> tu
 
 def _current(services: Services, caller: Principal, explanation_id: str) -> str:
     return _view(services, existing_record(services, caller, explanation_id)).model_dump_json()
-
-
-def _answer(body: str, if_none_match: str | None) -> Response:
-    headers = {"ETag": etag(body), "Cache-Control": "private, no-cache"}
-    if etag_matches(headers["ETag"], if_none_match):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
 
 
 @router.post("/{explanation_id}/cancel", status_code=202, operation_id="cancelExplanation")
