@@ -165,7 +165,7 @@ def view(
         consistency=record.consistency,
         audit=audit_view(audit) if audit else None,
         audit_passes=most_passes(record) if record.status is Status.SUCCEEDED else None,
-        links=_links(record),
+        links=_links(record, has_audit=audit is not None),
     )
 
 
@@ -186,9 +186,11 @@ def summary(record: ExplanationRecord) -> ExplanationSummaryView:
     )
 
 
-def _links(record: ExplanationRecord) -> dict[str, str]:
+def _links(record: ExplanationRecord, *, has_audit: bool = False) -> dict[str, str]:
     here = explanation_path(record.id)
-    links = {"self": here, "events": f"{here}/events", "image": f"{here}/image", "audit": f"{here}/audit"}
+    links = {"self": here, "events": f"{here}/events", "image": f"{here}/image"}
+    if has_audit:
+        links["audit"] = f"{here}/audit"
     return links if record.status.ended else {**links, "cancel": f"{here}/cancel"}
 
 

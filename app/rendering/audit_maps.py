@@ -1,6 +1,6 @@
 """The maps of an audit, as records whose maps are drawn like any other: by another fill, and by a low opacity."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app.contract.audits import OPACITY_VIEW
 from app.contract.errors import RiseError, invalid_field
@@ -10,7 +10,7 @@ _RETRY_SECONDS = 1
 
 
 def view_named(
-    record: ExplanationRecord, *, fill: str | None, opacity: float | None, fills: Sequence[str]
+    record: ExplanationRecord, *, fill: str | None, opacity: float | None, fills: Callable[[], Sequence[str]]
 ) -> str | None:
     """Return the name of the view of the audit that has a map; None where it is the explanation's own.
 
@@ -18,7 +18,8 @@ def view_named(
         record: the explanation.
         fill: that was asked for.
         opacity: that was asked for.
-        fills: names of all fills that there are; empty while no worker lives, where maps are drawn all the same.
+        fills: returns the names of all fills that there are; called only where one is needed that is not the
+            explanation's own, because maps are drawn also where Redis is full and no worker lives.
 
     Raises:
         RiseError: `invalid-parameters` for fill and opacity at once, for a fill that does not exist, and for another
@@ -31,7 +32,8 @@ def view_named(
     own = _own_fills(record)
     if fill is None or fill in own:
         return None
-    if len(own) > 1 or (fills and fill not in fills):
+    known = fills()
+    if len(own) > 1 or (known and fill not in known):
         raise invalid_field("/fill", f"this explanation has {', '.join(own)}")
     return fill
 

@@ -154,7 +154,7 @@ async def map_of_class(
 
 def _record_with(services: Services, record: ExplanationRecord, style: MapStyle) -> ExplanationRecord:
     """Return the record that has the map of a style: the explanation's, or one of its audit."""
-    name = view_named(record, fill=style.fill, opacity=style.opacity, fills=services.catalogue.now().fills)
+    name = view_named(record, fill=style.fill, opacity=style.opacity, fills=lambda: services.catalogue.now().fills)
     if name is None:
         return record
     opacity = style.opacity if style.fill is None else None
