@@ -17,9 +17,10 @@ from workers.audit.consistency import ask_again
 from workers.audit.discontinuity import find_jumps, masked_ends, natural_ends
 from workers.audit.sentences import JUMP, SAME_ANSWER_TO_ANOTHER_PIXEL
 from workers.blackbox import BlackBox
-from workers.explainer.plan import build_plan
+from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
 
+_SAME = 0.05  # difference of the probability: the gate is closed
 _PATH = STORE / "trust" / "measurements.jsonl"
 
 
@@ -72,7 +73,11 @@ class Measurement:
 
 
 def measurements(subjects: list[Audited]) -> Iterator[tuple[Audited, list[Measurement]]]:
-    """Yield what was measured of each model; pictures in which it finds nothing are left out."""
+    """Yield what was measured of each model.
+
+    Left out are pictures in which it finds nothing, and those that a gate takes for masked ones: there is nothing that
+    it could hide.
+    """
     known = _known(_PATH)
     for subject in subjects:
         key = f"{subject.kind}/{subject.label}"
@@ -99,7 +104,11 @@ def _measurement(
     parameters = plugin.Parameters.model_validate({"fill": subject.fill, "masks": 128})
     try:
         plan = build_plan(black_box, picture, plugin, parameters, "top:1", batch=32)
+        if subject.true is not None:
+            true = build_plan(subject.true(), picture, plugin, parameters, "top:1", batch=32)
     except RiseError:
+        return None
+    if subject.true is not None and not _is_same_answer(plan, true):
         return None
     if subject.kind == "memory":
         next(plan.run())  # because an audit follows an explanation
@@ -119,6 +128,14 @@ def _measurement(
         varied=float(answers.varied.max()),
         is_repeated=answers.is_same(repeated),
     )
+
+
+def _is_same_answer(plan: ExplanationPlan, other: ExplanationPlan) -> bool:
+    same_targets = [target.label for target in plan.resolved.targets] == [
+        target.label for target in other.resolved.targets
+    ]
+    one, two = (each.unmasked[each.resolved.target_rows] for each in (plan, other))
+    return same_targets and bool((one - two).abs().max() < _SAME)
 
 
 def _known(path: Path) -> dict[tuple[str, str], Measurement | None]:

@@ -23,7 +23,7 @@ Found = list[Measurement]
 
 def rows() -> list[Row]:
     """Return all rows."""
-    measured = [(subject.kind, subject.label, found) for subject, found in measurements(subjects())]
+    measured = [(subject.kind, subject.label, found) for subject, found in measurements(subjects()) if _reported(found)]
     by_kind = {
         kind: [(label, found) for _, label, found in group]
         for kind, group in groupby(sorted(measured, key=lambda each: each[0]), key=lambda each: each[0])

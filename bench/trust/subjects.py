@@ -22,7 +22,7 @@ Pair = Callable[[], tuple[BlackBox, BlackBox]]
 Kind = Literal["honest", "discontinuous", "hard gate", "smooth gate", "memory"]
 
 _SEED = 83
-_MANY, _SOME, _FEW, _FEWEST = 50, 24, 12, 8
+_MANY, _SOME, _FEW, _FEWEST = 50, 24, 8, 2
 _PHOTOGRAPHS = 20
 _LEVELS = 2  # steps of log-odds of the classifier that rounds, per unit
 
@@ -38,6 +38,7 @@ class Audited:
         pictures: by name.
         fill: what hides.
         method: of the explanation.
+        true: of a gated model, the one that it is for whole pictures.
     """
 
     label: str
@@ -46,6 +47,7 @@ class Audited:
     pictures: Callable[[], dict[str, Image.Image]]
     fill: str
     method: str = "rise"
+    true: Callable[[], BlackBox] | None = None
 
 
 def subjects() -> list[Audited]:
@@ -75,8 +77,12 @@ def _gates() -> list[Audited]:
                 if model == "imagenet" and smooth and name != "network":
                     continue  # because each takes minutes there, and smooth gates are reported, not found
                 load = partial(_gated, pair, gate, smooth=smooth)
-                found.append(Audited(f"{model}: {name}", kind, load, pictures, fill, method))
+                found.append(Audited(f"{model}: {name}", kind, load, pictures, fill, method, partial(_true, pair)))
     return found
+
+
+def _true(pair: Pair) -> BlackBox:
+    return pair()[0]
 
 
 def _gated(pair: Pair, gate: liars.Gate, *, smooth: bool) -> BlackBox:
