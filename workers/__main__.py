@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.contract.errors import RiseError
-from app.contract.images import decode
+from app.contract.images.decoding import decode
 from app.contract.schemas import Progress as MaskProgress
 from app.contract.settings import Settings
 from workers.blackbox.device import choose_device

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rq import Retry
 
 from app.contract.errors import RiseError, StorageError
-from app.contract.images import decode
+from app.contract.images.decoding import decode
 from app.contract.log_context import log_context, propagated_context
 from app.contract.saliency.geometry import viewport_of_image
 from app.contract.saliency.rendering import draw

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from app.cli.explain_backends import encode_map
 from app.cli.worker_cli import worker_command
-from app.contract.images import decode
+from app.contract.images.decoding import decode
 from app.contract.schemas import ExplanationRecord, ModelCard, Prediction
 from app.contract.storage.object_store import BlobStore
 from app.rendering.renderer import Renderer

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from app.contract.errors import RiseError
-from app.contract.images import open_image, orientation_swaps_sides, scaling, upright_rgb
+from app.contract.images.decoding import open_image, orientation_swaps_sides, scaling, upright_rgb
 
 _BASE_BYTES = 300_000_000  # of address space; interpreter and Pillow take 28 MB, and the encoded image its bytes
 _BYTES_PER_PIXEL = 20  # RGBA takes most: 17, with its copies on the way to RGB

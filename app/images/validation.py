@@ -13,10 +13,10 @@ from anyio import CapacityLimiter, to_thread
 from cachetools import LRUCache, cachedmethod
 
 from app.contract.errors import RiseError
-from app.contract.images import FORMATS
+from app.contract.images.decoding import FORMATS
+from app.contract.images.unsupported import name_unsupported
 from app.contract.schemas import ImageInfo
 from app.contract.settings import Settings
-from app.contract.unsupported_images import name_unsupported
 from app.images.decoder_pool import DecoderDiedError, DecoderPool
 
 _REMEMBERED = 2000  # hashes, with a few numbers each: less than a kilobyte

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from app.contract.errors import FieldError, RiseError, invalid_field
-from app.contract.images import decode
+from app.contract.images.decoding import decode
 from app.contract.saliency.geometry import viewport_of_image
 from app.contract.saliency.rendering import SaliencyMap, draw
 from app.contract.schemas import ExplanationRecord, ImageInfo, State, Status, TargetResult

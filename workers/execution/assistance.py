@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from app.contract.images import decode
+from app.contract.images.decoding import decode
 from app.contract.storage.object_store import effects_blob, image_blob
 from workers.execution.run import JobContext, load_and_plan
 from workers.execution.shards import SHARD_SECONDS, Shard, ShardResult

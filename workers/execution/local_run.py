@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from app.contract.errors import RiseError, unknown_choice
-from app.contract.images import FORMATS, decode, open_image, scaling
+from app.contract.images.decoding import FORMATS, decode, open_image, scaling
 from app.contract.schemas import (
     AuditResult,
     CanonicalRequest,

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from app.contract.errors import RiseError
-from app.contract.images import decode
+from app.contract.images.decoding import decode
 from app.contract.schemas import Box, Prediction, StoredModel
 from workers.blackbox import BlackBox, Classifier, Detector, Preprocessing, Segmenter
 from workers.blackbox.preprocessing import pixels, to_input

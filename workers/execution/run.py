@@ -17,7 +17,7 @@ from app.contract.counters import PersistentCounters
 from app.contract.errors import BlobNotFoundError, StorageError
 from app.contract.explanations.reuse_index import BlockReuseIndex
 from app.contract.explanations.store import ExplanationStore
-from app.contract.images import decode
+from app.contract.images.decoding import decode
 from app.contract.schemas import ExplanationRecord, Progress, State, TargetResult
 from app.contract.storage.object_store import BlobStore, image_blob
 from workers.evidence.gathering import GatheredEvidence, earlier_evidence, gather

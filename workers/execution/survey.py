@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.contract.errors import BlobNotFoundError, RiseError, StorageError
-from app.contract.images import decode
+from app.contract.images.decoding import decode
 from app.contract.saliency.geometry import Viewport, viewport_of_image
 from app.contract.saliency.rendering import draw
 from app.contract.schemas import ExplanationRecord, JsonObject, Status, TargetResult

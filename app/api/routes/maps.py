@@ -15,7 +15,7 @@ from app.api.dependencies import Reader, ServicesDep, existing_record
 from app.api.openapi_components import FRESHNESS, NOT_MODIFIED, PROBLEMS, header
 from app.contract.audits import audit_id
 from app.contract.errors import BlobNotFoundError, RiseError
-from app.contract.images import BROWSER_FORMATS, upright_bytes
+from app.contract.images.decoding import BROWSER_FORMATS, upright_bytes
 from app.contract.schemas import ExplanationRecord
 from app.contract.storage.object_store import image_blob
 from app.rendering.audit_maps import record_of_view, view_named

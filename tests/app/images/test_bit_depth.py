@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from app.contract.errors import RiseError
-from app.contract.images import decode, upright_bytes
+from app.contract.images.decoding import decode, upright_bytes
 from tests.support.hostile_images import encoded
 from tests.support.image_validation import validate
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from app.contract.errors import RiseError
-from app.contract.images import decode
+from app.contract.images.decoding import decode
 from app.contract.settings import Settings
 from app.images.decoder_pool import DecoderDiedError, DecoderPool
 from app.images.validation import ImageValidator

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from app.contract.errors import RiseError
-from app.contract.images import decode, upright_bytes
-from app.contract.unsupported_images import name_unsupported
+from app.contract.images.decoding import decode, upright_bytes
+from app.contract.images.unsupported import name_unsupported
 from tests.support.hostile_images import encoded, picture
 from tests.support.image_validation import validate
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
 from app.contract.errors import RiseError
-from app.contract.images import decode, open_image, upright_bytes
+from app.contract.images.decoding import decode, open_image, upright_bytes
 from app.contract.settings import Settings
 from app.images.decoder import probe
 from app.images.validation import ImageValidator

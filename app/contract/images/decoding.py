@@ -7,9 +7,9 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from app.contract.bit_depth import MODES, grey_range, to_8_bits
 from app.contract.errors import RiseError
-from app.contract.unsupported_images import name_unsupported
+from app.contract.images.bit_depth import MODES, grey_range, to_8_bits
+from app.contract.images.unsupported import name_unsupported
 
 BROWSER_FORMATS = {  # those that browsers show, by Pillow's names: media types
     "JPEG": "image/jpeg",
