@@ -372,6 +372,7 @@ class ExplanationRecord(StoredModel):
     state: Annotated[State | None, unknown_as(None)] = None
     provenance: Provenance | None = None
     consistency: float | None = None
+    audited: bool = Field(False, description="Whether it has an audit, which is a record of its own.")
     views: list[MaskedView] = Field(default_factory=list, description="Of an audit.")
     audit: AuditResult | None = Field(None, description="Of an audit: what it found.")
     error: Failure | None = None

@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from redis.asyncio import Redis as AsyncRedis
@@ -148,6 +149,9 @@ class ExplanationService:
             result = SubmitResult(audit, created=False)
         else:
             result = await self._create_audit(explanation, resolved, principal)
+        await run_in_threadpool(
+            partial(self.store.renew, [explanation.id], audited=True)
+        )  # it lasts as long as its audit
         if callback_url is not None:
             await run_in_threadpool(self.subscriptions.register, result.record.id, callback_url)
         return result
@@ -203,7 +207,6 @@ class ExplanationService:
             tags = scheduling_tags_of(record, slot.service_times)
             content = await run_in_threadpool(self.blobs.get, image_blob(explanation.id))
             created, position = await run_in_threadpool(self._store, record, content, queue, tags)
-            await run_in_threadpool(self.store.renew, [explanation.id])  # so that it is there as long as its audit
         slot.enqueued(position, seconds=tags.seconds)
         return SubmitResult(record, created)
 

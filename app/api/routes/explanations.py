@@ -103,7 +103,7 @@ def preferred_wait(prefer: str | None, *, longest: float) -> float | None:
 
 
 def _view(services: Services, record: ExplanationRecord) -> ExplanationView:
-    audit = services.store.read(audit_id(record.id))
+    audit = services.store.read(audit_id(record.id)) if record.audited else None
     if record.status is not Status.QUEUED:
         return view(record, None, audit=audit)
     try:

@@ -116,12 +116,23 @@ class ExplanationStore:
                 pipeline.hgetall(record_key(explanation_id))
             return [parse_record(found) for found in pipeline.execute()]
 
-    def renew(self, explanation_ids: Iterable[str]) -> None:
-        """Postpone the expiry of explanations as if they had changed now; those that are gone are left out."""
+    def renew(self, explanation_ids: Iterable[str], *, audited: bool = False) -> None:
+        """Postpone the expiry of explanations as if they had changed now; those that are gone are left out.
+
+        Args:
+            explanation_ids: which.
+            audited: whether it is noted that they have an audit.
+        """
+        fields = _flat({"audited": True}) if audited else []
         with self._redis.pipeline(transaction=False) as pipeline:
             for explanation_id in explanation_ids:
                 keys = self._keys(explanation_id)
-                arguments: list[Any] = [json.dumps(self.expiry().isoformat()), *self._lifetime(), explanation_id]
+                arguments: list[Any] = [
+                    json.dumps(self.expiry().isoformat()),
+                    *self._lifetime(),
+                    explanation_id,
+                    *fields,
+                ]
                 pipeline.eval(lua("renew_explanation"), len(keys), *keys, *arguments)
             pipeline.execute()
 
@@ -301,11 +312,12 @@ RawRecord = tuple[tuple[bytes, bytes], ...]
 
 
 async def read_raw(redis: AsyncRedis, explanation_id: str) -> tuple[RawRecord, RawRecord]:
-    """Return an explanation and its audit as they are stored, in one round trip."""
-    async with redis.pipeline(transaction=False) as pipeline:
-        pipeline.hgetall(record_key(explanation_id))
-        pipeline.hgetall(record_key(audit_id(explanation_id)))
-        explanation, audit = await pipeline.execute()
+    """Return an explanation and its audit as they are stored; only one that has an audit takes a second round trip.
+
+    A pipeline of both costs a fifth of all status reads per second.
+    """
+    explanation: Any = await redis.hgetall(record_key(explanation_id))
+    audit: Any = await redis.hgetall(record_key(audit_id(explanation_id))) if b"audited" in explanation else {}
     return tuple(explanation.items()), tuple(audit.items())
 
 
