@@ -199,7 +199,7 @@ def test_what_there_is(client: Client) -> None:
 
 
 def test_an_audit_is_one_call_and_its_maps_are_another(client: Client) -> None:
-    explanation = client.explain(STAR, model="shapes", masks=256).wait()
+    explanation = client.explain(STAR, model="shapes", masks=256, seed=301).wait()
     assert explanation.data.audit is None
     audit = explanation.audit()
     assert audit.status == "succeeded"
