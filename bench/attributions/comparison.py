@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +140,7 @@ def design_fingerprint(plan: ExplanationPlan) -> str:
 
 
 def default_run(picture: ExplainedPicture, *, reference: int) -> DefaultRun:
-    """Return how an explanation by the default settings fares.
+    """Return how an explanation by the default settings fares, from the disk where it was measured before.
 
     It goes on after it would have ended, until it has been near enough for some blocks.
 
@@ -149,6 +149,14 @@ def default_run(picture: ExplainedPicture, *, reference: int) -> DefaultRun:
         reference: passes of the long run by the same settings.
     """
     plan, truth = picture.plan(), long_run(picture.plan, reference, picture.name)
+    path = STORE / "attributions" / f"{picture.name}-{design_fingerprint(plan)}-default.json"
+    if not path.exists():
+        path.write_text(json.dumps(asdict(_default_run(picture, plan, truth))))
+    stored = json.loads(path.read_text())
+    return DefaultRun(**stored | {"quality": Quality(**stored["quality"])})
+
+
+def _default_run(picture: ExplainedPicture, plan: ExplanationPlan, truth: LongRun) -> DefaultRun:
     convergence, moments, pen, row = Convergence(plan), RunningMoments(), pen_of(plan), plan.resolved.target_rows[0]
     correlations: list[float] = []
     ended: tuple[int, float, Quality] | None = None
