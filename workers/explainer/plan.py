@@ -29,7 +29,7 @@ from workers.saliency.estimators import (
     MaskingProblem,
     PendingBlock,
     monte_carlo_block,
-    pilot_match_rate,
+    pilot_scores,
     regression_block,
 )
 from workers.saliency.pipeline import BlockPipeline
@@ -39,6 +39,19 @@ from workers.supervision.current_attempt import with_progress_signal
 _PUBLISHED_BLOCK = 128
 _PILOT_MASKS = 64
 _BATCH_NUMBERS = 200_000_000  # pixel values of one batch of masked images, at most
+
+
+@dataclass(frozen=True)
+class PilotSample:
+    """The first masks of the first block, which a method may want to see before it settles its parameters.
+
+    Attributes:
+        problem: that they are of; what is another problem (another fill, another score) has other scores.
+        scores: `[P, R]`.
+    """
+
+    problem: MaskingProblem
+    scores: Tensor
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,7 @@ class ExplanationPlan:
         forward: pictures on the canvas, as they are blended -> raw outputs of the model.
         strongest: raw outputs for one picture -> the class or detection of the highest probability, if any.
         unmasked: probability or match of each row's target in the unmasked image, asked alone, `[R]`.
+        pilot: what is known of the first block.
     """
 
     method: MethodPlugin
@@ -70,6 +84,7 @@ class ExplanationPlan:
     strongest: Callable[[Any], Prediction | None]
     unmasked: Tensor
     warnings: tuple[str, ...] = ()
+    pilot: PilotSample | None = None
 
     def run(self) -> Iterator[Block]:
         """Yield all blocks, each as soon as it is done."""
@@ -86,7 +101,8 @@ class ExplanationPlan:
 
     def _launch(self, problem: MaskingProblem, block: int, buffer: Tensor) -> BatchSteps[PendingBlock]:
         if self.parameters.estimator == "contrast":
-            return regression_block(problem, self.design, block, buffer)
+            known = self.pilot.scores if self.pilot and block == 0 and self.pilot.problem is self.problem else None
+            return regression_block(problem, self.design, block, buffer, known=known)
         weigh = self.method.published_weights(self.parameters)
         return monte_carlo_block(problem, self.design, block, buffer, masks=self.block_size, weigh=weigh)
 
@@ -126,7 +142,8 @@ def build_plan(
     """Return the plan of an explanation.
 
     A method that relaxes parameters (`RelaxesParameters`) does so where few masked images of a pilot sample match. That
-    is a pure function of the request, so a resumed explanation comes to the same.
+    is a pure function of the request, so a resumed explanation comes to the same. Where nothing is relaxed, the sample
+    is a part of the first block.
 
     Args:
         black_box: the model.
@@ -143,9 +160,11 @@ def build_plan(
     relaxation = method.relaxation(plan.parameters) if isinstance(method, RelaxesParameters) else None
     if relaxation is None:
         return plan
-    matched = pilot_match_rate(plan.problem, plan.design, _PILOT_MASKS, enough=relaxation.below)
+    masks = min(_PILOT_MASKS, plan.design.block_size)
+    scores = pilot_scores(plan.problem, plan.design, masks, enough=math.ceil(relaxation.below * masks))
+    matched = float((scores > plan.problem.match).sum(0).min()) / masks
     if matched >= relaxation.below:
-        return plan
+        return replace(plan, pilot=PilotSample(plan.problem, scores))
     milder = relaxation.parameters
     warning = f"{matched:.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to {milder.keep:g}"
     return replace(_plan_with(black_box, image, method, milder, requested, batch), warnings=(warning,))

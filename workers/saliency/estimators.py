@@ -29,8 +29,6 @@ BatchSteps = Generator[None, None, T]
 Score = Callable[[Tensor], Tensor]
 """Masked images `[B, 3, H, W]` -> how much of each target is left, `[B, R]`."""
 
-_LOOK_AHEAD = 2**63  # number of a block that no explanation reaches
-
 
 @dataclass(frozen=True)
 class MaskingProblem:
@@ -112,7 +110,7 @@ class PendingBlock:
 
 
 def regression_block(
-    problem: MaskingProblem, design: MaskDesign, block: int, buffer: Tensor
+    problem: MaskingProblem, design: MaskDesign, block: int, buffer: Tensor, *, known: Tensor | None = None
 ) -> BatchSteps[PendingBlock]:
     """Return the cell effects of a block: the estimator of this project.
 
@@ -121,37 +119,34 @@ def regression_block(
         design: how states are sampled.
         block: its number.
         buffer: for one batch of masked images, from `allocate_batch`.
+        known: the scores of its first masks, `[P, R]`, where they were computed before.
     """
     problem = problem.of_block(block)
     fit = hadamard_effects if design.balanced else ridge_effects
     hidden = one_hot_states(_to(design.sample(block), problem), design.fills)
-    scores = yield from _scores(problem, hidden, block_weights(problem, block), buffer)
+    scores = yield from _scores(problem, hidden, block_weights(problem, block), buffer, known)
     matched, moments = (scores > problem.match).float().mean(0), score_moments(scores, folded=design.balanced)
     return _launched(block, len(scores), fit(scores, hidden), matched, moments)
 
 
-def pilot_match_rate(problem: MaskingProblem, design: MaskDesign, masks: int, *, enough: float) -> float:
-    """Return in which share of some masked images something of the target was left that is seldom left.
+def pilot_scores(problem: MaskingProblem, design: MaskDesign, masks: int, *, enough: int) -> Tensor:
+    """Return the scores of the first masks of the first block, `[N, R]` float32.
 
     Args:
         problem: image, fills, canvas and scoring.
         design: how states are sampled.
-        masks: size of the pilot sample.
-        enough: share at which the sample ends, because the masks that are missing cannot lower it; a detector's
-            targets are mostly in nearly all masked images, so that a quarter of the sample tells.
+        masks: N at most.
+        enough: matches of each target at which the sample ends, because the masks that are missing cannot lower them.
     """
     with torch.inference_mode():
-        states, _ = sample_independently(design, _LOOK_AHEAD, masks)
-        hidden = one_hot_states(_to(states, problem), design.fills)
-        weights, buffer, least = block_weights(problem, 0), allocate_batch(problem), 0.0
-        matches = torch.zeros((), device=hidden.device)
-        for start in range(0, masks, problem.batch):
-            scores = _result(_scores(problem, hidden[:, start : start + problem.batch], weights, buffer))
-            matches = matches + (scores > problem.match).float().sum(0)
-            least = float(matches.min()) / masks
-            if least >= enough:
+        problem = problem.of_block(0)
+        hidden = one_hot_states(_to(design.sample(0)[:masks], problem), design.fills)
+        weights, buffer, found = block_weights(problem, 0), allocate_batch(problem), []
+        for start in range(0, hidden.shape[1], problem.batch):
+            found.append(_result(_scores(problem, hidden[:, start : start + problem.batch], weights, buffer)))
+            if int((torch.cat(found) > problem.match).sum(0).min()) >= enough:
                 break
-        return least
+        return torch.cat(found)
 
 
 def block_weights(problem: MaskingProblem, block: int) -> tuple[Tensor, Tensor]:
@@ -162,12 +157,16 @@ def block_weights(problem: MaskingProblem, block: int) -> tuple[Tensor, Tensor]:
 
 
 def _scores(
-    problem: MaskingProblem, hidden: Tensor, weights: tuple[Tensor, Tensor], buffer: Tensor
+    problem: MaskingProblem,
+    hidden: Tensor,
+    weights: tuple[Tensor, Tensor],
+    buffer: Tensor,
+    known: Tensor | None = None,
 ) -> BatchSteps[Tensor]:
-    """Return the scores of all masks of a block, `[N, R]` float32, batch by batch."""
+    """Return the scores of all masks of a block, `[N, R]` float32, batch by batch; those of the first may be known."""
     differences = problem.fills - problem.image
-    scores = []
-    for start in range(0, hidden.shape[1], problem.batch):
+    scores = [] if known is None else [known]
+    for start in range(0 if known is None else len(known), hidden.shape[1], problem.batch):
         masks = render(hidden[:, start : start + problem.batch], *weights)
         masked = blend(problem.image, differences, masks, out=buffer)
         scores.append(problem.score(masked).float())

@@ -1,6 +1,7 @@
 """D-RISE on detectors whose answers are known, then on real ones."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from workers.blackbox import Detections, Detector, Preprocessing
 from workers.execution.results import finished_targets, require_any_target
 from workers.explainer.convergence import Convergence
 from workers.explainer.plan import ExplanationPlan
+from workers.saliency.estimators import Block
 
 Fires = Callable[[Tensor], Tensor]
 SIZE = (64, 80)  # height, width
@@ -197,6 +199,35 @@ def test_the_pilot_sample_ends_when_it_can_change_nothing_and_is_not_taken_where
     assert pilot_of() == 32  # of 64, the first batch: 13 matches are a fifth of them
     assert pilot_of(rescue=False) == 0
     assert pilot_of(keep=0.8) == 0
+
+
+def test_the_pilot_sample_is_a_part_of_the_first_block_of_the_same_problem() -> None:
+    image = white_image(80, 64)
+    asked: list[int] = []
+
+    def confidence(images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        return patch(images, LEFT)[:, None]
+
+    def block_of(changed: Callable[[ExplanationPlan], ExplanationPlan], **parameters: Any) -> tuple[Block, int]:
+        plan = changed(
+            study_of(detector([LEFT], confidence), image, method_name="drise", grid=8, fill="grey", **parameters)
+        )
+        asked.clear()
+        return plan.pipeline().block(0), sum(asked)
+
+    def with_another_score(plan: ExplanationPlan) -> ExplanationPlan:
+        score = plan.problem.score
+        return replace(plan, problem=replace(plan.problem, score=lambda masked: 2 * score(masked)))
+
+    alone, all_masks = block_of(lambda plan: plan, rescue=False)
+    resumed, fewer = block_of(lambda plan: plan)
+    assert (all_masks, fewer) == (128, 96)
+    np.testing.assert_array_equal(resumed.effects, alone.effects)
+    np.testing.assert_array_equal(resumed.matched, alone.matched)
+    doubled, again = block_of(with_another_score)
+    assert again == 128
+    np.testing.assert_allclose(doubled.effects, 2 * alone.effects, rtol=1e-5, atol=1e-7)
 
 
 def test_boxes_are_in_pixels_of_the_image_whatever_the_model_s_input() -> None:
