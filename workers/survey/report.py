@@ -263,18 +263,18 @@ def _with_suspicion(
 
 
 def _cluster_sentence(cluster: ClusterReport, recognised: int) -> str:
-    on = "all over the picture" if cluster.place == "all over the picture" else f"in the {cluster.place}"
-    on = "on the object" if cluster.place == "object" else on
-    start = f"{cluster.images} of {recognised} {cluster.label!r} pictures were decided {on}"
-    if cluster.suspicious:
-        return (
-            f"{start}, outside of the objects: these hold {_percent(cluster.inside)} of the saliency on "
-            f"{_percent(cluster.area)} of the area, and the background alone keeps "
-            f"{_percent(cluster.background_alone)} of the score."
-        )
+    words = {"all over the picture": "all over the picture", "object": "on the object"}
+    where = words.get(cluster.place, f"in the {cluster.place}")
+    figures = (
+        f"hold {_percent(cluster.inside)} of the saliency on {_percent(cluster.area)} of the area, and the background "
+        f"alone keeps {_percent(cluster.background_alone)} of the score."
+    )
+    start = f"{cluster.images} of {recognised} {cluster.label!r} pictures"
+    if cluster.suspicious and cluster.decided_outside == cluster.images:
+        return f"{start} were decided {where}, outside of the objects: these {figures}"
     return (
-        f"{start}; the objects hold {_percent(cluster.inside)} of the saliency on {_percent(cluster.area)} of the "
-        f"area, and the background alone keeps {_percent(cluster.background_alone)} of the score."
+        f"{start} have their saliency {where}; {cluster.decided_outside} of these were decided outside of the objects. "
+        f"On average the objects {figures}"
     )
 
 

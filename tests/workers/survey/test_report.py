@@ -71,6 +71,18 @@ def test_a_cluster_outside_of_the_objects_is_suspicious_and_named() -> None:
     ]
 
 
+def test_a_sentence_counts_those_decided_outside_among_those_with_their_saliency_in_a_place() -> None:
+    report = report_of(*map(outside, range(11)), *map(a_case, range(11, 40)), corner=12)
+    first, other = report.clusters
+    assert (first.suspicious, first.images, first.decided_outside) == (True, 12, 11)
+    assert first.sentence == (
+        "12 of 40 'star' pictures have their saliency in the lower right corner; 11 of these were decided outside of "
+        "the objects. On average the objects hold 7 % of the saliency on 20 % of the area, and the background alone "
+        "keeps 90 % of the score."
+    )
+    assert "28 of 40 'star' pictures have their saliency in the middle of the picture; 0 of these" in other.sentence
+
+
 def test_the_test_of_a_cluster_is_the_exact_binomial_one_corrected_for_clusters_and_labels() -> None:
     report = report_of(*map(outside, range(12)), *map(a_case, range(12, 40)), corner=12)
     label, cluster, other = stats.binom.sf(11, 40, LUCK), 0.5**12, 1.0
