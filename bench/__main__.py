@@ -136,6 +136,12 @@ def survey_rows(options: argparse.Namespace) -> Iterable[Row]:
     return survey.rows(options.seeds)
 
 
+def background_rows(options: argparse.Namespace) -> Iterable[Row]:
+    from bench import backgrounds  # noqa: PLC0415
+
+    return backgrounds.rows(options.seeds)
+
+
 def trust_rows(_: argparse.Namespace) -> list[Row]:
     from bench.trust import rows  # noqa: PLC0415
 
@@ -156,6 +162,7 @@ SECTIONS = {
     "efficiency": Section("Masks needed", efficiency_rows),
     "attributions": Section("The field's best beside ours", attribution_rows),
     "survey": Section("Shortcuts found", survey_rows),
+    "backgrounds": Section("Shortcuts through backgrounds found", background_rows),
     "trust": Section("Alarms of the audit", trust_rows),
     "latency": Section("From POST to the default map", latency_rows),
 }

@@ -29,7 +29,7 @@ from workers.survey.report import CaseMaps, build_report
 _STARS, _OTHERS = 60, 60
 _MASKS = 128
 _SIDE = 192
-_MOST_MISSED = _MOST_FALSE = 0.05  # of the seeds
+MOST_MISSED = MOST_FALSE = 0.05  # of the seeds
 
 
 def rows(seeds: int) -> Iterator[Row]:
@@ -42,32 +42,33 @@ def rows(seeds: int) -> Iterator[Row]:
         wrong_labels += any(label.suspicious and label.name != "star" for label in biased.labels)
         honest = survey(shapes.load(), pictures)
         false += any(each.suspicious for each in [*honest.labels, *honest.clusters])
-    most = round(_MOST_MISSED * seeds)
+    most = round(MOST_MISSED * seeds)
     yield Row(
         "seeds on which the corner of the mark is suspicious for `star` of `clever-hans`",
         f"{found} of {seeds}",
         f"at least {seeds - most}",
         found >= seeds - most,
     )
-    most = round(_MOST_FALSE * seeds)
+    most = round(MOST_FALSE * seeds)
     for what, count in (("another label of `clever-hans`", wrong_labels), ("anything of `shapes`", false)):
         yield Row(f"seeds on which {what} is", f"{count} of {seeds}", f"at most {most}", count <= most)
 
 
-def survey(black_box: Classifier, pictures: list[Picture]) -> SurveyReport:
-    """Return the report about a model on drawn pictures."""
-    cases, maps = zip(*(_measured(black_box, picture, at) for at, picture in enumerate(pictures)), strict=True)
+def survey(black_box: Classifier, pictures: list[Picture], *, fill: str = "black") -> SurveyReport:
+    """Return the report about a model on drawn pictures of one object each; `fill` hides."""
+    cases, maps = zip(*(_measured(black_box, picture, at, fill) for at, picture in enumerate(pictures)), strict=True)
     grids = CaseMaps(np.stack([each.picture for each in maps]), np.stack([each.around for each in maps]))
     return build_report(cases, grids, [], seed=0)
 
 
-def _measured(black_box: Classifier, picture: Picture, index: int) -> tuple[SurveyCase, MapFigures]:
+def _measured(black_box: Classifier, picture: Picture, index: int, fill: str) -> tuple[SurveyCase, MapFigures]:
     (drawn,), plugin = picture.objects, method("rise")
     height, width = picture.image.shape[:2]
     x0, y0, x1, y1 = drawn.box_xyxy
     box = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
     runs = RunLengths(height=height, width=width, counts=run_lengths(drawn.mask))
-    image, parameters = Image.fromarray(picture.image), plugin.Parameters(masks=_MASKS)
+    image = Image.fromarray(picture.image)
+    parameters = plugin.Parameters.model_validate({"masks": _MASKS, "fill": fill})
     plan = build_plan(black_box, image, plugin, parameters, [TargetSpec(label=drawn.label)])
     effects = np.stack([block.effects for block in plan.run()])
     frame = viewport_of_image(width, height, max_side=_SIDE)
