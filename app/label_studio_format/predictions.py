@@ -1,7 +1,7 @@
 """An explanation as a prediction of Label Studio: the class, the boxes, and masks of the most salient regions.
 
 There is no control for a heat map. The nearest substitutes are two brush masks, the smallest regions that hold 50 % and
-80 % of the positive saliency (`app/rendering/regions.py`), and the overlay as a second image.
+80 % of the positive saliency (`app/rendering/regions.py`), and the overlays as a second image.
 """
 
 import base64
@@ -20,10 +20,13 @@ from app.label_studio_format.brush_rle import encode
 from app.label_studio_format.controls import LEVELS, Control, LabelingConfig
 from app.rendering.formats import RenderedMap, RenderOptions, formats
 from app.rendering.highlights import crop_to_box, highlight, resize_mask
+from app.rendering.panels import tile_panels
 from app.rendering.regions import top_mass_region
 from app.rendering.renderer import MapTarget, Renderer, target_at
 
 _OVERLAY_SIDE = 800
+_SMALL_OVERLAY_SIDE = 480  # of several
+_MAX_OVERLAYS = 9
 _JPEG_QUALITY = 85
 
 
@@ -80,21 +83,26 @@ def prediction_inside(
     return _prediction(record, [{**mask, "id": uuid.uuid4().hex[:10]} for mask in masks], context)
 
 
-def overlay_of(record: ExplanationRecord, renderer: Renderer) -> str:
-    """Return the overlay of the first target that has a map, as a data URL of a small JPEG.
+def overlays_of(record: ExplanationRecord, renderer: Renderer) -> str:
+    """Return the overlays of all targets that have a map, nine at most, as a data URL of one small JPEG.
 
     A link would not do: the annotator's browser has no key of this service, and explanations expire.
     """
-    first = next(target.index for target in record.targets if target.error is None)
-    content = renderer.render(record, target_at(record, first), _overlay_jpeg, max_side=_OVERLAY_SIDE)
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
-
-
-def _overlay_jpeg(sheet: RenderedMap) -> bytes:
-    overlay = Image.open(io.BytesIO(formats()["overlay.png"].encode(sheet, RenderOptions())))
+    shown = [target for target in record.targets if target.error is None][:_MAX_OVERLAYS]
+    side = _OVERLAY_SIDE if len(shown) == 1 else _SMALL_OVERLAY_SIDE
+    overlays = [renderer.render(record, target_at(record, each.index), _overlay, max_side=side) for each in shown]
     buffer = io.BytesIO()
-    overlay.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return buffer.getvalue()
+    tile_panels(overlays, [_caption(target) for target in shown]).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _overlay(sheet: RenderedMap) -> Image.Image:
+    return Image.open(io.BytesIO(formats()["overlay.png"].encode(sheet, RenderOptions()))).convert("RGB")
+
+
+def _caption(target: TargetResult) -> str:
+    """Return the name and the score of a target."""
+    return " ".join([target.name or "", "" if target.score is None else f"{target.score:.3f}"]).strip()
 
 
 def _prediction(record: ExplanationRecord, regions: list[JsonObject], context: PredictionContext) -> JsonObject:
@@ -156,7 +164,7 @@ def _region(
 
 
 def _description(target: TargetResult) -> str:
-    parts = [target.name or "", "" if target.score is None else f"{target.score:.3f}"]
+    parts = [_caption(target)]
     parts += [] if target.reliability is None else [f"(reliability {target.reliability:.2f})"]
     trust = target.evidence.sentences if target.evidence else []
     return " ".join([part for part in parts if part] + target.warnings + trust)

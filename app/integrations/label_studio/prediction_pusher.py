@@ -19,7 +19,7 @@ from app.explanations.service import failure_of
 from app.integrations.label_studio.api_client import LabelStudioHttpError
 from app.integrations.label_studio.backend import MlBackend, TaskJob, has_result
 from app.integrations.label_studio.delayed_tasks import DelayedTask, LeasedTask
-from app.label_studio_format.predictions import overlay_of
+from app.label_studio_format.predictions import overlays_of
 from app.maintenance.periodic import PeriodicTask, consumer
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class PredictionPusher:
         if not await studio.has_prediction(job.task, job.version):
             await studio.add_prediction(job.task, await self.backend.prediction(job, record))
         if job.layout.overlay is not None and not record.has_no_target:
-            data_url = await run_in_threadpool(overlay_of, record, self.backend.services.renderer)
+            data_url = await run_in_threadpool(overlays_of, record, self.backend.services.renderer)
             await studio.patch_task_data(job.task, job.layout.overlay, data_url)
 
 

@@ -14,7 +14,7 @@ from app.contract.schemas import ExplanationRecord
 from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore
 from app.integrations.kserve.response import ResponseOptions, build_response
-from app.label_studio_format.predictions import overlay_of
+from app.label_studio_format.predictions import overlays_of
 from app.rendering.renderer import Renderer
 from rise_client import Client
 from tests.conftest import SAMPLES, Service
@@ -54,7 +54,7 @@ def test_kserve_and_label_studio_show_the_other_maps(tmp_path: Path) -> None:
     renderer = Renderer(BlobStore(tmp_path.as_uri()))
     (explained,) = build_response([record], renderer, ResponseOptions()).explanations
     assert [target.map is None for target in explained.targets] == [True, False]
-    assert overlay_of(record, renderer).startswith("data:image/jpeg")
+    assert overlays_of(record, renderer).startswith("data:image/jpeg")
 
 
 def test_events_name_no_addresses_that_answer_nothing(http: httpx2.Client, star: bytes) -> None:
