@@ -64,14 +64,19 @@ async def create(sender: Sender, paths: Iterable[str | Path], fields: dict[str, 
 async def create_survey(
     sender: Sender, paths: Iterable[str | Path], annotations: str | Path, fields: dict[str, Any]
 ) -> "AsyncBatch":
-    """Send files with their annotations as a batch; the same files and fields are the same batch for a day."""
+    """Send files with their annotations as a batch; the same files and fields are the same batch for a day.
+
+    A report that could not be made is tried again.
+    """
     files = sorted(Path(path).absolute() for path in paths)
     content = await asyncio.to_thread(Path(annotations).read_bytes)
     archive = await asyncio.to_thread(pack, files)
     with archive:
         key = await asyncio.to_thread(_content_key, archive, content, fields)
         request = batch_request(archive, annotations=content, key=key, **fields)
-        return AsyncBatch(sender, parse(await sender.send(request), BatchData))
+        batch = AsyncBatch(sender, parse(await sender.send(request), BatchData))
+    await sender.send(ApiRequest("POST", path_of(batch.data.links["report"])))
+    return batch
 
 
 def _content_key(archive: IO[bytes], annotations: bytes, fields: dict[str, Any]) -> str:

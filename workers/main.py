@@ -142,7 +142,7 @@ def _worker(settings: Settings, redis: Redis, context: JobContext) -> InProcessW
         worker_ttl=_WORKER_TTL_SECONDS,
         stopping=context.stopping,
         watchdog=_watchdog(settings, context.peers.worker, crashes),
-        retries=RetryPolicy(redis, context.store, queue, crashes=crashes),
+        retries=RetryPolicy(redis, context.store, context.blobs, queue, crashes=crashes),
         on_job_end=partial(
             _enqueue_if_waiting, context.store, context.peers.jobs, ThroughputStats(redis), settings.queue
         ),

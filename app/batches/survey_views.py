@@ -62,6 +62,7 @@ class ReportProgressView(StoredModel):
     ended: int = Field(description="Images whose explanations have ended.")
     measured: int = Field(description="Images that are measured.")
     total: int
+    reason: str | None = Field(None, description="Why it does not go on, such as a model that no worker serves now.")
 
 
 class ClusterMembersView(StoredModel):
@@ -75,7 +76,9 @@ class ClusterMembersView(StoredModel):
 
 def view_of_progress(progress: SurveyProgress) -> ReportProgressView:
     """Return what a client sees while there is no report."""
-    return ReportProgressView(ended=progress.ended, measured=progress.measured, total=progress.total)
+    return ReportProgressView(
+        ended=progress.ended, measured=progress.measured, total=progress.total, reason=progress.reason
+    )
 
 
 def view_of_report(batch: BatchRecord, report: SurveyReport) -> ReportView:

@@ -35,12 +35,14 @@ class SurveyProgress:
         measured: images in chunks whose figures are stored.
         total: images.
         reported: whether the report is stored.
+        reason: why nothing can be computed now; None where it can.
     """
 
     ended: int
     measured: int
     total: int
     reported: bool
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Surveys:
         """Enqueue what can be computed now and is missing.
 
         Raises:
-            RiseError: the failure of a job, once; `no-worker`.
+            RiseError: the failure of a job, until it is forgotten.
         """
         present = set(self.blobs.names(survey_folder(batch.id)))
         self._raise_failure(batch, present)
@@ -79,29 +81,35 @@ class Surveys:
             item_status(batch, item, status) for item, status in zip(items, self.batches.statuses(items), strict=True)
         ]
         missing = [first for first in range(0, batch.total, CHUNK) if figures_blob(batch.id, first) not in present]
-        for first in missing:
-            if not ACTIVE.intersection(statuses[first : first + CHUNK]):
-                self._measure(batch, first, items[first : first + CHUNK])
-        reported = survey_report_blob(batch.id) in present
-        if not missing and not reported:
-            self._enqueue(batch, "report", SURVEY_REPORT, batch.id, batch.total, images=batch.total)
+        reported, reason = survey_report_blob(batch.id) in present, None
+        try:
+            for first in missing:
+                if not ACTIVE.intersection(statuses[first : first + CHUNK]):
+                    self._measure(batch, first, items[first : first + CHUNK])
+            if not missing and not reported:
+                self._enqueue(batch, "report", SURVEY_REPORT, batch.id, batch.total, images=batch.total)
+        except RiseError as error:  # no worker serves the model now
+            reason = error.detail
         return SurveyProgress(
             ended=sum(status not in ACTIVE for status in statuses),
             measured=batch.total - sum(min(CHUNK, batch.total - first) for first in missing),
             total=batch.total,
             reported=reported,
+            reason=reason,
         )
 
+    def forget_failure(self, batch: BatchRecord) -> None:
+        """Let what has failed be computed again."""
+        self.blobs.delete([survey_failure_blob(batch.id)])
+
     def _raise_failure(self, batch: BatchRecord, present: set[str]) -> None:
-        """Raise what a job has failed with; the next look tries again."""
         name = survey_failure_blob(batch.id)
         if name not in present:
             return
         try:
             failure = Failure.model_validate_json(self.blobs.get(name))
-        except BlobNotFoundError:  # because another request has just reported it
+        except BlobNotFoundError:  # because another request has just let it be forgotten
             return
-        self.blobs.delete([name])
         raise reported_error(failure.code, f"the report was not made: {failure.detail}")
 
     def _measure(self, batch: BatchRecord, first: int, items: Sequence[BatchItem]) -> None:

@@ -220,6 +220,15 @@ def test_a_failed_job_that_is_gone_is_forgotten(redis: Redis) -> None:
     assert list(take_failed(queue)) == []
 
 
+def test_a_failed_job_of_whose_execution_only_the_name_is_left_is_forgotten(redis: Redis) -> None:
+    queue = a_queue(redis, f=lambda: 1 / 0)
+    job = queue.enqueue_call("f", job_id="one", failure_ttl=60)
+    redis.delete(lose(queue, job).key)
+    a_worker(queue).work(burst=True)
+    assert [job_id for job_id, _ in take_failed(queue)] == ["one"]
+    assert not job_exists(redis, "one")
+
+
 def test_a_job_that_is_taken_and_not_begun_is_put_aside_and_comes_back(redis: Redis) -> None:
     queue = a_queue(redis)
     queue.enqueue_call("f", job_id="one")

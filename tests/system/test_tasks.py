@@ -80,7 +80,7 @@ def work(context: JobContext, redis: Redis, tmp_path: Path) -> Callable[..., Non
     tasks: dict[str, Any] = {EXPLAIN: explain, ASSIST: help_with, PREDICT: predict, MEASURE: measure}
     jobs = job_class({name: partial(task, context) for name, task in tasks.items()})
     queue = open_queue(redis, "q", jobs)
-    retries = RetryPolicy(redis, context.store, queue, crashes=tmp_path)
+    retries = RetryPolicy(redis, context.store, context.blobs, queue, crashes=tmp_path)
     worker = InProcessWorker(
         [queue],
         name="w",

@@ -26,9 +26,10 @@ from rq.registry import StartedJobRegistry
 from rq.worker import BaseWorker
 
 from app.contract.counters import PersistentCounters
+from app.contract.errors import StorageError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.lua_scripts import lua
-from app.contract.queue.jobs import AUDIT, EXPLAIN, RETRIES
+from app.contract.queue.jobs import AUDIT, EXPLAIN, RETRIES, SURVEY_FIGURES, SURVEY_REPORT
 from app.contract.queue.rq_compat import (
     JOB_PREFIX,
     answer_call,
@@ -43,12 +44,14 @@ from app.contract.queue.rq_compat import (
 from app.contract.redis.client import describe_error
 from app.contract.redis.keys import record_key, rescue_lock_key
 from app.contract.schemas import Failure
+from app.contract.storage.object_store import BlobStore, survey_failure_blob
 from workers.supervision.failures import failure_of, is_retryable
 from workers.supervision.watchdog import CrashReport, collect_crash_reports
 
 logger = logging.getLogger(__name__)
 
 _LOST = Failure(code="worker-lost", detail="every worker that ran this explanation was lost; send the request again")
+_SURVEY_LOST = Failure(code="worker-lost", detail="every worker that computed it was lost")
 _LOCK_SECONDS = 10
 _REASON = "ended:"  # prefix of fields in a job's hash
 _REPLY_SECONDS = 60
@@ -110,9 +113,10 @@ class AttemptLog:
 class RetryPolicy:
     """Decides what follows a failed attempt at a job of one queue."""
 
-    def __init__(self, redis: Redis, store: ExplanationStore, queue: Queue, *, crashes: Path) -> None:
+    def __init__(self, redis: Redis, store: ExplanationStore, blobs: BlobStore, queue: Queue, *, crashes: Path) -> None:
         self._redis = redis
         self._store = store
+        self._blobs = blobs
         self._queue = queue
         self._crashes = crashes
         self._counters = PersistentCounters(redis)
@@ -188,13 +192,25 @@ class RetryPolicy:
     def _fail_exhausted(self) -> None:
         for job_id, job in take_failed(self._queue):
             if job is not None and job.func_name in {EXPLAIN, AUDIT}:
-                self._store.fail(job_id, self._final_failure(job))
+                self._store.fail(job_id, self._final_failure(job, _LOST))
+            if job is not None and job.func_name in {SURVEY_FIGURES, SURVEY_REPORT}:
+                self._fail_survey(job)
 
-    def _final_failure(self, job: Job) -> Failure:
-        """Return the failure recorded last, with the number of attempts that failed with a recorded reason."""
+    def _fail_survey(self, job: Job) -> None:
+        """Store why a survey cannot go on, unless the storage itself failed: then the next look tries again."""
+        failure = self._final_failure(job, _SURVEY_LOST)
+        if failure.code == "storage-unavailable":
+            return
+        try:
+            self._blobs.put(survey_failure_blob(str(job.args[0])), failure.model_dump_json().encode())
+        except StorageError as error:
+            logger.warning("the failure of job %s was not stored: %s", job.id, error.detail)
+
+    def _final_failure(self, job: Job, lost: Failure) -> Failure:
+        """Return the failure recorded last, with the number of attempts that failed with a recorded reason, or lost."""
         failures = self._log.failures(job.id)
         if not failures:
-            return _LOST
+            return lost
         last = failures[0]
         detail = f"{last.detail}; so ended {len(failures)} of {RETRIES + 1} attempts"
         return last.model_copy(update={"detail": detail})

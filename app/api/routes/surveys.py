@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from app.api.dependencies import Reader, ServicesDep, existing_batch
+from app.api.dependencies import Explainer, Reader, ServicesDep, existing_batch
 from app.api.openapi_components import ACCEPTED, PROBLEMS
 from app.auth.principal import Principal
 from app.batches.store import BatchRecord
@@ -30,29 +30,37 @@ from app.services import Services
 router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=PROBLEMS)
 
 _RETRY_SECONDS = 1
+_PROGRESS: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "It is being made.",
+        "model": ReportProgressView,
+        "headers": {"Retry-After": ACCEPTED["Retry-After"]},
+    }
+}
 _PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 
 Number = Annotated[int, Path(ge=0, description="Place in the report's list.", examples=[0])]
 
 
-@router.get(
-    "/{batch_id}/report",
-    operation_id="getBatchReport",
-    response_model=ReportView,
-    responses={
-        202: {
-            "description": "It is being made.",
-            "model": ReportProgressView,
-            "headers": {"Retry-After": ACCEPTED["Retry-After"]},
-        }
-    },
-)
+@router.get("/{batch_id}/report", operation_id="getBatchReport", response_model=ReportView, responses=_PROGRESS)
 def report(batch_id: str, services: ServicesDep, caller: Reader) -> Response | ReportView:
     """Return what the maps of an annotated batch have in common: figures of labels, clusters, what is suspicious.
 
-    It is made when the last image has ended and it is asked for; ask again after `Retry-After`.
+    It is made when the last image has ended and it is asked for; ask again after `Retry-After`. Where it cannot be made
+    the answer is the reason, until a `POST` tries again.
     """
+    return _report_or_progress(services, _surveyed(services, caller, batch_id))
+
+
+@router.post("/{batch_id}/report", operation_id="retryBatchReport", response_model=ReportView, responses=_PROGRESS)
+def retry(batch_id: str, services: ServicesDep, caller: Explainer) -> Response | ReportView:
+    """Try again to make a report that could not be made; otherwise as `GET`."""
     batch = _surveyed(services, caller, batch_id)
+    services.surveys.forget_failure(batch)
+    return _report_or_progress(services, batch)
+
+
+def _report_or_progress(services: Services, batch: BatchRecord) -> Response | ReportView:
     found = services.surveys.report(batch)
     if found is not None:
         return view_of_report(batch, found)
@@ -129,8 +137,9 @@ def _finished(services: Services, caller: Principal, batch_id: str) -> tuple[Bat
     batch = _surveyed(services, caller, batch_id)
     found = services.surveys.report(batch)
     if found is None:
-        services.surveys.advance(batch)
-        detail = f"the report is not finished; see {root_path()}/v1/batches/{batch.id}/report"
+        reason = services.surveys.advance(batch).reason
+        words = f"the report is not finished: {reason}" if reason else "the report is not finished"
+        detail = f"{words}; see {root_path()}/v1/batches/{batch.id}/report"
         raise RiseError("not-ready", detail, retry_after_seconds=_RETRY_SECONDS)
     return batch, found
 

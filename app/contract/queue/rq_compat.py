@@ -205,7 +205,7 @@ def take_failed(queue: Queue) -> Iterator[tuple[str, Job | None]]:
     for job_id in registry.get_job_ids():
         job = queue.fetch_job(job_id)
         yield job_id, job
-        registry.remove(job_id, delete_job=job is not None)
+        registry.remove(job or job_id, delete_job=job is not None)  # by id alone it would be a job of RQ's class
 
 
 def stop_after_job(worker: BaseWorker) -> None:

@@ -38,12 +38,8 @@ def report_of(http: httpx2.Client, batch: Any, seconds: float = 100) -> Any:
         answer = http.get(batch["links"]["report"])
         if answer.status_code == 200:
             return answer.json()
-        if answer.status_code == 503:  # because the one worker was killed, and its successor has not come yet
-            assert answer.json()["code"] == "no-worker"
-            assert answer.headers["retry-after"] == "5"
-        else:
-            assert answer.status_code == 202, answer.text
-            assert answer.headers["retry-after"] == "1"
+        assert answer.status_code == 202, answer.text
+        assert answer.headers["retry-after"] == "1"
         time.sleep(0.2)
     raise AssertionError(answer.json())
 

@@ -11,11 +11,13 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from app.contract.counters import LOST_ATTEMPTS, PersistentCounters
+from app.contract.errors import StorageError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.fair_queue import SchedulingTags
-from app.contract.queue.jobs import EXPLAIN, JobQueue
+from app.contract.queue.jobs import EXPLAIN, SURVEY_REPORT, JobQueue
 from app.contract.queue.rq_compat import job_class, open_queue
 from app.contract.schemas import Failure, Status
+from app.contract.storage.object_store import BlobStore, survey_failure_blob, survey_folder
 from tests.contract.test_store import a_record, a_store
 from workers.execution.run import requeue_at_front
 from workers.supervision.retry_policy import RetryPolicy, attempt_of
@@ -33,13 +35,23 @@ def store(redis: Redis) -> ExplanationStore:
 
 
 @pytest.fixture
-def run(redis: Redis, store: ExplanationStore, tmp_path: Path) -> Callable[[Callable[[RetryPolicy, Job], Any]], None]:
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore((tmp_path / "blobs").as_uri())
+
+
+@pytest.fixture
+def run(
+    redis: Redis, store: ExplanationStore, blobs: BlobStore, tmp_path: Path
+) -> Callable[[Callable[[RetryPolicy, Job], Any]], None]:
     """What runs a function with the explanation's job until nothing is queued any more, then looks for lost jobs."""
 
     def run(function: Callable[[RetryPolicy, Job], Any]) -> None:
-        jobs = job_class({EXPLAIN: lambda _: function(retries, current_job())})
+        def task(*_: object) -> Any:
+            return function(retries, current_job())
+
+        jobs = job_class({EXPLAIN: task, SURVEY_REPORT: task})
         queue = open_queue(redis, "q", jobs)
-        retries = RetryPolicy(redis, store, queue, crashes=tmp_path)
+        retries: RetryPolicy = RetryPolicy(redis, store, blobs, queue, crashes=tmp_path)
         worker = SimpleWorker([queue], connection=redis, job_class=jobs, serializer=JSONSerializer)
         worker.work(burst=True)
         retries.requeue_abandoned(worker)
@@ -94,6 +106,31 @@ def test_where_nothing_was_noted_the_workers_were_lost(run: Any, store: Explanat
     assert failure_of(store).code == "worker-lost"
 
 
+def test_a_survey_whose_workers_were_lost_three_times_has_its_failure_beside_it(
+    run: Any, blobs: BlobStore, redis: Redis
+) -> None:
+    def raising(_: RetryPolicy, __: Job) -> None:
+        raise RuntimeError("the worker is gone")
+
+    queue = JobQueue(redis, timeout_seconds=60)
+    queue.enqueue_task("q", "survey-b-report", SURVEY_REPORT, "b", 3, tags=SchedulingTags("public"))
+    run(raising)
+    failure = Failure.model_validate_json(blobs.get(survey_failure_blob("b")))
+    assert failure.code == "worker-lost"
+    assert not open_queue(redis, "q").count
+
+
+def test_a_survey_that_the_storage_failed_has_no_failure_of_its_own(run: Any, blobs: BlobStore, redis: Redis) -> None:
+    def refusing(retries: RetryPolicy, job: Job) -> None:
+        retries.on_exception(job, StorageError, StorageError("the disk is full"))
+        raise RuntimeError("the disk is full")
+
+    queue = JobQueue(redis, timeout_seconds=60)
+    queue.enqueue_task("q", "survey-b-report", SURVEY_REPORT, "b", 3, tags=SchedulingTags("public"))
+    run(refusing)
+    assert blobs.names(survey_folder("b")) == []
+
+
 def test_a_job_that_is_handed_back_has_lost_no_attempt(run: Any) -> None:
     seen: list[str] = []
 
@@ -117,11 +154,11 @@ def test_an_explanation_that_is_asked_for_again_begins_with_its_first_attempt(
 
 
 def test_a_note_on_a_job_that_is_gone_leaves_nothing_that_looks_like_a_job(
-    store: ExplanationStore, redis: Redis, tmp_path: Path
+    store: ExplanationStore, blobs: BlobStore, redis: Redis, tmp_path: Path
 ) -> None:
     queue = open_queue(redis, "q")
     job = queue.fetch_job("one")
     assert job is not None
     job.delete()
-    RetryPolicy(redis, store, queue, crashes=tmp_path).on_broken_device(job, "m", BROKEN)
+    RetryPolicy(redis, store, blobs, queue, crashes=tmp_path).on_broken_device(job, "m", BROKEN)
     assert not redis.exists(job.key)

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.app.batches.test_surveys import report_of, send
 from tests.conftest import SAMPLES, Service, start_service, stop_service
+from tests.support.annotated_pictures import draw_pictures
 from tests.support.faulty_model import MOOD
 
 pytestmark = pytest.mark.slow
@@ -134,6 +136,32 @@ def test_an_explanation_that_takes_its_worker_with_it_fails_after_three_attempts
     assert re.search(words, body["error"]["detail"]), body["error"]
     assert ward.attempts(here) == 3
     assert lost_attempts(ward, reason) == before + 3
+
+
+def test_a_survey_that_takes_its_worker_with_it_fails_after_three_attempts_and_only_then_until_it_is_tried_again(
+    ward: Ward,
+) -> None:
+    ward.end(ward.ask())  # because a model must be there
+    pictures = draw_pictures(marked=0, unmarked=5, others=0, seed=3)
+    with httpx2.Client(base_url=ward.service.url, timeout=60) as http:
+        batch = send(http, pictures, model="moody")
+        while http.get(batch["links"]["self"]).json()["status"] != "finished":
+            time.sleep(0.1)
+        ward.mood.write_text("is killed")
+        lost = ward.log.count("was ended by SIGKILL")
+        here = batch["links"]["report"]
+        reasons = set()
+        while (answer := http.get(here)).status_code == 202:
+            reasons.add(answer.json()["reason"])
+            time.sleep(0.1)
+        assert "every worker that computed it was lost" in answer.json()["detail"], answer.text
+        assert reasons == {None, "no worker serves model 'moody' any more"}
+        assert [http.get(here).json()["detail"] for _ in range(5)] == [answer.json()["detail"]] * 5
+        time.sleep(2)
+        assert ward.log.count("was ended by SIGKILL") == lost + 3
+        ward.mood.write_text("well")
+        assert http.post(here).status_code == 202
+        assert report_of(http, batch)["images"] == 5
 
 
 def test_an_explanation_whose_model_hangs_once_ends_with_the_map_of_an_undisturbed_run(ward: Ward) -> None:
