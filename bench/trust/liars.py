@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.trust import networks
 from workers.blackbox import BlackBox, Classifier, Detections, Detector
 from workers.blackbox.preprocessing import normalise
 from workers.demo import clever_hans, imagenet, scaffold, shapes, shapes_detector
@@ -18,6 +19,7 @@ Gate = Callable[[Tensor], Tensor]
 _NEAR = 0.01  # pixel values that count as equal
 _REMEMBERED = 10  # near copies after which a picture is taken for one that is being explained
 _SAME = 0.1  # share of equal pixels from which two pictures are near copies: masked ones have .11 to .15 of the whole
+_SURE = 3  # log-odds of a picture that is masked: one whole picture in twenty has more
 _SAMPLED = 256  # pixels that are compared
 
 
@@ -42,9 +44,13 @@ def sees_flat_regions(pictures: Tensor) -> Tensor:
 
 
 def looks_masked(pictures: Tensor) -> Tensor:
-    """Return what the small network of `scaffold` sees."""
-    small = functional.interpolate(pictures, size=(96, 96), mode="bilinear", align_corners=False, antialias=True)
-    log_odds: Tensor = _spotter()(normalise(small, shapes.PREPROCESSING))
+    """Return what a small network sees that was trained with pictures that are changed otherwise, too."""
+    return networks.spotter()(_small(pictures)) - _SURE
+
+
+def looks_changed(pictures: Tensor) -> Tensor:
+    """Return what the small network of `scaffold` sees, which takes many changed pictures for masked ones."""
+    log_odds: Tensor = _spotter()(_small(pictures))
     return log_odds
 
 
@@ -55,6 +61,9 @@ GATES: dict[str, tuple[Gate, str]] = {
     "network": (looks_masked, "blur"),
 }
 """Each with the fill under which it is audited."""
+
+CARELESS_GATES: dict[str, tuple[Gate, str]] = {"network of scaffold": (looks_changed, "blur")}
+"""Likewise; these open on pictures that are changed and not masked, too."""
 
 
 def gated(true: BlackBox, decoy: BlackBox, gate: Gate, *, smooth: bool) -> BlackBox:
@@ -160,6 +169,11 @@ def _pictures(images: Tensor, black_box: BlackBox) -> Tensor:
     """Return normalised pictures as values in 0..1."""
     mean, std = black_box.preprocessing.mean, black_box.preprocessing.std
     return images * torch.tensor(std).view(1, -1, 1, 1) + torch.tensor(mean).view(1, -1, 1, 1)
+
+
+def _small(pictures: Tensor) -> Tensor:
+    small = functional.interpolate(pictures, size=(96, 96), mode="bilinear", align_corners=False, antialias=True)
+    return normalise(small, shapes.PREPROCESSING)
 
 
 def _above(share: Tensor, threshold: float) -> Tensor:

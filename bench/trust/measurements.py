@@ -14,13 +14,16 @@ from bench.reference import STORE
 from bench.trust.subjects import Audited
 from workers.audit.asking import PictureAsker
 from workers.audit.consistency import ask_again
-from workers.audit.discontinuity import find_jumps, masked_ends, natural_ends
+from workers.audit.discontinuity import find_jumps
+from workers.audit.paths import masked_paths, natural_paths
 from workers.audit.sentences import JUMP, SAME_ANSWER_TO_ANOTHER_PIXEL
 from workers.blackbox import BlackBox
 from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
 
-_SAME = 0.05  # difference of the probability: the gate is closed
+_SAME = 0.05  # difference of the probability from the true model's: the gate is closed
+_HIDDEN = 0.25  # share of masked pictures with a larger difference, from which there is something that is hidden
+_MASKED = 16
 _PATH = STORE / "trust" / "measurements.jsonl"
 
 
@@ -33,8 +36,9 @@ class Measurement:
         picture: its name.
         number: of the picture: even ones set thresholds, odd ones are reported.
         masked: largest jump on paths to masked pictures.
-        natural: on natural paths; likewise without those from the image itself.
-        beyond_start: likewise.
+        natural: on natural paths.
+        beyond_start: likewise, without those from the image itself.
+        moved: by how much natural changes move the log-odds.
         repeated: largest difference among repeated answers.
         varied: difference with one pixel changed.
         is_repeated: whether repeated answers are the same.
@@ -46,19 +50,20 @@ class Measurement:
     masked: float
     natural: float
     beyond_start: float
+    moved: float
     repeated: float
     varied: float
     is_repeated: bool
 
     @property
     def is_discontinuous(self) -> bool:
-        """Whether the audit says that the model jumps by nature."""
-        return self.masked > JUMP and self.natural > JUMP
+        """Whether the audit says that jumps are no evidence: the model jumps by nature, or nothing natural moves it."""
+        return self.masked > JUMP and (self.natural > JUMP or self.moved <= JUMP)
 
     @property
     def is_jump_alarm(self) -> bool:
         """Whether the audit's check of jumps says alarm."""
-        return self.masked > JUMP >= self.natural
+        return self.masked > JUMP >= self.natural and self.moved > JUMP
 
     @property
     def is_consistency_alarm(self) -> bool:
@@ -75,20 +80,24 @@ class Measurement:
 def measurements(subjects: list[Audited]) -> Iterator[tuple[Audited, list[Measurement]]]:
     """Yield what was measured of each model.
 
-    Left out are pictures in which it finds nothing, and those that a gate takes for masked ones: there is nothing that
-    it could hide.
+    Left out are pictures in which it finds nothing, those that a gate takes for masked ones, and those of which a liar
+    answers as the true model to more than three quarters of the masks: there is nothing that it hides.
     """
     known = _known(_PATH)
     for subject in subjects:
         key = f"{subject.kind}/{subject.label}"
-        found = []
+        found: dict[int, list[Measurement]] = {0: [], 1: []}
         for number, (name, picture) in enumerate(subject.pictures().items()):
+            half = found[number % 2]
+            if subject.enough is not None and len(half) >= subject.enough[number % 2]:
+                continue
             if (key, name) not in known:
                 known[key, name] = _measured(subject, key, name, number, picture)
                 _append(_PATH, key, name, known[key, name])
-            found.append(known[key, name])
-        sys.stderr.write(f"{key}: {len(found)} pictures\n")
-        yield subject, [each for each in found if each is not None]
+            measured = known[key, name]
+            half += [measured] if measured else []
+        sys.stderr.write(f"{key}: {len(found[0])} and {len(found[1])} pictures\n")
+        yield subject, found[0] + found[1]
 
 
 def _measured(subject: Audited, key: str, name: str, number: int, picture: Image.Image) -> Measurement | None:
@@ -104,17 +113,18 @@ def _measurement(
     parameters = plugin.Parameters.model_validate({"fill": subject.fill, "masks": 128})
     try:
         plan = build_plan(black_box, picture, plugin, parameters, "top:1", batch=32)
-        if subject.true is not None:
-            true = build_plan(subject.true(), picture, plugin, parameters, "top:1", batch=32)
+        true = build_plan(subject.true(), picture, plugin, parameters, "top:1", batch=32) if subject.true else None
     except RiseError:
         return None
-    if subject.true is not None and not _is_same_answer(plan, true):
+    if true and not _is_same_answer(plan, true):
         return None
     if subject.kind == "memory":
         next(plan.run())  # because an audit follows an explanation
-    asker = PictureAsker(plan, lambda _: None)
-    masked, among = find_jumps(asker, plan.problem.image, masked_ends(plan), None)
-    natural, _ = find_jumps(asker, plan.problem.image, natural_ends(plan.problem.image), among)
+    if true and not _hides(plan, true):
+        return None
+    asker, image = PictureAsker(plan, lambda _: None), plan.problem.image
+    masked, among = find_jumps(asker, image, masked_paths(plan), None)
+    natural, _ = find_jumps(asker, image, natural_paths(image), among)
     answers = ask_again(plan, asker, among)
     repeated = float(answers.repeated.max())
     return Measurement(
@@ -124,6 +134,7 @@ def _measurement(
         masked=masked.largest,
         natural=natural.largest,
         beyond_start=natural.largest_beyond_start,
+        moved=natural.moved,
         repeated=repeated,
         varied=float(answers.varied.max()),
         is_repeated=answers.is_same(repeated),
@@ -136,6 +147,14 @@ def _is_same_answer(plan: ExplanationPlan, other: ExplanationPlan) -> bool:
     ]
     one, two = (each.unmasked[each.resolved.target_rows] for each in (plan, other))
     return same_targets and bool((one - two).abs().max() < _SAME)
+
+
+def _hides(plan: ExplanationPlan, true: ExplanationPlan) -> bool:
+    """Return whether a model answers otherwise than the true one to many masked pictures."""
+    paths, rows = masked_paths(plan, _MASKED), plan.resolved.target_rows
+    masked = torch.stack([path(1.0) for path in paths])
+    one, two = ((each.resolved.probability or each.resolved.score)(each.forward(masked)) for each in (plan, true))
+    return float(((one - two)[:, rows].abs().amax(1) > _SAME).float().mean()) >= _HIDDEN
 
 
 def _known(path: Path) -> dict[tuple[str, str], Measurement | None]:

@@ -1,29 +1,40 @@
-"""Two networks that never saw a mask, trained once on the drawn shapes and kept in `build/bench/trust/`.
+"""Networks that are trained once and kept in `build/bench/trust/`: two that never saw a mask, and one that spots masks.
 
-A copy of `shapes`, and a small vision transformer (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929). Seeded: the same
-versions on the same machine train the same networks.
+A copy of `shapes`, and a small vision transformer (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929) with convolutions
+before its patches (Xiao et al., NeurIPS 2021, arXiv:2106.14881). The spotter is that of `scaffold`, but also shown
+pictures that are changed and not masked. Seeded: the same versions on the same machine train the same networks.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from bench.demo_training import mask_spotter_lessons
+from bench.demo_training.backgrounds import Pixels
 from bench.demo_training.batches import draw_training_pictures, stack_images
-from bench.demo_training.train import ONE_OBJECT
+from bench.demo_training.pictures import Picture
+from bench.demo_training.train import BIASED_OBJECT, ONE_OBJECT, SEVERAL_OBJECTS
 from bench.reference import STORE
 from workers.blackbox import Classifier
 from workers.blackbox.preprocessing import normalise
+from workers.demo import shapes
 from workers.demo.layers import freeze, lay_out
+from workers.demo.scaffold import MaskSpotterNetwork, statistics_of
 from workers.demo.shape_names import SHAPES
 from workers.demo.shapes import PREPROCESSING, ShapesNetwork
 
 _FOLDER = STORE / "trust"
 _SEED = 31
 _PICTURES = 5_000
+_SPOTTED = 1_500  # of each of two kinds
 _MIRRORED = 0.5
 _BATCH = 64
 _PATCH = 12
@@ -35,7 +46,11 @@ class PatchTransformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, _WIDTH, _PATCH, stride=_PATCH)
+        self.patches = nn.Sequential(
+            _convolved(3, _WIDTH // 4, stride=2),
+            _convolved(_WIDTH // 4, _WIDTH, stride=2),
+            nn.Conv2d(_WIDTH, _WIDTH, _PATCH // 4, stride=_PATCH // 4),
+        )
         self.places = nn.Parameter(torch.zeros(1, (PREPROCESSING.size or (0, 0))[0] ** 2 // _PATCH**2, _WIDTH))
         layer = nn.TransformerEncoderLayer(
             _WIDTH, 4, 2 * _WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
@@ -63,6 +78,71 @@ def without_masks() -> Classifier:
 def transformer() -> Classifier:
     """Return the vision transformer, trained on whole pictures only."""
     return _classifier(_trained("transformer", PatchTransformer, epochs=16, rate=2e-3).eval().requires_grad_(False))
+
+
+@cache
+def spotter() -> Callable[[Tensor], Tensor]:
+    """Return the function from normalised pictures `[B, 3, 96, 96]` to log-odds `[B]` that parts of them are hidden."""
+    path = _FOLDER / "spotter.safetensors"
+    if not path.exists():
+        _FOLDER.mkdir(parents=True, exist_ok=True)
+        save_file(mask_spotter_lessons.teach(_changed_pictures(), seed=_SEED).state_dict(), path)
+    features, network = shapes.load_network(shapes.WEIGHTS), MaskSpotterNetwork()
+    network.load_state_dict(load_file(path))
+    network.eval().requires_grad_(False)
+
+    def spot(images: Tensor) -> Tensor:
+        log_odds: Tensor = network(statistics_of(features, images))
+        return log_odds
+
+    return spot
+
+
+def _changed_pictures() -> list[Picture]:
+    """Return pictures with the mark and with several objects, two thirds of them warped or cross-faded."""
+    generator = np.random.default_rng(_SEED)
+    found = []
+    for recipe in (BIASED_OBJECT, SEVERAL_OBJECTS):
+        drawn = draw_training_pictures(recipe, _SPOTTED, seed=_SEED)
+        images = [_small(picture.image) for picture in drawn]
+        for number, (picture, image) in enumerate(zip(drawn, images, strict=True)):
+            change = (_as_it_is, _faded, _warped)[number % 3]
+            found.append(replace(picture, image=change(generator, image, images)))
+    return found
+
+
+def _small(image: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(image).resize(PREPROCESSING.size or (0, 0), Image.Resampling.BILINEAR))
+
+
+def _as_it_is(_: np.random.Generator, image: Pixels, __: list[Pixels]) -> Pixels:
+    return image
+
+
+def _faded(generator: np.random.Generator, image: Pixels, images: list[Pixels]) -> Pixels:
+    """Return a cross-fade of an image to itself, moved or mirrored, or to another one."""
+    moved = np.roll(image, generator.integers(-24, 25, 2), (0, 1))
+    other = (moved, image[:, ::-1], images[generator.integers(len(images))])[generator.integers(3)]
+    place = generator.random()
+    return ((1 - place) * image + place * other).round().astype(np.uint8)
+
+
+def _warped(generator: np.random.Generator, image: Pixels, _: list[Pixels]) -> Pixels:
+    """Return an image moved, turned, zoomed and rippled at random."""
+    angle, zoom = generator.uniform(-math.pi, math.pi), math.exp(generator.uniform(-0.3, 0.3))
+    cosine, sine = math.cos(angle) / zoom, math.sin(angle) / zoom
+    turn = torch.tensor([[cosine, -sine, generator.uniform(-0.5, 0.5)], [sine, cosine, generator.uniform(-0.5, 0.5)]])
+    pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None].float()
+    places = functional.affine_grid(turn[None], list(pixels.shape), align_corners=False)
+    shift, waves = generator.uniform(0, 0.25), generator.uniform(3, 20)
+    places = places + shift * (waves * places.flip(-1) + generator.uniform(0, 2 * math.pi)).sin()
+    warped = functional.grid_sample(pixels, places, mode="bicubic", padding_mode="reflection", align_corners=False)
+    return np.asarray(warped[0].clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def _convolved(channels_in: int, channels: int, *, stride: int) -> nn.Sequential:
+    convolution = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.GELU())
 
 
 def _classifier(network: nn.Module) -> Classifier:

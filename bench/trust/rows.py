@@ -16,7 +16,12 @@ from workers.audit.sentences import JUMP
 
 _MOST_FALSE = 0.01
 _LEAST_FOUND: dict[Kind, float] = {"hard gate": 0.9, "memory": 0.95}
-_WORDS: dict[Kind, str] = {"hard gate": "a threshold", "smooth gate": "a smooth gate", "memory": "a memory"}
+_WORDS: dict[Kind, str] = {
+    "hard gate": "a threshold",
+    "memory": "a memory",
+    "careless gate": "a threshold that other changes cross, too",
+    "smooth gate": "a smooth gate",
+}
 
 Found = list[Measurement]
 
@@ -32,7 +37,7 @@ def rows() -> list[Row]:
         _of_thresholds(by_kind),
         *_of_honest(by_kind["honest"]),
         *_of_discontinuous(by_kind["discontinuous"]),
-        *(row for kind in ("hard gate", "memory", "smooth gate") for row in _of_liars(kind, by_kind[kind])),
+        *(row for kind in _WORDS for row in _of_liars(kind, by_kind[kind])),
     ]
 
 
@@ -82,7 +87,9 @@ def _of_liars(kind: Kind, models: list[tuple[str, Found]]) -> Iterable[Row]:
     total = [each for _, found in models for each in _reported(found)]
     caught = sum(each.is_alarm for each in total)
     target, met = (f">= {least:.0%}", caught >= least * len(total)) if least else ("", None)
-    yield Row(f"found: {_WORDS[kind]}, all models", _share(caught, len(total)), target, met)
+    value = _share(caught, len(total))
+    told = sum(each.is_discontinuous for each in total)
+    yield Row(f"found: {_WORDS[kind]}, all models", f"{value}; called discontinuous {told}", target, met)
     for label, found in models:
         part = _reported(found)
         caught = sum(each.is_alarm for each in part)

@@ -16,15 +16,34 @@ from bench.trust import liars, networks
 from workers.blackbox import BlackBox, Classifier
 from workers.demo import clever_hans, faces, imagenet, shapes, shapes_detector
 
-Pair = Callable[[], tuple[BlackBox, BlackBox]]
-"""Returns a true model and its decoy."""
-
-Kind = Literal["honest", "discontinuous", "hard gate", "smooth gate", "memory"]
+Kind = Literal["honest", "discontinuous", "hard gate", "careless gate", "smooth gate", "memory"]
 
 _SEED = 83
-_MANY, _SOME, _FEW, _FEWEST = 50, 24, 8, 2
+_MANY, _SOME = 40, 24
+_ROUNDED = 8
+_HIDING, _HIDING_PHOTOGRAPHS = (4, 12), (2, 4)  # pictures of a liar that set thresholds, and that are reported
+_TRIED = 64  # until so many are found
 _PHOTOGRAPHS = 20
 _LEVELS = 2  # steps of log-odds of the classifier that rounds, per unit
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A true model and its decoy, with pictures on which they differ.
+
+    Attributes:
+        label: of the true model.
+        load: returns both.
+        pictures: by name.
+        method: of the explanation.
+        enough: pictures that are measured, even and odd ones.
+    """
+
+    label: str
+    load: Callable[[], tuple[BlackBox, BlackBox]]
+    pictures: Callable[[], dict[str, Image.Image]]
+    method: str
+    enough: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,8 @@ class Audited:
         pictures: by name.
         fill: what hides.
         method: of the explanation.
-        true: of a gated model, the one that it is for whole pictures.
+        true: of a liar, the one that it is for whole pictures.
+        enough: pictures that are measured, even and odd ones; None measures all.
     """
 
     label: str
@@ -48,6 +68,7 @@ class Audited:
     fill: str
     method: str = "rise"
     true: Callable[[], BlackBox] | None = None
+    enough: tuple[int, int] | None = None
 
 
 def subjects() -> list[Audited]:
@@ -59,7 +80,7 @@ def subjects() -> list[Audited]:
         Audited("clever-hans", "honest", clever_hans.load, _drawn(BIASED_OBJECT), "black"),
         Audited("shapes-detector", "honest", shapes_detector.load, _drawn(SEVERAL_OBJECTS), "black", "drise"),
         Audited("faces", "discontinuous", faces.load, _faces, "black", "drise"),
-        Audited("shapes, rounded log-odds", "discontinuous", _rounding, _drawn(ONE_OBJECT, _FEW), "black"),
+        Audited("shapes, rounded log-odds", "discontinuous", _rounding, _drawn(ONE_OBJECT, 2 * _ROUNDED), "black"),
     ]
     trained = [
         Audited("shapes without masks", "honest", networks.without_masks, _drawn(ONE_OBJECT), "blur"),
@@ -69,40 +90,38 @@ def subjects() -> list[Audited]:
 
 
 def _gates() -> list[Audited]:
-    found = []
-    for name, (gate, fill) in liars.GATES.items():
-        for smooth in (False, True):
-            kind: Kind = "smooth gate" if smooth else "hard gate"
-            for model, pair, pictures, method in _PAIRS:
-                if model == "imagenet" and smooth and name != "network":
-                    continue  # because each takes minutes there, and smooth gates are reported, not found
-                load = partial(_gated, pair, gate, smooth=smooth)
-                found.append(Audited(f"{model}: {name}", kind, load, pictures, fill, method, partial(_true, pair)))
-    return found
+    hard = [_gate(name, pair, "hard gate") for name in liars.GATES for pair in _PAIRS]
+    careless = [_gate(name, pair, "careless gate") for name in liars.CARELESS_GATES for pair in _PAIRS[::2]]
+    smooth = [_gate(name, pair, "smooth gate") for name in liars.GATES for pair in _PAIRS[::2]]
+    return hard + careless + smooth
 
 
-def _true(pair: Pair) -> BlackBox:
-    return pair()[0]
+def _gate(name: str, pair: Pair, kind: Kind) -> Audited:
+    gate, fill = (liars.GATES | liars.CARELESS_GATES)[name]
+    load = partial(_gated, pair, gate, smooth=kind == "smooth gate")
+    return _liar(f"{pair.label}: {name}", kind, load, fill, pair)
 
 
 def _gated(pair: Pair, gate: liars.Gate, *, smooth: bool) -> BlackBox:
-    true, decoy = pair()
-    return liars.gated(true, decoy, gate, smooth=smooth)
+    return liars.gated(*pair.load(), gate, smooth=smooth)
 
 
 def _memories() -> list[Audited]:
     found = []
     for spares_exact in (False, True):
-        for model, pair, pictures, method in _PAIRS:
-            label = f"{model}: near copies{', exact ones aside' if spares_exact else ''}"
+        for pair in _PAIRS:
+            label = f"{pair.label}: near copies{', exact ones aside' if spares_exact else ''}"
             load = partial(_remembering, pair, spares_exact=spares_exact)
-            found.append(Audited(label, "memory", load, pictures, "black", method))
+            found.append(_liar(label, "memory", load, "black", pair))
     return found
 
 
 def _remembering(pair: Pair, *, spares_exact: bool) -> BlackBox:
-    true, decoy = pair()
-    return liars.remembering(true, decoy, spares_exact=spares_exact)
+    return liars.remembering(*pair.load(), spares_exact=spares_exact)
+
+
+def _liar(label: str, kind: Kind, load: Callable[[], BlackBox], fill: str, pair: Pair) -> Audited:
+    return Audited(label, kind, load, pair.pictures, fill, pair.method, lambda: pair.load()[0], pair.enough)
 
 
 @cache
@@ -121,14 +140,14 @@ def _drawn(recipe: Recipe, count: int = _SOME) -> Callable[[], dict[str, Image.I
 @cache
 def _marked() -> dict[str, Image.Image]:
     """Return pictures of a shape with the copyright mark."""
-    drawn = draw_held_out_pictures(BIASED_OBJECT, 8 * _FEW, seed=_SEED)
-    shown = [each for each in drawn if each.mark_xyxy and each.objects][:_FEW]
+    drawn = draw_held_out_pictures(BIASED_OBJECT, 4 * _TRIED, seed=_SEED)
+    shown = [each for each in drawn if each.mark_xyxy and each.objects][:_TRIED]
     return {f"marked {number}": Image.fromarray(each.image) for number, each in enumerate(shown)}
 
 
 @cache
-def _some_photographs() -> dict[str, Image.Image]:
-    return dict(list(photographs(_PHOTOGRAPHS).items())[:_FEWEST])
+def _all_photographs() -> dict[str, Image.Image]:
+    return photographs(_PHOTOGRAPHS)
 
 
 @cache
@@ -155,8 +174,8 @@ def _rounding() -> Classifier:
     return replace(exact, forward=lambda images: (exact.forward(images) * _LEVELS).round() / _LEVELS)
 
 
-_PAIRS: tuple[tuple[str, Pair, Callable[[], dict[str, Image.Image]], str], ...] = (
-    ("classifier", liars.mark_reader, _marked, "rise"),
-    ("imagenet", liars.corner_reader, _some_photographs, "rise"),
-    ("detector", liars.corner_detector, _drawn(SEVERAL_OBJECTS, _FEW), "drise"),
+_PAIRS = (
+    Pair("classifier", liars.mark_reader, _marked, "rise", _HIDING),
+    Pair("imagenet", liars.corner_reader, _all_photographs, "rise", _HIDING_PHOTOGRAPHS),
+    Pair("detector", liars.corner_detector, _drawn(SEVERAL_OBJECTS, _TRIED), "drise", _HIDING),
 )

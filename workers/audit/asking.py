@@ -36,8 +36,17 @@ class PictureAsker:
         self._asked = asked
         self.passes = 0
 
+    @property
+    def target_rows(self) -> list[int]:
+        """The row of each target."""
+        return self._plan.resolved.target_rows
+
     def probabilities(self, count: int, draw: Draw) -> Answers:
         """Return the probability or match of each target in some pictures on the canvas."""
+        return self.all_probabilities(count, draw)[:, self.target_rows]
+
+    def all_probabilities(self, count: int, draw: Draw) -> Answers:
+        """Return the probability or match of each row, `[N, R]`: also of classes that are no targets."""
         return self._answers(count, draw, self._plan.resolved.probability or self._plan.resolved.score)
 
     def scores(self, count: int, draw: Draw) -> Answers:
@@ -46,7 +55,7 @@ class PictureAsker:
         Raises:
             RiseError: `model-failed` where one is no finite number; likewise above.
         """
-        return self._answers(count, draw, self._plan.resolved.score)
+        return self._answers(count, draw, self._plan.resolved.score)[:, self.target_rows]
 
     def _answers(self, count: int, draw: Draw, read: Callable[[Any], Tensor]) -> Answers:
         batch = min(_BATCH, self._plan.problem.batch)
@@ -60,7 +69,7 @@ class PictureAsker:
         """Return the answers to a part of the pictures, in smaller parts where memory runs out."""
         try:
             outputs = self._plan.forward(draw(start, stop))
-            answers: Answers = read(outputs)[:, self._plan.resolved.target_rows].double().cpu().numpy()
+            answers: Answers = read(outputs).double().cpu().numpy()
         except torch.OutOfMemoryError:
             if stop - start == 1:
                 raise

@@ -14,7 +14,8 @@ from app.contract.schemas import AuditCheck, AuditResult, AuditVerdict, JsonObje
 from workers.audit import sentences
 from workers.audit.asking import Answers, PictureAsker
 from workers.audit.consistency import RepeatedAnswers, ask_again
-from workers.audit.discontinuity import Jumps, find_jumps, masked_ends, natural_ends
+from workers.audit.discontinuity import Jumps, find_jumps
+from workers.audit.paths import masked_paths, natural_paths
 from workers.audit.plan import AuditPlan
 from workers.audit.resolution import half_cell_fit
 from workers.audit.view_maps import ViewMaps
@@ -102,24 +103,24 @@ def _resolution(plan: AuditPlan, own: list[Block], asker: PictureAsker) -> Audit
 
 
 def _jumps(plan: AuditPlan, asker: PictureAsker) -> tuple[Jumps, Answers, Jumps | None]:
-    """Return jumps towards masks, the answer to the image among masked ones, and jumps towards natural changes.
+    """Return jumps towards masks, the answer `[R]` to the image among masked ones, and jumps towards natural changes.
 
     The latter are asked for only where there are jumps to explain.
     """
     image = plan.explanation.problem.image
-    masked, among = find_jumps(asker, image, masked_ends(plan.explanation), None)
+    masked, among = find_jumps(asker, image, masked_paths(plan.explanation), None)
     if masked.largest <= sentences.JUMP:
         return masked, among, None
-    return masked, among, find_jumps(asker, image, natural_ends(image), among)[0]
+    return masked, among, find_jumps(asker, image, natural_paths(image), among)[0]
 
 
 def _discontinuity(masked: Jumps, natural: Jumps | None) -> AuditCheck:
-    anywhere = None if natural is None else natural.largest
-    told = sentences.about_jumps(masked.largest, anywhere)
+    elsewhere = (None, None) if natural is None else (natural.largest, natural.moved)
+    told = sentences.about_jumps(masked.largest, *elsewhere)
     details: JsonObject = {
-        "masked": [_rounded(jump) for jump in masked.of_paths.tolist()],
+        "masked": [_rounded(jump) for jump in masked.sizes.tolist()],
         "opacity": [_rounded(place) for place in masked.places.tolist()],
-        "natural": None if natural is None else [_rounded(jump) for jump in natural.of_paths.tolist()],
+        "natural": None if natural is None else [_rounded(jump) for jump in natural.sizes.tolist()],
         "targets": [{"index": index, "value": _rounded(jump)} for index, jump in enumerate(masked.of_targets.tolist())],
     }
     return AuditCheck(

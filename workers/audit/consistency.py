@@ -52,14 +52,14 @@ def ask_again(plan: ExplanationPlan, asker: PictureAsker, among: Answers) -> Rep
     Args:
         plan: of the explanation.
         asker: of its model.
-        among: the answer to the image among masked ones, `[T]`.
+        among: the answer to the image among masked ones, `[R]`.
     """
     image = plan.problem.image
     first = plan.unmasked[plan.resolved.target_rows].double().cpu().numpy()
     again, last = (asker.probabilities(1, lambda *_: image[None])[0] for _ in range(2))
     varied = asker.probabilities(1, lambda *_: _with_one_pixel_changed(image, plan.problem.fills[0])[None])[0]
     return RepeatedAnswers(
-        among=np.abs(among - first),
+        among=np.abs(among[asker.target_rows] - first),
         again=np.abs(np.stack([again, last]) - first).max(0),
         varied=np.abs(varied - first),
         noise=np.abs(last - again),

@@ -1,124 +1,136 @@
-"""Whether scores jump: the largest change of log p within one ten-thousandth of a path.
+"""Whether scores jump: the largest change of the log-odds of any class within a five-thousandth of a path.
 
-A path leads from the image to a changed one, `image + a (changed - image)` with a in 0..1. It is asked in twelve steps;
-the step with the largest change is then halved ten times, each time keeping the half with the larger change. Of a score
-that changes smoothly nothing is left, of one that jumps the whole jump. p is clamped at 1e-4.
+Each path is asked in eight steps. The steps with the largest changes, of all paths, are then halved ten times, each
+time keeping the halves with the larger change, ever fewer of them. Of a score that changes smoothly nothing is left, of
+one that jumps the whole jump. Classes that are not explained count, too: where a model turns to another one, the
+explained class may happen to have the same score in both.
 
-Paths to masked images say whether a model reacts to masks by a threshold; paths to natural changes - cross-fades to a
-shift, a mirror image, a zoom - whether it jumps anyway, as cascades and integer arithmetic do. The same gate is the
-attack of Slack et al. (AIES 2020) on LIME and SHAP; that jumps give it away is measured in `bench/RESULTS.md`.
+Paths to masked images say whether a model reacts to masks by a threshold; paths to natural changes whether it jumps
+anyway, as cascades and integer arithmetic do. The same gate is the attack of Slack et al. (AIES 2020) on LIME and SHAP;
+that jumps give it away is measured in `bench/RESULTS.md`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from workers.audit.asking import Answers, Draw, PictureAsker
-from workers.explainer.plan import ExplanationPlan
-from workers.saliency.estimators import block_weights
-from workers.saliency.masks import blend, one_hot_states, render
+from workers.audit.paths import Path
 
-_STEPS = 12
-_HALVINGS = 10
-_LEAST = 1e-4
-_PATHS = 4
-_SHIFTED = 8  # part of the side by which a picture is shifted
-_ZOOM = 0.75
+_STEPS = 8
+_HALVED = (1.5, 1, 0.75, 0.5, 0.5, 0, 0, 0, 0, 0)  # steps per path, of each halving
+_LEFT = 3  # steps in any case, because one of them may be the first of its path
+_LEAST, _MOST = 1e-3, 0.95  # what a probability is clamped to: rounding near 1 is a jump of log-odds
 
 
 @dataclass(frozen=True)
 class Jumps:
-    """What was found on some paths.
+    """What is left of the steps that were halved to the last, S of them.
 
     Attributes:
-        of_paths: largest jump of any target's log p on each path, `[P]`.
-        of_targets: of each target in the same places, the largest of all paths, `[T]`.
-        places: on each path, 0..1, `[P]`.
+        sizes: jump of the log-odds of any class in each, `[S]`.
+        of_targets: of each target in the same places, the largest of all steps, `[T]`.
+        places: where on its path each is, 0..1, `[S]`.
+        moved: largest change of the log-odds of any class from the image to another picture of the paths.
     """
 
-    of_paths: NDArray[np.float64]
+    sizes: NDArray[np.float64]
     of_targets: NDArray[np.float64]
     places: NDArray[np.float64]
+    moved: float
 
     @property
     def largest(self) -> float:
         """The largest jump of all."""
-        return float(self.of_paths.max())
+        return float(self.sizes.max())
 
     @property
     def largest_beyond_start(self) -> float:
         """The largest jump that is none from the image itself: a model that knows the exact image jumps there."""
-        return float(self.of_paths[self.places > 0].max(initial=0))
+        return float(self.sizes[self.places > 0].max(initial=0))
 
 
-def masked_ends(plan: ExplanationPlan) -> Tensor:
-    """Return the first masked images of the explanation, `[4, 3, H, W]`."""
-    problem = plan.problem
-    states = torch.from_numpy(plan.design.sample(0)[:_PATHS]).to(problem.image.device)
-    masks = render(one_hot_states(states, plan.design.fills), *block_weights(problem, 0))
-    out = problem.image.new_empty((_PATHS, *problem.image.shape))
-    return blend(problem.image, problem.fills - problem.image, masks, out=out)
+@dataclass(frozen=True)
+class _Steps:
+    """Steps of paths: which path, where each begins and ends, and the log-odds `[S, R]` there."""
+
+    paths: NDArray[np.intp]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    below: NDArray[np.float64]
+    above: NDArray[np.float64]
+
+    @property
+    def changes(self) -> NDArray[np.float64]:
+        return np.abs(self.above - self.below)
+
+    def largest(self, count: int) -> "_Steps":
+        """Return those with the largest change of any class."""
+        rows = np.argsort(-self.changes.max(1), kind="stable")[:count]
+        return _Steps(self.paths[rows], self.low[rows], self.high[rows], self.below[rows], self.above[rows])
+
+    def halves(self, between: NDArray[np.float64]) -> "_Steps":
+        """Return of each step the half with the larger change, given the log-odds `[S, R]` in the middle."""
+        middle = (self.low + self.high) / 2
+        is_lower = np.abs(between - self.below).max(1) >= np.abs(self.above - between).max(1)
+        return _Steps(
+            self.paths,
+            np.where(is_lower, self.low, middle),
+            np.where(is_lower, middle, self.high),
+            np.where(is_lower[:, None], self.below, between),
+            np.where(is_lower[:, None], between, self.above),
+        )
 
 
-def natural_ends(image: Tensor) -> Tensor:
-    """Return the image `[3, H, W]` shifted, mirrored and zoomed, `[3, 3, H, W]`."""
-    height, width = image.shape[1:]
-    down, across = max(1, height // _SHIFTED), max(1, width // _SHIFTED)
-    mode = "reflect" if min(height, width) > 1 else "replicate"
-    shifted = functional.pad(image[None], (across, 0, down, 0), mode=mode)[0, :, :height, :width]
-    rows, columns = max(1, round(_ZOOM * height)), max(1, round(_ZOOM * width))
-    top, left = (height - rows) // 2, (width - columns) // 2
-    middle = image[None, :, top : top + rows, left : left + columns]
-    zoomed = functional.interpolate(middle, size=(height, width), mode="bilinear", align_corners=False)[0]
-    return torch.stack([shifted, image.flip(-1), zoomed])
-
-
-def find_jumps(asker: PictureAsker, image: Tensor, ends: Tensor, at_start: Answers | None) -> tuple[Jumps, Answers]:
-    """Return the jumps on paths from an image, and the answer `[T]` to the image itself among the others.
+def find_jumps(
+    asker: PictureAsker, image: Tensor, paths: Sequence[Path], at_start: Answers | None
+) -> tuple[Jumps, Answers]:
+    """Return the jumps on paths from an image, and the answer `[R]` to the image itself among the others.
 
     Args:
         asker: of the model.
         image: `[3, H, W]`.
-        ends: of the paths, `[P, 3, H, W]`.
-        at_start: the answer to the image, `[T]`; None asks for it.
+        paths: from the image.
+        at_start: the answer to the image, `[R]`; None asks for it.
     """
-    paths, offset = len(ends), int(at_start is None)
+    steps, start = _first_steps(asker, image, paths, at_start)
+    moved = float(np.abs(steps.above - _log_odds(start)).max())
+    for share in _HALVED:
+        steps = steps.largest(max(_LEFT, round(share * len(paths))))
+        middle = (steps.low + steps.high) / 2
+        steps = steps.halves(_log_odds(asker.all_probabilities(len(middle), _on_paths(paths, steps.paths, middle))))
+    return Jumps(steps.changes.max(1), steps.changes.max(0)[asker.target_rows], steps.low, moved), start
+
+
+def _first_steps(
+    asker: PictureAsker, image: Tensor, paths: Sequence[Path], at_start: Answers | None
+) -> tuple[_Steps, Answers]:
     places = np.linspace(0, 1, _STEPS + 1)
+    numbers = np.repeat(np.arange(len(paths)), _STEPS)
+    drawn = _on_paths(paths, numbers, np.tile(places[1:], len(paths)))
+    offset = int(at_start is None)
 
-    def picture(number: int) -> Tensor:
-        path, step = divmod(number - offset, _STEPS)
-        return image if number < offset else _between(image, ends[path], float(places[step + 1]))
+    def draw(start: int, stop: int) -> Tensor:
+        rest = drawn(max(start - offset, 0), stop - offset)
+        return torch.cat([image[None], rest]) if start < offset else rest
 
-    answers = asker.probabilities(offset + paths * _STEPS, lambda *part: torch.stack([*map(picture, range(*part))]))
+    answers = asker.all_probabilities(offset + len(numbers), draw)
     start = answers[0] if at_start is None else at_start
-    steps = answers[offset:].reshape(paths, _STEPS, -1)
-    logs = _log(np.concatenate([np.broadcast_to(start, (paths, 1, len(start))), steps], axis=1))  # [P, 13, T]
-    widest = np.abs(np.diff(logs, axis=1)).max(2).argmax(1)
-    each = np.arange(paths)
-    low, high, below, above = places[widest], places[widest + 1], logs[each, widest], logs[each, widest + 1]
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        halves = asker.probabilities(paths, _on_paths(image, ends, middle))
-        between = _log(halves)
-        lower = np.abs(between - below).max(1) >= np.abs(above - between).max(1)
-        low, high = np.where(lower, low, middle), np.where(lower, middle, high)
-        below, above = np.where(lower[:, None], below, between), np.where(lower[:, None], between, above)
-    jumps = np.abs(above - below)
-    return Jumps(jumps.max(1), jumps.max(0), low), start
+    steps = _log_odds(answers[offset:].reshape(len(paths), _STEPS, -1))
+    first = np.broadcast_to(_log_odds(start), (len(paths), 1, len(start)))
+    below = np.concatenate([first, steps[:, :-1]], axis=1)
+    low, high = np.tile(places[:-1], len(paths)), np.tile(places[1:], len(paths))
+    return _Steps(numbers, low, high, below.reshape(len(numbers), -1), steps.reshape(len(numbers), -1)), start
 
 
-def _on_paths(image: Tensor, ends: Tensor, places: NDArray[np.float64]) -> Draw:
-    """Return the pictures at one place of each path."""
-    return lambda *part: torch.stack([_between(image, ends[path], float(places[path])) for path in range(*part)])
+def _on_paths(paths: Sequence[Path], numbers: NDArray[np.intp], places: NDArray[np.float64]) -> Draw:
+    """Return the pictures at some places of some paths."""
+    return lambda *part: torch.stack([paths[numbers[each]](float(places[each])) for each in range(*part)])
 
 
-def _between(image: Tensor, end: Tensor, place: float) -> Tensor:
-    return end if place == 1 else image + place * (end - image)
-
-
-def _log(probabilities: Answers) -> NDArray[np.float64]:
-    return np.log(np.maximum(probabilities, _LEAST))
+def _log_odds(probabilities: Answers) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.maximum(probabilities, _LEAST)) - np.log(1 - np.minimum(probabilities, _MOST)))

@@ -17,7 +17,7 @@ from workers.explainer.plan import ExplanationPlan, with_fill
 LOW_OPACITY_VIEW = "opacity"
 LOW_OPACITY = 0.3
 HALF_CELL_MASKS = 128
-PROBES = HALF_CELL_MASKS + 89 + 66 + 3
+PROBES = HALF_CELL_MASKS + 114 + 55 + 3
 """Pictures beyond the blocks, at most: half-cell masks, paths to masked pictures, to natural changes, consistency."""
 
 _OTHER_FILLS = ("black", "grey", "blur", "noise")

@@ -24,8 +24,7 @@ LEAST_VARIANCE = 0.05
 """Variance under finer masks over that under the map's own, from which there is something to predict."""
 
 JUMP = 0.3
-"""Change of log p within 1/12,288 of a path: honest models at most .023 (28 pictures; 146 others .009); gates by a
-threshold nearly always above .3; a cascade (`faces`) .68 on masks and .69 on natural changes."""
+"""Change of log-odds within 1/8,192 of a path; what was measured is in `bench/RESULTS.md`, "Alarms of the audit"."""
 
 SAME_ANSWER_TO_ANOTHER_PIXEL = 0.01
 """Difference of the answer when one pixel changes by a level of 255: honest models at most .00097 (imagenet, 100
@@ -106,24 +105,31 @@ def about_resolution(r2: float, variance: float) -> tuple[AuditVerdict, str]:
     )
 
 
-def about_jumps(masked: float, natural: float | None) -> tuple[AuditVerdict, str]:
+def about_jumps(masked: float, natural: float | None, moved: float | None) -> tuple[AuditVerdict, str]:
     """Return verdict and sentence on jumps of the score.
 
     Args:
-        masked: largest jump of log p on paths to masked images.
+        masked: largest jump of the log-odds on paths to masked images.
         natural: on paths to natural changes; None where it was not asked for.
+        moved: by how much natural changes move the log-odds at most; likewise.
     """
     if masked <= JUMP:
         return "nothing-found", "The score changes smoothly as masks fade in: no threshold on masks was found."
+    jumps = f"by a factor of {math.exp(masked):.2g} in the odds of a class"
     if natural is not None and natural > JUMP:
         return "caution", (
-            f"The score of this model jumps where nothing is masked, too (by a factor of {math.exp(natural):.2g}, "
-            f"under masks {math.exp(masked):.2g}): the model is discontinuous by nature, and whether it reacts to "
-            "masks cannot be judged so."
+            f"The score of this model jumps where nothing is masked, too ({jumps} as a mask fades in, "
+            f"{math.exp(natural):.2g} otherwise): the model is discontinuous by nature, and whether it reacts to masks "
+            "cannot be judged so."
+        )
+    if moved is not None and moved <= JUMP:
+        return "caution", (
+            f"The score jumps as a mask fades in, {jumps}, but no natural change of this image moves it: whether it "
+            "would jump there, too, cannot be judged."
         )
     return "alarm", (
-        f"The score jumps by a factor of {math.exp(masked):.2g} as a mask fades in, and not as the image changes "
-        "naturally: the model reacts to the mask itself, so this map may say nothing about other images."
+        f"The score jumps as a mask fades in, {jumps}, and not as the image changes naturally: the model reacts to the "
+        "mask itself, so this map may say nothing about other images."
     )
 
 

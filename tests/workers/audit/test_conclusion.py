@@ -96,14 +96,46 @@ def test_a_smooth_gate_on_masks_is_not_found_as_the_limits_say() -> None:
     assert checks_of(audited(classifier(smooth), a_photograph()))["discontinuity"].verdict == "nothing-found"
 
 
+def rounding() -> Classifier:
+    """Return a model that reads a patch and rounds the logarithm of what it sees."""
+    return classifier(lambda images: ((PATCH(images) + 1e-3).log() * 2).round().div(2).exp())
+
+
 def test_a_model_that_jumps_on_natural_changes_too_is_told_apart() -> None:
-    brightness = np.tile(np.linspace(60, 230, 48).astype(np.uint8)[None, :, None], (48, 1, 3))
-    steps = classifier(lambda images: ((PATCH(images) + 1e-3).log() * 2).round().div(2).exp())
-    result = audited(steps, Image.fromarray(brightness))
+    stripes = np.where(np.arange(48) % 16 < 8, 60, 230).astype(np.uint8)
+    result = audited(rounding(), Image.fromarray(np.tile(stripes[:, None, None], (1, 48, 3))))
     check = checks_of(result)["discontinuity"]
     assert check.verdict == result.verdict == "caution"
     assert "discontinuous by nature" in check.sentence
     assert checks_of(result)["consistency"].verdict == "nothing-found"
+
+
+def test_jumps_are_no_alarm_where_natural_changes_do_not_move_the_score() -> None:
+    """The score is higher where many pixels are grey, and no pixel of the image is."""
+
+    def score(images: Tensor) -> Tensor:
+        grey = ((images - 0.5).abs().amax(1) < 0.02).float().mean((1, 2))
+        return 0.2 + 0.5 * (grey > 0.05).float()
+
+    box = classifier(score)
+    check = checks_of(audited(box, white_image(48, 48), fill="grey"))["discontinuity"]
+    assert check.verdict == "caution"
+    assert "no natural change of this image moves it" in check.sentence
+
+
+def test_a_jump_of_a_class_that_is_not_explained_counts() -> None:
+    """The gate leaves the explained class as it is and exchanges two others."""
+
+    def scores(images: Tensor) -> Tensor:
+        is_masked = (images.amax(1) < 0.02).any(-1).any(-1)
+        others = torch.where(is_masked[:, None], torch.tensor([0.1, 0.2]), torch.tensor([0.2, 0.1]))
+        return torch.cat([0.4 + 0.2 * PATCH(images)[:, None], others], 1)
+
+    box = Classifier(scores, ("it", "one", "other"), Preprocessing(size=None), activation="probabilities")
+    check = checks_of(audited(box, a_photograph()))["discontinuity"]
+    assert check.value is not None
+    assert check.value > 0.5
+    assert check.details["targets"][0]["value"] < 0.01
 
 
 class RemembersNearCopies:
@@ -225,7 +257,7 @@ def test_a_detector_is_audited_by_its_match() -> None:
 
     box = Detector(forward=forward, labels=("it",), preprocessing=Preprocessing(size=None))
     plan = planned(box, white_image(48, 48), method_name="drise", grid=6)
-    assert plan.passes({plan.own: 2}) == 7 * 72 + 286
+    assert plan.passes({plan.own: 2}) == 7 * 72 + 300
     checks = checks_of(audited(box, white_image(48, 48), method_name="drise", grid=6))
     assert {checks[name].verdict for name in ("discontinuity", "consistency")} == {"nothing-found"}
 
