@@ -53,6 +53,24 @@ _IMAGE_FIELDS: dict[str, JsonObject] = {
     "image_id": {**_SOURCES["id"], "description": "Instead of `image`: an earlier upload."},
 }
 
+_ANNOTATIONS_FILE = {
+    "type": "string",
+    "format": "binary",
+    "description": "A COCO file of the objects in the images: boxes, polygons or masks, by file name.",
+}
+_LIST = {"type": "array", "items": {"type": "object"}}
+_ANNOTATIONS = {
+    "type": "object",
+    "properties": {"images": _LIST, "annotations": _LIST, "categories": _LIST},
+    "required": ["images", "annotations", "categories"],
+    "description": "The same as COCO has it; `file_name` is the address of an image, the last part of it, or the id.",
+}
+_CATEGORIES = {
+    "type": "object",
+    "additionalProperties": {"type": ["string", "integer"]},
+    "description": "Label, by name or index, of categories that have another name than it.",
+}
+
 
 def build_openapi(app: FastAPI, methods: Sequence[MethodCard]) -> JsonObject:
     """Return the OpenAPI document of a front end.
@@ -168,32 +186,28 @@ def _of_requests(methods: Sequence[MethodCard]) -> dict[str, JsonObject]:
     both = {"archive": archive, "images": _as_text(listed)}
     return {
         **_by_method("ExplanationRequest", methods, {"image": schema_ref("ImageSource")}),
-        **_by_method("BatchRequest", methods, {"images": listed}),
+        **{
+            name: _with_annotations(schema, _ANNOTATIONS, _CATEGORIES) if "properties" in schema else schema
+            for name, schema in _by_method("BatchRequest", methods, {"images": listed}).items()
+        },
         "ExplanationForm": _form(methods, _IMAGE_FIELDS),
-        "BatchForm": _with_annotations(_form(methods, both)),
+        "BatchForm": _with_annotations(_form(methods, both), _ANNOTATIONS_FILE, _as_text(_CATEGORIES)),
     }
 
 
-def _with_annotations(form: JsonObject) -> JsonObject:
-    """Return the form of a batch with the fields of annotations; a method may have an `explain` of its own."""
+def _with_annotations(batch: JsonObject, annotations: JsonObject, categories: JsonObject) -> JsonObject:
+    """Return the schema of a batch with the fields of annotations; a method may have an `explain` of its own."""
     explain = {"enum": list(get_args(Explained)), "type": "string"}
     described = "With annotations: whether annotated classes are explained, or what the model says."
-    own = form["properties"].get("explain")
-    table = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
+    own = batch["properties"].get("explain")
     more = {
-        "annotations": {
-            "type": "string",
-            "format": "binary",
-            "description": "A COCO file of the objects in the images: boxes, polygons or masks, by file name.",
-        },
-        "categories": _as_text(
-            {**table, "description": "Label, by name or index, of categories that have another name than it."}
-        ),
+        "annotations": annotations,
+        "categories": categories,
         "explain": {"anyOf": [own, explain], "description": described}
         if own
         else {**explain, "description": described},
     }
-    return {**form, "properties": {**form["properties"], **more}}
+    return {**batch, "properties": {**batch["properties"], **more}}
 
 
 def _by_method(name: str, methods: Sequence[MethodCard], own: JsonObject) -> dict[str, JsonObject]:

@@ -109,9 +109,18 @@ def read_annotations(file: IO[bytes]) -> JsonObject:
         data = from_json(content.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False, cache_strings="keys")
     except ValueError as cause:
         raise _refused(f"this is not JSON, or nested too deeply: {str(cause)[:200]}") from cause
+    return require_coco(data)
+
+
+def require_coco(data: Any) -> JsonObject:
+    """Return annotations that are an object with COCO's three lists.
+
+    Raises:
+        RiseError: `invalid-parameters`.
+    """
     names = ("images", "annotations", "categories")
     if not isinstance(data, dict) or not all(isinstance(data.get(name), list) for name in names):
-        raise _refused("a COCO file is an object with the lists `images`, `annotations` and `categories`")
+        raise _refused("COCO annotations are an object with the lists `images`, `annotations` and `categories`")
     return data
 
 

@@ -21,6 +21,7 @@ from app.batches.annotations import (
     join_annotations,
     read_annotations,
     read_survey_options,
+    require_coco,
     require_surveyable,
 )
 from app.batches.coco_export import stream_coco
@@ -48,7 +49,10 @@ _MAX_PART_BYTES = 1_000_000
 
 
 class BatchSubmission(NamedTuple):
-    """The fields of a request for a batch, its archive, if the images are in one, and the file of annotations."""
+    """The fields of a request for a batch, its archive, if the images are in one, and the file of annotations.
+
+    In a JSON body the annotations are a field.
+    """
 
     fields: JsonObject
     archive: IO[bytes] | None = None
@@ -71,8 +75,9 @@ async def create(
 ) -> BatchView:
     """Ask one question about many images: a zip archive, or a list of addresses or ids.
 
-    With `annotations`, a COCO file, each image is explained for the classes that are annotated in it, or for the one
-    that the model says (`explain=predicted`), and `GET /v1/batches/{batch_id}/report` tells of shortcuts.
+    With `annotations`, a COCO file or an object in JSON, each image is explained for the classes that are annotated in
+    it, or for the one that the model says (`explain=predicted`), and `GET /v1/batches/{batch_id}/report` tells of
+    shortcuts.
 
     The answer comes at once; images are read, checked and queued little by little. One that is refused or fails does
     not stop the others.
@@ -126,7 +131,8 @@ def _create(services: Services, caller: Principal, submission: BatchSubmission, 
     given = fields.pop("images", None)
     if (given is None) == (archive is None):
         raise invalid_field("/images", "send an archive, or else a list of images")
-    options = read_survey_options(fields) if submission.annotations is not None else None
+    annotations = _annotations_of(submission, fields)
+    options = read_survey_options(fields) if annotations is not None else None
     command = services.commands.read(fields, caller)
     if (batch_view := _existing_view(services, batch_id)) is not None:
         return batch_view
@@ -146,21 +152,29 @@ def _create(services: Services, caller: Principal, submission: BatchSubmission, 
     members = (
         items_of_list(given, services.settings) if archive is None else items_of_archive(archive, services.settings)
     )
-    if options is not None and submission.annotations is not None:
-        batch, members = _annotated(services, batch, members, submission.annotations, options)
+    if options is not None and annotations is not None:
+        batch, members = _annotated(services, batch, members, annotations, options)
     if archive is not None:
         archive.seek(0)
         services.blobs.put_file(archive_blob(batch.id), archive)
     return _store(services, batch, members)
 
 
+def _annotations_of(submission: BatchSubmission, fields: JsonObject) -> JsonObject | None:
+    """Return the annotations of a file, or take them out of the fields of a JSON body."""
+    given = fields.pop("annotations", None)
+    if submission.annotations is not None:
+        return read_annotations(submission.annotations)
+    return None if given is None else require_coco(given)
+
+
 def _annotated(
-    services: Services, batch: BatchRecord, members: list[BatchItem], file: IO[bytes], options: SurveyOptions
+    services: Services, batch: BatchRecord, members: list[BatchItem], data: JsonObject, options: SurveyOptions
 ) -> tuple[BatchRecord, list[BatchItem]]:
     """Return a batch and its items with annotations, which are stored."""
     require_surveyable(batch.request)
     labels = services.catalogue.now().labels_of(batch.request.model)
-    joined = join_annotations(read_annotations(file), members, labels, options.categories)
+    joined = join_annotations(data, members, labels, options.categories)
     joined.store(services.blobs, batch.id, len(members))
     if options.explain == "annotated":
         members = [item.model_copy(update={"labels": joined.labels_of(item.index) or None}) for item in members]

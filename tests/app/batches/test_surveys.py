@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from PIL import Image
 
+from app.contract.schemas import JsonObject
 from bench.demo_training.pictures import Picture
 from tests.app.batches.test_zip_reader import packed
 from tests.support.annotated_pictures import coco_of, draw_pictures, encoded, files_of
@@ -87,6 +88,75 @@ def test_nothing_is_suspicious_about_an_honest_model_on_the_same_pictures(
     assert report["explain"] == "predicted"
     assert not any(each["suspicious"] for each in [*report["labels"], *report["clusters"]])
     assert report["sentences"][0].startswith("Nothing suspicious was found")
+
+
+def test_annotations_in_a_json_body_are_joined_to_uploads_by_their_ids(
+    http: httpx2.Client, pictures: list[Picture]
+) -> None:
+    few = pictures[:3]
+    uploads = http.post("/v1/images", files=[("image", file) for file in files_of(few)]).json()["images"]
+    coco = coco_of(few)
+    for image, upload in zip(coco["images"], uploads, strict=True):
+        image["file_name"] = upload["id"]
+    ids = [{"id": upload["id"]} for upload in uploads]
+    body = {"images": ids, "annotations": coco, "model": "clever-hans", "masks": 128, "until": 1, "seed": 71}
+    batch = http.post("/v1/batches", json=body).json()
+    assert batch["annotations"] == {"images": 3, "objects": 3, "error_count": 0, "errors": []}
+    report = report_of(http, batch)
+    assert report["left_out"] == []
+    assert [(label["name"], label["images"]) for label in report["labels"]] == [("star", 3)]
+
+
+def _without(name: str) -> JsonObject:
+    data = coco_of([])
+    del data[name]
+    return data
+
+
+@pytest.mark.parametrize(
+    ("annotations", "status", "words"),
+    [
+        ([], 422, "an object with the lists"),
+        ("coco.json", 422, "an object with the lists"),
+        (_without("images"), 422, "an object with the lists"),
+        (coco_of([]), 422, "none of them can be used"),
+        ({**coco_of([]), "images": [{"id": 1, "file_name": "other"}]}, 422, "no image was sent by the name 'other'"),
+        ({**coco_of([]), "images": [0] * 100_001}, 413, "a JSON body holds at most 100,000 values"),
+    ],
+    ids=["list", "text", "no-images", "empty", "wrong-name", "many-values"],
+)
+def test_annotations_in_a_json_body_that_cannot_be_used_are_refused_in_words(
+    http: httpx2.Client, annotations: object, status: int, words: str
+) -> None:
+    body = {"images": [{"id": "one"}], "annotations": annotations, "model": "shapes"}
+    answer = http.post("/v1/batches", json=body)
+    assert answer.status_code == status, answer.text
+    assert words in answer.json()["detail"]
+
+
+def test_a_json_body_with_annotations_that_are_nested_too_deeply_is_refused(http: httpx2.Client) -> None:
+    content = b'{"images": [{"id": "one"}], "model": "shapes", "annotations": ' + b"[" * 40_000 + b"]" * 40_000 + b"}"
+    answer = http.post("/v1/batches", content=content, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request"), answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b" " * 100_000_000, 413, "at most 32,000,000 bytes"),
+        (b'{"images": ' + b"[" * 1_000_000, 422, "nested too deeply"),
+        (b"\xff\xd8\xff", 422, "this is not JSON"),
+    ],
+    ids=["hundred-megabytes", "nested", "picture"],
+)
+def test_a_file_of_annotations_that_cannot_be_read_is_refused_in_words(
+    http: httpx2.Client, pictures: list[Picture], content: bytes, status: int, words: str
+) -> None:
+    files = {"archive": ("images.zip", packed(*files_of(pictures[:1])).getvalue()), "annotations": ("c.json", content)}
+    answer = http.post("/v1/batches", files=files, data={**QUICK, "model": "shapes"})
+    assert answer.status_code == status, answer.text
+    assert words in answer.json()["detail"]
+    assert answer.json()["errors"][0]["field"] == "/annotations"
 
 
 def test_the_report_is_one_file_to_print_with_the_pictures_of_each_cluster(http: httpx2.Client, hans: Any) -> None:
