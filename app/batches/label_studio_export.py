@@ -13,6 +13,7 @@ from app.batches.zip_export import error_entry, iter_items
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.schemas import ExplanationRecord, JsonObject
+from app.contract.survey import SurveyReport
 from app.label_studio_format.controls import LEVELS, Control, Label, LabelingConfig
 from app.label_studio_format.predictions import PredictionContext, prediction_of, version_of
 from app.rendering.renderer import Renderer
@@ -21,25 +22,54 @@ _COLORS = dict(zip(LEVELS, ("red", "orange"), strict=True))
 
 
 def tasks_of(
-    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, renderer: Renderer, *, prefix: str
+    batch: BatchRecord,
+    batches: BatchStore,
+    store: ExplanationStore,
+    renderer: Renderer,
+    report: SurveyReport | None,
+    *,
+    prefix: str,
 ) -> Iterator[bytes]:
     """Yield a JSON list of tasks: one for each image with an explanation, with a prediction if it has succeeded.
 
     Args:
+        report: of an annotated batch; then suspicious images come first, and all have their figures.
         prefix: precedes a file's name in the address at which Label Studio has it.
     """
     yield b"["
-    first = True
-    for item, record in iter_items(batch, batches, store):
+    first, figures = True, _figures(report) if report is not None else {}
+    order = sorted(range(batch.total), key=lambda index: not figures.get(index, {}).get("suspicious", False))
+    for item, record in iter_items(batch, batches, store, order):
         if record is not None:
-            yield (b"" if first else b",") + json.dumps(_task(item, record, renderer, prefix)).encode()
+            task = _task(item, record, renderer, prefix, figures.get(item.index, {}))
+            yield (b"" if first else b",") + json.dumps(task).encode()
             first = False
     yield b"]"
 
 
-def _task(item: BatchItem, record: ExplanationRecord, renderer: Renderer, prefix: str) -> JsonObject:
+def _figures(report: SurveyReport) -> dict[int, JsonObject]:
+    """Return the figures of each image, by its index; of several labels, those of a suspicious one, or the first."""
+    clusters = {place: cluster.place for cluster in reversed(report.clusters) for place in cluster.members}
+    suspicious, found = report.suspicious_cases, dict[int, JsonObject]()
+    for place, case in sorted(enumerate(report.cases), key=lambda pair: pair[0] not in suspicious):
+        found.setdefault(
+            case.index,
+            {
+                "label": case.label_name,
+                "inside": case.inside,
+                "background_alone": case.background_share,
+                "suspicious": place in suspicious,
+                "cluster": clusters.get(place),
+            },
+        )
+    return found
+
+
+def _task(
+    item: BatchItem, record: ExplanationRecord, renderer: Renderer, prefix: str, figures: JsonObject
+) -> JsonObject:
     address = item.source if item.kind == "url" else prefix + quote(item.name)
-    data = {"image": address, "name": item.name, "explanation": record.id}
+    data = {"image": address, "name": item.name, "explanation": record.id, **figures}
     if not record.is_answered:
         return {"data": data, "predictions": []}
     names = [target.name or str(target.label) for target in record.targets]

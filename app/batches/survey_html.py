@@ -37,6 +37,7 @@ figcaption { margin-top: .2rem; color: #5a5e66; font-size: .75rem; line-height: 
 .mean img { outline: 2px solid #1b1d21 } .outside figcaption { color: #b3261e }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #d9d9d3; text-align: right; vertical-align: bottom }
+td + td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left } th { color: #5a5e66; font-weight: 400 }
 .suspicious td { color: #b3261e }
 @media print { body { margin: 0; max-width: none; print-color-adjust: exact } }

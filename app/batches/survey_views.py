@@ -127,13 +127,15 @@ def csv_rows(report: SurveyReport) -> Iterator[bytes]:
         for place in cluster.members:
             clusters.setdefault(place, []).append(number)
     columns = [name for name in SurveyCase.model_fields if name != "box"]
-    head = [*columns, "x0", "y0", "x1", "y1", "background_share", "clusters"]
+    suspicious = report.suspicious_cases
+    head = [*columns, "x0", "y0", "x1", "y1", "background_share", "decided_outside", "suspicious", "clusters"]
     yield _line(head)
     for place, case in enumerate(report.cases):
         values = [_cell(getattr(case, name)) for name in columns]
         corners = [f"{side:g}" for side in case.box]
         numbers = " ".join(map(str, clusters.get(place, [])))
-        yield _line([*values, *corners, _cell(case.background_share), numbers])
+        verdicts = [_cell(case.is_decided_outside), _cell(place in suspicious)]
+        yield _line([*values, *corners, _cell(case.background_share), *verdicts, numbers])
 
 
 def _line(values: Sequence[str]) -> bytes:

@@ -4,7 +4,7 @@ import json
 import re
 import zipfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -38,11 +38,12 @@ class _ChunkBuffer:
 
 
 def iter_items(
-    batch: BatchRecord, batches: BatchStore, store: ExplanationStore
+    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, order: Sequence[int] | None = None
 ) -> Iterator[tuple[BatchItem, ExplanationRecord | None]]:
-    """Yield the items of a batch, each with its explanation; None if there is none."""
+    """Yield the items of a batch, by their indices or in another order, each with its explanation or None."""
+    indices = order if order is not None else range(batch.total)
     for first in range(0, batch.total, _PAGE):
-        for item in batches.members(batch.id, range(first, first + _PAGE)):
+        for item in batches.members(batch.id, indices[first : first + _PAGE]):
             yield item, store.read(item.explanation) if item.explanation else None
 
 

@@ -201,3 +201,14 @@ class SurveyReport(StoredModel):
     clusters: list[ClusterReport]
     left_out: list[LeftOut]
     cases: list[SurveyCase]
+
+    @property
+    def suspicious_cases(self) -> set[int]:
+        """Places in `cases` of those decided outside that belong to a suspicious cluster or label."""
+        members = {place for cluster in self.clusters if cluster.suspicious for place in cluster.members}
+        labels = {label.label for label in self.labels if label.suspicious}
+        return {
+            place
+            for place, case in enumerate(self.cases)
+            if case.is_decided_outside and case.recognised and (place in members or case.label in labels)
+        }

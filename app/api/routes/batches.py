@@ -297,10 +297,12 @@ def label_studio(
 ) -> StreamingResponse:
     """Return the images as tasks for Label Studio to import, with predictions: class or boxes, and masks at two levels.
 
-    The labelling interface that fits is at `label-config.xml`. It is made while it is sent.
+    The labelling interface that fits is at `label-config.xml`. It is made while it is sent. Where a report is made of
+    an annotated batch, suspicious images come first, and each has its figures: `inside`, `suspicious`, `cluster`.
     """
     batch = existing_batch(services, caller, batch_id)
-    content = tasks_of(batch, services.batches, services.store, services.renderer, prefix=prefix)
+    report = services.surveys.report(batch) if batch.annotations is not None else None
+    content = tasks_of(batch, services.batches, services.store, services.renderer, report, prefix=prefix)
     return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "label-studio.json"))
 
 

@@ -20,7 +20,8 @@ QUICK = {"masks": "128", "until": "1"}
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Picture]:
-    return draw_pictures(marked=12, unmarked=4, others=10, seed=1)
+    """Other shapes, stars, and from the fifteenth on stars with the mark."""
+    return draw_pictures(marked=12, unmarked=4, others=10, seed=1)[::-1]
 
 
 def send(http: httpx2.Client, pictures: list[Picture], **fields: str) -> Any:
@@ -70,15 +71,29 @@ def test_members_maps_and_rows_of_a_report_have_addresses(http: httpx2.Client, h
     found = hans["clusters"][0]
     members = http.get(found["members"]).json()
     assert len(members["cases"]) == found["images"]
-    assert all(case["name"] < "pictures/012.png" for case in members["cases"][: found["decided_outside"]])
+    assert all(case["name"] >= "pictures/014.png" for case in members["cases"][: found["decided_outside"]])
     picture = Image.open(io.BytesIO(http.get(found["mean_map"]).content)).convert("L")
     assert picture.getpixel((30, 225)) > 3 * picture.getpixel((200, 60))  # type: ignore[operator]
     star = next(label for label in hans["labels"] if label["name"] == "star")
     assert http.get(star["mean_map"]).headers["content-type"] == "image/png"
     rows = list(csv.DictReader(io.StringIO(http.get(hans["links"]["csv"]).text)))
     assert len(rows) == 26
-    assert rows[0]["clusters"] == "0"
+    assert rows[-1]["clusters"] == "0"
+    assert sum(row["suspicious"] == row["decided_outside"] == "True" for row in rows) == found["decided_outside"]
+    assert not any(row["suspicious"] == "True" for row in rows[:14])
     assert http.get(f"{hans['links']['self']}/clusters/99").status_code == 404
+
+
+def test_tasks_for_label_studio_begin_with_suspicious_images_and_have_their_figures(
+    http: httpx2.Client, hans: Any
+) -> None:
+    data = [task["data"] for task in http.get(f"{hans['links']['batch']}/label-studio.json").json()]
+    count = hans["clusters"][0]["decided_outside"]
+    assert [each["suspicious"] for each in data] == [True] * count + [False] * (26 - count)
+    assert all(each["name"] >= "pictures/014.png" for each in data[:count])
+    assert {each["cluster"] for each in data[:count]} == {"lower left corner"}
+    assert max(each["inside"] for each in data[:count]) < 0.5
+    assert [each["name"] for each in data[count:]] == sorted(each["name"] for each in data[count:])
 
 
 def test_nothing_is_suspicious_about_an_honest_model_on_the_same_pictures(
@@ -93,7 +108,7 @@ def test_nothing_is_suspicious_about_an_honest_model_on_the_same_pictures(
 def test_annotations_in_a_json_body_are_joined_to_uploads_by_their_ids(
     http: httpx2.Client, pictures: list[Picture]
 ) -> None:
-    few = pictures[:3]
+    few = pictures[-3:]
     uploads = http.post("/v1/images", files=[("image", file) for file in files_of(few)]).json()["images"]
     coco = coco_of(few)
     for image, upload in zip(coco["images"], uploads, strict=True):
