@@ -4,6 +4,7 @@ Schemas are named here and defined in `app/api/openapi_document.py`, because tho
 there are.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from app.api.problems import MEDIA_TYPE, to_problem
@@ -68,51 +69,64 @@ PROBLEMS: dict[int | str, _JsonObject] = {
 
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 _BY_CONTENT = {"base64": _PIXEL}
-_BY_ADDRESS = {"url": "https://images.example.com/star.jpg"}
-_BY_ID = {"id": "0f343b0931126a20f133d67c2b018a3b"}
+_ADDRESS = "https://images.example.com/star.jpg"
+_BY_ADDRESS = {"url": _ADDRESS}
+_ENCODINGS: _JsonObject = {
+    "image": {"contentType": "image/jpeg, image/png, image/webp, image/gif, image/*"},
+    "archive": {"contentType": "application/zip"},
+    "annotations": {"contentType": "application/json"},
+}
 
 
-def _body(form: str, form_examples: _JsonObject, json: str, json_examples: _JsonObject) -> _JsonObject:
-    """Return the body of an operation: the names of its two schemas, and examples of each by name."""
-    bodies = {"multipart/form-data": (form, form_examples), "application/json": (json, json_examples)}
+def _body(
+    form: str, files: Iterable[str], form_examples: _JsonObject, json: str, json_examples: _JsonObject
+) -> _JsonObject:
+    """Return the body of an operation: its two schemas, the files of the form, and examples of each by name.
+
+    Examples can be sent as they are; so those of forms have no files.
+    """
+    encoding = {name: _ENCODINGS[name] for name in files}
     content = {
-        media_type: {
-            "schema": schema_ref(schema),
-            "examples": {name: {"value": value} for name, value in examples.items()},
-        }
-        for media_type, (schema, examples) in bodies.items()
+        "multipart/form-data": {**_schema_with_examples(form, form_examples), "encoding": encoding},
+        "application/json": _schema_with_examples(json, json_examples),
     }
     return {"requestBody": {"required": True, "content": content}}
 
 
+def _schema_with_examples(name: str, examples: _JsonObject) -> _JsonObject:
+    named = {"examples": {title: {"value": value} for title, value in examples.items()}} if examples else {}
+    return {"schema": schema_ref(name), **named}
+
+
 CREATE_BODY = _body(
     "ExplanationForm",
-    {
-        "upload": {"image": "(the bytes of star.jpg)", "model": "shapes"},
-        "earlier upload": {"image_id": _BY_ID["id"], "model": "shapes", "targets": '[{"label": "ring"}]'},
-    },
+    ["image"],
+    {"address": {"image_url": _ADDRESS, "model": "shapes", "targets": '[{"label": "ring"}]'}},
     "ExplanationRequest",
     {
         "content": {"image": _BY_CONTENT, "model": "shapes"},
         "address": {"image": _BY_ADDRESS, "model": "shapes", "targets": "top:3", "masks": 2000},
-        "earlier upload": {"image": _BY_ID, "model": "shapes", "method": "mc-rise", "targets": [{"label": "ring"}]},
+        "colours": {"image": _BY_CONTENT, "model": "shapes", "method": "mc-rise", "targets": [{"label": "ring"}]},
     },
 )
 PREDICT_BODY = _body(
     "PredictionForm",
-    {"upload": {"image": "(the bytes of star.jpg)"}},
+    ["image"],
+    {"address": {"image_url": _ADDRESS}},
     "PredictionRequest",
-    {"content": {"image": _BY_CONTENT}, "earlier upload": {"image": _BY_ID}},
+    {"content": {"image": _BY_CONTENT}},
 )
 IMAGES_BODY = _body(
     "ImagesForm",
-    {"uploads": {"image": ["(the bytes of star.jpg)", "(the bytes of ring.jpg)"]}},
+    ["image"],
+    {},
     "ImagesRequest",
-    {"one": {"image": _BY_CONTENT}, "several": {"images": [_BY_CONTENT, _BY_ADDRESS]}},
+    {"one": {"image": _BY_CONTENT}, "several": {"images": [_BY_CONTENT, _BY_CONTENT]}},
 )
 BATCH_BODY = _body(
     "BatchForm",
-    {"archive": {"archive": "(the bytes of images.zip)", "model": "shapes"}},
+    ["archive", "annotations"],
+    {"list": {"images": f'[{{"url": "{_ADDRESS}"}}]', "model": "shapes"}},
     "BatchRequest",
-    {"list": {"images": [_BY_ADDRESS, _BY_ID], "model": "shapes", "masks": 2000}},
+    {"list": {"images": [_BY_ADDRESS], "model": "shapes", "masks": 2000}},
 )

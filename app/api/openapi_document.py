@@ -21,7 +21,9 @@ _MOST_IMAGES = 100
 
 _CREATIONS = {
     "createExplanation": ("/v1/explanations/{explanation_id}", "$response.body#/id"),
+    "auditExplanation": ("/v1/explanations/{explanation_id}/audit", "$request.path.explanation_id"),
     "createBatch": ("/v1/batches/{batch_id}", "$response.body#/id"),
+    "getBatchReport": ("/v1/batches/{batch_id}/report", "$request.path.batch_id"),
     "uploadImages": ("/v1/images/{image_id}", "$response.body#/images/0/id"),
     "listExplanations": ("/v1/explanations/{explanation_id}", "$response.body#/0/id"),
     "listModels": ("/v1/models/{model_id}", "$response.body#/0/id"),
@@ -47,6 +49,12 @@ _SOURCES: dict[str, JsonObject] = {
     },
     "id": {"type": "string", "description": "Of an earlier upload, as `POST /v1/images` returned it."},
 }
+_NAME = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 200,
+    "description": "What the image is called in the batch, and in the file of annotations; default: its address or id.",
+}
 _IMAGE_FIELDS: dict[str, JsonObject] = {
     "image": _FILE,
     "image_url": {**_SOURCES["url"], "description": "Instead of `image`."},
@@ -63,7 +71,7 @@ _ANNOTATIONS = {
     "type": "object",
     "properties": {"images": _LIST, "annotations": _LIST, "categories": _LIST},
     "required": ["images", "annotations", "categories"],
-    "description": "The same as COCO has it; `file_name` is the address of an image, the last part of it, or the id.",
+    "description": "The same as COCO has it; `file_name` is the name of an image, or without one its address, the last part, or id.",
 }
 _CATEGORIES = {
     "type": "object",
@@ -88,20 +96,29 @@ def build_openapi(app: FastAPI, methods: Sequence[MethodCard]) -> JsonObject:
 
 
 def _link_creations(paths: JsonObject) -> None:
-    """Add links from what an operation creates or lists to all that can be done with it (OpenAPI section 4.8.20)."""
+    """Add links from what an operation creates or lists to all that can be done with it (OpenAPI section 4.8.20).
+
+    What it creates need not have an audit or a report: to those lead the links of the operations that make them.
+    """
     operations = {operation["operationId"]: operation for methods in paths.values() for operation in methods.values()}
     for creation in _CREATIONS.keys() & operations.keys():
         path, expression = _CREATIONS[creation]
-        parameter = path[path.index("{") + 1 : -1]
+        parameter = path[path.index("{") + 1 : path.index("}")]
         links = {
             operation["operationId"]: _link(operation, {parameter: expression})
             for below, methods in paths.items()
             if below.startswith(path)
-            for operation in methods.values()
+            for method, operation in methods.items()
+            if _creation_of(below) == path or (method == "post" and operation["operationId"] in _CREATIONS)
         }
         for status, response in operations[creation]["responses"].items():
             if status.startswith("2"):
                 response["links"] = links
+
+
+def _creation_of(path: str) -> str | None:
+    """Return the longest of the paths of what is created that a path begins with."""
+    return max((made for made, _ in _CREATIONS.values() if path.startswith(made)), key=len, default=None)
 
 
 def _link(operation: JsonObject, parameters: JsonObject) -> JsonObject:
@@ -150,10 +167,14 @@ def _shared() -> dict[str, JsonObject]:
 def _of_images() -> dict[str, JsonObject]:
     """Return the schemas of images in requests, and of requests that have nothing else."""
     kinds = {f"ImageBy{kind.title()}": _object({kind: schema}, [kind]) for kind, schema in _SOURCES.items()}
+    listed_kinds = {
+        f"NamedImageBy{kind.title()}": _object({kind: _SOURCES[kind], "name": _NAME}, [kind]) for kind in ("url", "id")
+    }
     image = schema_ref("ImageSource")
     listed = {"type": "array", "items": image, "minItems": 1, "maxItems": _MOST_IMAGES}
     return {
         **kinds,
+        **listed_kinds,
         "ImageSource": {"anyOf": [schema_ref(name) for name in kinds]},
         "PredictionForm": _one_of_fields(_object(_IMAGE_FIELDS), _IMAGE_FIELDS),
         "PredictionRequest": _object({"image": image}, ["image"]),
@@ -178,7 +199,7 @@ def _of_requests(methods: Sequence[MethodCard]) -> dict[str, JsonObject]:
     """Return the schemas of questions: about one image and about many, as JSON and as forms."""
     listed = {
         "type": "array",
-        "items": {"anyOf": [schema_ref("ImageByUrl"), schema_ref("ImageById")]},
+        "items": {"anyOf": [schema_ref("NamedImageByUrl"), schema_ref("NamedImageById")]},
         "minItems": 1,
         "description": "Addresses, or ids of earlier uploads.",
     }

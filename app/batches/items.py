@@ -37,7 +37,13 @@ def items_of_list(images: Any, settings: Settings) -> list[BatchItem]:
 
 
 def _item(index: int, image: Any) -> BatchItem:
-    kind, source = next(iter(image.items())) if isinstance(image, dict) and len(image) == 1 else (None, None)
+    given = dict(image) if isinstance(image, dict) else {}
+    name = given.pop("name", None)
+    kind, source = next(iter(given.items())) if len(given) == 1 else (None, None)
     if not isinstance(source, str) or kind not in {"url", "id"}:
-        raise invalid_field(f"/images/{index}", 'write it as {"url": "https://..."} or {"id": "..."}')
-    return BatchItem(index=index, name=source[:_NAME_LENGTH], kind=kind, source=source)
+        raise invalid_field(
+            f"/images/{index}", 'write it as {"url": "https://..."} or {"id": "..."}, with a "name" or not'
+        )
+    if name is not None and not (isinstance(name, str) and 0 < len(name) <= _NAME_LENGTH):
+        raise invalid_field(f"/images/{index}/name", f"a name is a text of 1 to {_NAME_LENGTH} characters")
+    return BatchItem(index=index, name=name or source[:_NAME_LENGTH], kind=kind, source=source)

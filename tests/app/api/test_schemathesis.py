@@ -1,6 +1,9 @@
 """The running service keeps to its OpenAPI document: all checks of schemathesis, with requests made from the document.
 
 It sends what the document allows and what it does not, one by one and as sequences over what earlier requests made.
+Without `schemathesis.toml` it reports one thing, ST202: a request that the document allows is refused by 422. Such
+refusals are promised (an image that cannot be read, an unknown name, an idempotency key that came with another
+request), and no schema can say which they are; the file names the operations that have them.
 `RISE_SCHEMA_EXAMPLES` says how many examples of each operation and phase; `RISE_SCHEMA_SEED` where chance starts.
 """
 
@@ -66,8 +69,9 @@ def test_the_service_keeps_to_its_document(examined: Service, tmp_path: Path) ->
 
 @pytest.mark.timeout(300 + 100 * EXAMPLES)
 def test_the_links_of_the_document_lead_on(examined: Service, tmp_path: Path) -> None:
-    # Invalid data is the other test's: a form may hold `image_id=` beside its image here, which is not in the schema.
-    # Nor has each explanation an audit, and each batch a report: 404 is right there, right after the creation, too.
+    # Invalid data is the other test's: for schemathesis, a form with `image` alone violates that it needs `image_url`,
+    # one of the three of which exactly one is required. And it infers links beside those of the document: to the report
+    # of any batch, where 404 is right for one that came without annotations.
     options = ["--exclude-checks", "negative_data_rejection,ensure_resource_availability"]
     printed = report(examined, tmp_path, "stateful", 30 * EXAMPLES, *options)
     assert count(r"API Links: +(\d+) covered", printed) > 5

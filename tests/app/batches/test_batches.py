@@ -195,6 +195,8 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"model": "shapes", "images": []}, 422, "invalid-parameters"),
     ({"model": "shapes", "images": [{"base64": "aaaa"}]}, 422, "invalid-parameters"),
     ({"model": "shapes", "images": ["https://example.com/a"]}, 422, "invalid-parameters"),
+    ({"model": "shapes", "images": [{"id": "a", "name": ""}]}, 422, "invalid-parameters"),
+    ({"model": "shapes", "images": [{"name": "a.png"}]}, 422, "invalid-parameters"),
     ({"model": "shapes", "images": [{"id": "a"}] * 1001}, 413, "batch-too-large"),
     ({"model": "nobody", "images": [{"id": "a"}]}, 422, "unknown-name"),
     ({"model": "shapes", "masks": -1, "images": [{"id": "a"}]}, 422, "invalid-parameters"),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import time
 from typing import Any
@@ -32,6 +33,20 @@ def send(http: httpx2.Client, pictures: list[Picture], **fields: str) -> Any:
     answer = http.post("/v1/batches", files=files, data=QUICK | fields)
     assert answer.status_code == 202, answer.text
     return answer.json()
+
+
+def test_uploads_are_found_in_annotations_by_the_names_that_a_request_gives_them(
+    http: httpx2.Client, pictures: list[Picture]
+) -> None:
+    files = files_of(pictures[:3])
+    uploads = http.post("/v1/images", files=[("image", file) for file in files]).json()["images"]
+    images = [{"id": upload["id"], "name": name} for upload, (name, _) in zip(uploads, files, strict=True)]
+    fields = {"model": "shapes", "images": json.dumps(images), **QUICK}
+    annotations = {"annotations": ("coco.json", encoded(coco_of(pictures)))}
+    batch = http.post("/v1/batches", files=annotations, data=fields).json()
+    assert batch["annotations"]["images"] == 3
+    listed = http.get(batch["links"]["explanations"]).json()
+    assert [item["name"] for item in listed] == [name for name, _ in files]
 
 
 def report_of(http: httpx2.Client, batch: Any, seconds: float = 100) -> Any:
