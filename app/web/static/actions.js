@@ -21,7 +21,8 @@ const FIRST = ["imagenet", "shapes"];
 export async function start() {
   await loadCatalogue();
   if (store.state.keyNeeded) return;
-  const { view, batchId, display, panes } = readView(location.hash);
+  const { view: named, batchId, display, panes } = readView(location.hash);
+  const view = store.state.view === "explain" ? named : store.state.view; // who has chosen one meanwhile
   store.update({ view, batchId, display, ready: true });
   if (view === "explain" && panes.length) await reopen(panes);
   else if (view === "explain") await showFirstSample();

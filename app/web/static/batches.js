@@ -1,9 +1,12 @@
 /** Many pictures with one question: sent as a zip archive, or as files that are uploaded first. */
 
-import { json, post, request } from "./api.js";
+import { json, request } from "./api.js";
+import { save } from "./download.js";
+import { report } from "./reporting.js";
 
 const UPLOADED_AT_ONCE = 20; // so that progress is seen, and one request stays below the limit of its size
 const PAGE = 200;
+const LONGEST_NAME = 200;
 
 /**
  * @typedef {object} Batch
@@ -23,25 +26,30 @@ const PAGE = 200;
  * @property {import("./state.js").Explanation | null} explanation
  */
 
-/** Names of uploaded files by the id of their upload. @type {Map<string, string>} */
-const names = new Map();
-
 /**
- * Explain the pictures of an archive, or files.
+ * Explain the pictures of an archive, or files; with annotations, a COCO file, there will be a report.
  *
  * @param {File[]} files
+ * @param {File | null} annotations
  * @param {string} model
  * @param {(share: number) => void} onUploaded
  * @returns {Promise<Batch>}
  */
-export async function createBatch(files, model, onUploaded) {
-  if (files.length === 1 && /\.zip$/i.test(files[0].name)) {
-    const form = new FormData();
-    form.append("archive", files[0], files[0].name);
-    form.append("model", model);
-    return json("v1/batches", { method: "POST", body: form });
-  }
-  /** @type {{id: string}[]} */
+export async function createBatch(files, annotations, model, onUploaded) {
+  const form = new FormData();
+  form.append("model", model);
+  if (annotations) form.append("annotations", annotations, annotations.name);
+  if (files.length === 1 && isArchive(files[0])) form.append("archive", files[0], files[0].name);
+  else form.append("images", JSON.stringify(await uploadAll(files, onUploaded)));
+  return json("v1/batches", { method: "POST", body: form });
+}
+
+/**
+ * @param {File[]} files
+ * @param {(share: number) => void} onUploaded
+ */
+async function uploadAll(files, onUploaded) {
+  /** @type {{id: string, name: string}[]} */
   const images = [];
   for (let start = 0; start < files.length; start += UPLOADED_AT_ONCE) {
     const some = files.slice(start, start + UPLOADED_AT_ONCE);
@@ -49,12 +57,11 @@ export async function createBatch(files, model, onUploaded) {
     for (const file of some) form.append("image", file, file.name);
     const kept = (await json("v1/images", { method: "POST", body: form })).images;
     kept.forEach((/** @type {{id: string}} */ { id }, /** @type {number} */ place) => {
-      names.set(id, some[place].webkitRelativePath || some[place].name);
-      images.push({ id });
+      images.push({ id, name: (some[place].webkitRelativePath || some[place].name).slice(-LONGEST_NAME) });
     });
     onUploaded(Math.min(1, (start + some.length) / files.length));
   }
-  return post("v1/batches", { model, images });
+  return images;
 }
 
 /**
@@ -70,19 +77,65 @@ export async function readBatch(id) {
   for (let after = -1; after < batch.total - 1; after += PAGE) {
     items.push(...(await json(`${path}/explanations?limit=${PAGE}&after=${after}`)));
   }
-  return { batch, items: items.map((item) => ({ ...item, name: names.get(item.name) ?? item.name })) };
+  return { batch, items };
+}
+
+/**
+ * Save what a batch has as a file.
+ *
+ * @param {string} id
+ * @param {"archive" | "coco.json" | "report.html" | "report.csv"} part
+ */
+export async function savePart(id, part) {
+  try {
+    save(await fetchPart(id, part), `batch-${id}.${part === "archive" ? "zip" : part}`);
+  } catch (error) {
+    report(error);
+  }
 }
 
 /**
  * @param {string} id
- * @param {"archive" | "coco.json"} part
+ * @param {string} part
  */
-export async function fetchPart(id, part) {
+async function fetchPart(id, part) {
   return (await request(`v1/batches/${encodeURIComponent(id)}/${part}`)).blob();
 }
 
 /**
- * Return the pictures among dropped things, those in folders too.
+ * Return the share of the saliency inside the objects for each picture of a report; of several classes the least.
+ *
+ * @param {string} id
+ * @returns {Promise<Map<number, number>>}
+ */
+export async function readFigures(id) {
+  const [head, ...rows] = rowsOf(await (await fetchPart(id, "report.csv")).text());
+  const [index, inside] = [head.indexOf("index"), head.indexOf("inside")];
+  /** @type {Map<number, number>} */
+  const figures = new Map();
+  for (const row of rows) {
+    if (row[inside]) figures.set(Number(row[index]), Math.min(Number(row[inside]), figures.get(Number(row[index])) ?? 1));
+  }
+  return figures;
+}
+
+/**
+ * Return the cells of a CSV file (RFC 4180).
+ *
+ * @param {string} text
+ */
+function rowsOf(text) {
+  /** @type {string[][]} */
+  const rows = [[]];
+  for (const [, quoted, plain, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/g)) {
+    rows[rows.length - 1].push(quoted?.replaceAll('""', '"') ?? plain);
+    if (end !== ",") rows.push([]);
+  }
+  return rows.filter((row) => row.length > 1);
+}
+
+/**
+ * Return the files among dropped things that a batch can be made of, those in folders too.
  *
  * @param {DataTransfer} transfer
  * @returns {Promise<File[]>}
@@ -90,12 +143,22 @@ export async function fetchPart(id, part) {
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry !== null && entry !== undefined);
   if (entries.length === 0) return [...transfer.files];
-  return (await Promise.all(entries.map(filesOf))).flat().filter(isPicture);
+  return (await Promise.all(entries.map(filesOf))).flat().filter(isOfUse);
 }
 
 /** @param {File} file */
-export function isPicture(file) {
-  return file.type.startsWith("image/") || /\.(zip|tiff?|bmp|avif|heic)$/i.test(file.name);
+export function isOfUse(file) {
+  return isAnnotations(file) || isArchive(file) || file.type.startsWith("image/") || /\.(tiff?|bmp|avif|heic)$/i.test(file.name);
+}
+
+/** @param {File} file */
+export function isAnnotations(file) {
+  return /\.json$/i.test(file.name);
+}
+
+/** @param {File} file */
+function isArchive(file) {
+  return /\.zip$/i.test(file.name);
 }
 
 /**

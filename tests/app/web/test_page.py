@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import SAMPLES, Service, start_service, stop_service, wait_for_models
+from tests.support.annotated_pictures import coco_of, draw_pictures, encoded, files_of
 from tests.support.api_requests import explain, make_key
 
 LONG = 60_000  # milliseconds that a map may take on a machine that does other things too
@@ -288,6 +289,41 @@ def test_many_pictures_become_a_gallery_that_opens_each(service: Service, page: 
     expect(page.locator("batch-gallery .card").first).to_contain_text("ring")
     page.get_by_role("button", name="Open ring.jpg").click()
     expect(page.locator(".headline").first).to_contain_text("ring", timeout=LONG)
+
+
+@pytest.mark.slow
+def test_annotations_beside_the_pictures_make_a_report_that_leads_to_those_that_are_suspicious(
+    service: Service, page: Page
+) -> None:
+    pictures = draw_pictures(marked=12, unmarked=4, others=10, seed=3)
+    files: list[dict[str, object]] = [
+        {"name": name, "mimeType": "image/png", "buffer": content} for name, content in files_of(pictures)
+    ]
+    coco = {"name": "objects.json", "mimeType": "application/json", "buffer": encoded(coco_of(pictures))}
+    page.goto(service.url)
+    page.get_by_role("button", name="Many pictures", exact=True).click()
+    page.locator("batch-gallery select").first.select_option("clever-hans", timeout=LONG)
+    page.get_by_label("Choose files or a zip archive").set_input_files([coco])  # type: ignore[list-item]
+    expect(page.locator("batch-gallery [role=status]").first).to_contain_text("drop them together")
+    page.get_by_label("Choose files or a zip archive").set_input_files([*files, coco])  # type: ignore[list-item]
+    first = page.locator("survey-report .clusters li").first
+    expect(first).to_contain_text("star", timeout=2 * LONG)
+    expect(first).to_contain_text("suspicious")
+    expect(first.locator("img")).to_be_visible()
+    expect(page.locator("survey-report .verdict")).to_contain_text("outside of the objects")
+    first.get_by_role("button").click()
+    shown = int(first.get_by_role("button").inner_text().removeprefix("Show these "))
+    expect(page.locator("batch-gallery .card")).to_have_count(shown)
+    first.get_by_role("button").click()
+    expect(page.locator("batch-gallery .card")).to_have_count(26)
+    page.get_by_label("Sort by").select_option("inside")
+    shares = [int(text.split(", ")[1].split(" %")[0]) for text in page.locator(".card .hint").all_inner_texts()]
+    assert len(shares) == 26
+    assert shares == sorted(shares)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the report").click()
+    assert b"outside of the objects" in Path(download.value.path()).read_bytes()
+    assert serious_findings(page) == []
 
 
 @pytest.mark.slow

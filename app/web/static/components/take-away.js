@@ -2,6 +2,7 @@
 
 import { explanationPath, mapPath, request } from "../api.js";
 import { Component } from "../component.js";
+import { save } from "../download.js";
 import { fill, h } from "../dom.js";
 import { report } from "../reporting.js";
 import { asCurl, asPython } from "../snippets.js";
@@ -94,17 +95,6 @@ async function download(pane, ending) {
   } catch (error) {
     report(error);
   }
-}
-
-/**
- * @param {Blob} blob
- * @param {string} name
- */
-export function save(blob, name) {
-  const address = URL.createObjectURL(blob);
-  const link = h("a", { href: address, download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
 /**
