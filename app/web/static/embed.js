@@ -9,6 +9,7 @@ import "./components/map-viewer.js";
 import "./components/notice-bar.js";
 import "./components/pane-grid.js";
 import "./components/run-progress.js";
+import "./components/trust-card.js";
 import "./components/viewer-controls.js";
 import { setKey } from "./api.js";
 import { openPanes } from "./panes.js";

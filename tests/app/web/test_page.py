@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.conftest import SAMPLES, Service, start_service, stop_service, wait_for_models
 from tests.support.annotated_pictures import coco_of, draw_pictures, encoded, files_of
@@ -296,16 +296,14 @@ def test_annotations_beside_the_pictures_make_a_report_that_leads_to_those_that_
     service: Service, page: Page
 ) -> None:
     pictures = draw_pictures(marked=12, unmarked=4, others=10, seed=3)
-    files: list[dict[str, object]] = [
-        {"name": name, "mimeType": "image/png", "buffer": content} for name, content in files_of(pictures)
-    ]
-    coco = {"name": "objects.json", "mimeType": "application/json", "buffer": encoded(coco_of(pictures))}
+    files = [FilePayload(name=name, mimeType="image/png", buffer=content) for name, content in files_of(pictures)]
+    coco = FilePayload(name="objects.json", mimeType="application/json", buffer=encoded(coco_of(pictures)))
     page.goto(service.url)
     page.get_by_role("button", name="Many pictures", exact=True).click()
     page.locator("batch-gallery select").first.select_option("clever-hans", timeout=LONG)
-    page.get_by_label("Choose files or a zip archive").set_input_files([coco])  # type: ignore[list-item]
+    page.get_by_label("Choose files or a zip archive").set_input_files([coco])
     expect(page.locator("batch-gallery [role=status]").first).to_contain_text("drop them together")
-    page.get_by_label("Choose files or a zip archive").set_input_files([*files, coco])  # type: ignore[list-item]
+    page.get_by_label("Choose files or a zip archive").set_input_files([*files, coco])
     first = page.locator("survey-report .clusters li").first
     expect(first).to_contain_text("star", timeout=2 * LONG)
     expect(first).to_contain_text("suspicious")
@@ -354,6 +352,21 @@ def test_the_viewer_alone_shows_every_target(service: Service, page: Page) -> No
     expect(page.locator(".chips button")).to_have_count(4, timeout=LONG)
     expect(page.locator(".headline").first).to_contain_text("triangle", timeout=LONG)
     expect(page.locator("app-header")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_the_viewer_alone_audits_a_map_and_shows_what_was_found(service: Service, page: Page) -> None:
+    with httpx2.Client(base_url=service.url, timeout=90) as http:
+        made = explain(http, (SAMPLES / "star.jpg").read_bytes(), model="clever-hans", seed=4711).json()
+    page.set_viewport_size({"width": 480, "height": 700})
+    page.goto(f"{service.url}/ui/embed/{made['id']}")
+    expect_map(page)
+    page.get_by_role("button", name="Audit this map").click()
+    expect(page.locator("trust-card .verdict strong", has_text="The audit")).to_be_visible(timeout=LONG)
+    expect(page.locator("trust-card")).to_contain_text("passes these checks")
+    page.get_by_role("group", name="What hides").get_by_role("button", name="grey").click()
+    expect(page.locator("trust-card")).to_contain_text("This is a map of the audit", timeout=LONG)
+    assert serious_findings(page) == []
 
 
 @pytest.mark.slow

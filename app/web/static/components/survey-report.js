@@ -1,6 +1,6 @@
 /** The report of an annotated batch: which pictures a model decides alike, and outside of the objects. */
 
-import { json, request } from "../api.js";
+import { Problem, json, request } from "../api.js";
 import { readFigures, savePart } from "../batches.js";
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
@@ -65,10 +65,21 @@ class SurveyReport extends Component {
       if (found.status !== "running") return await this.#show(found);
       fill(this.body, h("p", { role: "status" }, `${found.ended} of ${found.total} pictures explained, ${found.measured} measured.`));
     } catch (error) {
-      fill(this.body, h("p", { role: "alert" }, report(error)));
-      if (error instanceof Error && error.name === "Problem") return;
+      const again = error instanceof Problem && h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => this.#retry(id) }, "Try again"));
+      fill(this.body, h("p", { role: "alert" }, report(error)), again);
+      if (error instanceof Problem) return;
     }
     this.#timer = setTimeout(() => this.#poll(id), POLL_MILLISECONDS);
+  }
+
+  /** @param {string} id */
+  async #retry(id) {
+    try {
+      await request(`v1/batches/${encodeURIComponent(id)}/report`, { method: "POST" });
+      await this.#poll(id);
+    } catch (error) {
+      report(error);
+    }
   }
 
   /** @param {Report} found */
