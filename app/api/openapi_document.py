@@ -71,7 +71,7 @@ _ANNOTATIONS = {
     "type": "object",
     "properties": {"images": _LIST, "annotations": _LIST, "categories": _LIST},
     "required": ["images", "annotations", "categories"],
-    "description": "The same as COCO has it; `file_name` is the name of an image, or without one its address, the last part, or id.",
+    "description": "The same as COCO has it; `file_name` is the name of an image, its address or id, or the last part of one.",
 }
 _CATEGORIES = {
     "type": "object",
