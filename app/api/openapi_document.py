@@ -71,7 +71,7 @@ _ANNOTATIONS = {
     "type": "object",
     "properties": {"images": _LIST, "annotations": _LIST, "categories": _LIST},
     "required": ["images", "annotations", "categories"],
-    "description": "The same as COCO has it; `file_name` is the name of an image, its address or id, or the last part of one.",
+    "description": "The same as COCO has it; `file_name` is the name, address or id of an image, or its last part.",
 }
 _CATEGORIES = {
     "type": "object",
