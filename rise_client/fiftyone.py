@@ -1,4 +1,4 @@
-"""Heat maps in FiftyOne: where a model looks, as fields of the samples of a dataset.
+"""Heat maps and surveys in FiftyOne: where a model looks, as fields of the samples of a dataset.
 
     from rise_client import Client
     from rise_client.fiftyone import add_heat_maps
@@ -11,16 +11,20 @@ more opaque the farther it is from 0. So black is no effect here, white the stro
 to FiftyOne; what white means is an attribute of the label.
 """
 
+import csv
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import numpy as np
+from fiftyone import ViewField
 from numpy.typing import NDArray
 from PIL import Image
 
-from rise_client.models import BatchItem, TargetData
+from rise_client.batches import Batch
+from rise_client.models import BatchItem, ReportData, TargetData
 from rise_client.sync_client import Client
 
 _WHITE = 65_535
@@ -66,6 +70,56 @@ def add_heat_maps(
             if not targets:
                 sample[f"{field}_error"] = _reason(item)
             sample.save()
+
+
+def add_survey(
+    samples: Any, client: Client, *, annotations: str | Path, model: str, field: str = "survey", **fields: Any
+) -> ReportData:
+    """Survey annotated samples, and add to each what the report says of it; return the report.
+
+    A sample gets the fields `survey_inside` (share of the saliency inside its objects), `survey_background_alone`
+    (share of the score that the background alone keeps), `survey_suspicious` and `survey_cluster` (where the maps of
+    its cluster have their saliency, in words); of several labels in it, those of a suspicious one. The view
+    `survey_suspicious` of suspicious samples, those with the least inside first, is saved with the dataset.
+
+    Args:
+        samples: a dataset or a view of one, of images on this machine.
+        client: of the service.
+        annotations: a COCO file of their objects, by the names of their files.
+        model: a model's id.
+        field: with which the names of fields and view begin.
+        fields: any other field of the request, such as `explain="predicted"`, `masks=2000`.
+
+    Raises:
+        ServiceError: if the service refuses it as a whole, or the report cannot be made.
+    """
+    in_order = sorted(samples, key=lambda sample: Path(sample.filepath).absolute())
+    batch = client.survey([sample.filepath for sample in in_order], annotations=annotations, model=model, **fields)
+    report = batch.report()
+    for index, row in _rows_by_image(batch).items():
+        sample, numbers = in_order[index], row["clusters"].split()
+        sample[f"{field}_inside"] = _number(row["inside"])
+        sample[f"{field}_background_alone"] = _number(row["background_share"])
+        sample[f"{field}_suspicious"] = row["suspicious"] == "True"
+        sample[f"{field}_cluster"] = report.clusters[int(numbers[0])].place if numbers else None
+        sample.save()
+    dataset = samples if isinstance(samples, fo.Dataset) else fo.load_dataset(samples.dataset_name)
+    suspicious = samples.match(ViewField(f"{field}_suspicious") == True)  # noqa: E712 - an expression of the database
+    dataset.save_view(f"{field}_suspicious", suspicious.sort_by(f"{field}_inside"), overwrite=True)
+    return report
+
+
+def _rows_by_image(batch: Batch) -> dict[int, dict[str, str]]:
+    """Return the row of each image in the report's CSV file, a suspicious one before others."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = batch.download(Path(folder) / "report.csv", "report.csv")
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: row["suspicious"] == "True")
+    return {int(row["index"]): row for row in rows}
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
 
 
 def _chunks(samples: Iterable[Any]) -> Iterator[list[Any]]:

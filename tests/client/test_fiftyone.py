@@ -13,6 +13,7 @@ from PIL import Image
 from rise_client import Client
 from tests.app.integrations.test_label_studio import STAR
 from tests.conftest import SAMPLES, Service
+from tests.support.annotated_pictures import coco_of, draw_pictures, encoded, files_of
 from tests.support.environments import ROOT, environment
 
 pytestmark = pytest.mark.slow
@@ -22,12 +23,13 @@ NAMES = ("star.jpg", "ring.jpg", "none.jpg")
 
 @pytest.fixture(scope="module")
 def found(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What FiftyOne has of two pictures and of one that is none."""
+    """What FiftyOne has of two pictures and of one that is none, and of a survey of annotated ones."""
     folder = tmp_path_factory.mktemp("fiftyone")
     (folder / "none.jpg").write_text("no picture")
     pictures = [str(SAMPLES / name) for name in NAMES[:2]] + [str(folder / "none.jpg")]
     packages = [str(ROOT), str(Path(fastapi.__file__).parents[1])]
     asked = {"url": service.url, "pictures": pictures, "folder": str(folder / "maps"), "packages": packages}
+    asked |= _annotated(folder)
     home = {"HOME": str(folder), "FIFTYONE_DO_NOT_TRACK": "true", "FIFTYONE_DATABASE_DIR": str(folder / "db")}
     python = environment("fiftyone") / "bin" / "python"
     done = subprocess.run(
@@ -43,6 +45,27 @@ def found(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Any:
         pytest.skip("FiftyOne has no mongod for this system")
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _annotated(folder: Path) -> dict[str, Any]:
+    """Write drawn pictures, the last ten of which are stars with the mark, and their annotations."""
+    pictures = draw_pictures(marked=10, unmarked=2, others=6, seed=4)[::-1]
+    paths = [folder / f"{number:03d}.png" for number in range(len(pictures))]
+    for path, (_, content) in zip(paths, files_of(pictures), strict=True):
+        path.write_bytes(content)
+    (folder / "coco.json").write_bytes(encoded(coco_of(pictures)))
+    return {"annotated": [str(path) for path in paths[::-1]], "annotations": str(folder / "coco.json")}
+
+
+def test_every_sample_of_a_survey_has_its_figures_and_suspicious_ones_are_a_saved_view(found: Any) -> None:
+    survey = found["survey"]
+    assert "lower left corner" in survey["sentences"][0]
+    suspicious = {name: inside for name, inside, _, is_suspicious, _ in survey["samples"] if is_suspicious}
+    assert len(suspicious) >= 8
+    assert {Path(name).name for name in suspicious} <= {f"{number:03d}.png" for number in range(8, 18)}
+    assert survey["view"] == sorted(suspicious, key=lambda name: suspicious[name])
+    assert {where for *_, is_suspicious, where in survey["samples"] if is_suspicious} == {"lower left corner"}
+    assert all(0 <= background <= 1 for _, _, background, *_ in survey["samples"] if background is not None)
 
 
 def test_every_sample_has_a_heat_map_that_is_strongest_on_the_object(found: Any) -> None:

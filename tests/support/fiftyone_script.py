@@ -1,6 +1,7 @@
 """Run by the tests in FiftyOne's environment: a real dataset with its database, and heat maps on its samples.
 
-Reads `{"url", "pictures", "folder", "packages"}` from its input, and writes what the samples have afterwards.
+Reads `{"url", "pictures", "folder", "packages", "annotated", "annotations"}` from its input, and writes what the
+samples have afterwards.
 """
 
 import json
@@ -13,12 +14,22 @@ import fiftyone as fo  # noqa: E402
 from fiftyone import ViewField  # noqa: E402
 
 from rise_client import Client  # noqa: E402
-from rise_client.fiftyone import add_heat_maps  # noqa: E402
+from rise_client.fiftyone import add_heat_maps, add_survey  # noqa: E402
 
 dataset = fo.Dataset("pictures")
 dataset.add_samples([fo.Sample(filepath=picture) for picture in asked["pictures"]])
 with Client(asked["url"]) as client:
     add_heat_maps(dataset, client, model="shapes", folder=asked["folder"], targets="top:2", most=2, masks=1000)
+    annotated = fo.Dataset("annotated")
+    annotated.add_samples([fo.Sample(filepath=picture) for picture in asked["annotated"]])
+    coco = asked["annotations"]
+    report = add_survey(annotated, client, annotations=coco, model="clever-hans", masks=128, until=1)
+names = ("filepath", "survey_inside", "survey_background_alone", "survey_suspicious", "survey_cluster")
+survey = {
+    "samples": [[sample[name] for name in names] for sample in annotated],
+    "view": [sample.filepath for sample in annotated.load_saved_view("survey_suspicious")],
+    "sentences": report.sentences,
+}
 dataset.reload()
 said = []
 for sample in dataset:
@@ -45,4 +56,4 @@ for sample in dataset:
     said.append(row)
 sure = dataset.match(ViewField("saliency_score") > 0.9).sort_by("saliency_reliability", reverse=True)
 kind = dataset.get_field_schema()["saliency"].document_type.__name__
-json.dump({"samples": said, "sure": len(sure), "kind": kind}, sys.stdout)
+json.dump({"samples": said, "sure": len(sure), "kind": kind, "survey": survey}, sys.stdout)
