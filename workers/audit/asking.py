@@ -57,6 +57,11 @@ class PictureAsker:
         """
         return self._answers(count, draw, self._plan.resolved.score)[:, self.target_rows]
 
+    def count(self, pictures: int) -> None:
+        """Count pictures that the model was asked for."""
+        self.passes += pictures
+        self._asked(self.passes)
+
     def _answers(self, count: int, draw: Draw, read: Callable[[Any], Tensor]) -> Answers:
         batch = min(_BATCH, self._plan.problem.batch)
         parts = [self._read(draw, start, min(count, start + batch), read) for start in range(0, count, batch)]
@@ -74,8 +79,7 @@ class PictureAsker:
             if stop - start == 1:
                 raise
         else:
-            self.passes += stop - start
-            self._asked(self.passes)
+            self.count(stop - start)
             return answers
         middle = (start + stop) // 2
         return np.concatenate([self._read(draw, start, middle, read), self._read(draw, middle, stop, read)])

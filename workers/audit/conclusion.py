@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from app.contract.schemas import AuditCheck, AuditResult, AuditVerdict, JsonObject
 from workers.audit import sentences
@@ -19,6 +20,8 @@ from workers.audit.paths import masked_paths, natural_paths
 from workers.audit.plan import AuditPlan
 from workers.audit.resolution import half_cell_fit
 from workers.audit.view_maps import ViewMaps
+from workers.audit.white_box import NoGradientsError, grad_cam
+from workers.blackbox import Classifier
 from workers.saliency.estimators import Block
 
 
@@ -53,6 +56,7 @@ def conclude(
             _fill_dependence(plan, maps),
             _low_opacity(plan, maps),
             _resolution(plan, own, asker),
+            _white_box(plan, maps, asker),
             _discontinuity(masked, natural),
             _consistency(
                 ask_again(plan.explanation, asker, among),
@@ -100,6 +104,39 @@ def _resolution(plan: AuditPlan, own: list[Block], asker: PictureAsker) -> Audit
         told.append(sentences.about_resolution(r2, variance))
         details.append({"variance_share": _rounded(variance)})
     return _check("resolution", values, told, details, worst=min)
+
+
+def _white_box(plan: AuditPlan, maps: ViewMaps, asker: PictureAsker) -> AuditCheck:
+    targets = plan.explanation.resolved.targets
+    try:
+        found = _grad_cam(plan, asker)
+    except NoGradientsError as reason:
+        sentence = sentences.without_grad_cam(str(reason))
+        return AuditCheck(check="white-box", verdict="nothing-found", sentence=sentence)
+    compared = [maps.grad_cam(index, found[index]) for index in range(len(targets))]
+    size = max(plan.explanation.problem.canvas.grid)
+    told = [sentences.about_grad_cam(each, size) for each in compared]
+    details = [
+        {"peak_moved_cells": _rounded(each.peak_moved), "map": np.round(of_target, 6).tolist()}
+        for each, of_target in zip(compared, found, strict=True)
+    ]
+    return _check("white-box", [each.correlation for each in compared], told, details, worst=min)
+
+
+def _grad_cam(plan: AuditPlan, asker: PictureAsker) -> NDArray[np.float64]:
+    """Return Grad-CAM of each target, `[T, h, w]`.
+
+    Raises:
+        NoGradientsError: where it cannot be had of the canvas that the map is of.
+    """
+    if not isinstance(plan.black_box, Classifier):
+        raise NoGradientsError("this model is no classifier")
+    if plan.explanation.parameters.canvas != "model":
+        raise NoGradientsError("masks were drawn on the image, and not on what the network takes")
+    labels = [target.label for target in plan.explanation.resolved.targets if target.label is not None]
+    found = grad_cam(plan.black_box, plan.explanation.problem.image, labels)
+    asker.count(1)
+    return np.asarray(found.double().cpu().numpy())
 
 
 def _jumps(plan: AuditPlan, asker: PictureAsker) -> tuple[Jumps, Answers, Jumps | None]:

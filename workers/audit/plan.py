@@ -17,8 +17,9 @@ from workers.explainer.plan import ExplanationPlan, with_fill
 LOW_OPACITY_VIEW = "opacity"
 LOW_OPACITY = 0.3
 HALF_CELL_MASKS = 128
-PROBES = HALF_CELL_MASKS + 114 + 55 + 3
-"""Pictures beyond the blocks, at most: half-cell masks, paths to masked pictures, to natural changes, consistency."""
+PROBES = HALF_CELL_MASKS + 114 + 55 + 3 + 1
+"""Pictures beyond the blocks, at most: half-cell masks, paths to masked pictures, to natural changes, consistency, and
+one whose gradients are taken."""
 
 _OTHER_FILLS = ("black", "grey", "blur", "noise")
 _OTHERS = 3
@@ -32,10 +33,12 @@ class AuditPlan:
     Attributes:
         own: name of the view with the explanation's own fill.
         views: by name: the own fill, three others, and `opacity`; each a plan with as many blocks as are needed.
+        black_box: the model.
     """
 
     own: str
     views: dict[str, ExplanationPlan]
+    black_box: BlackBox
 
     @property
     def explanation(self) -> ExplanationPlan:
@@ -79,7 +82,7 @@ def audit_plan(plan: ExplanationPlan, black_box: BlackBox, image: Image.Image) -
     for name in others:
         views[name] = with_fill(plan, black_box, image, name, opacity=plan.parameters.opacity, blocks=_BLOCKS)
     views[LOW_OPACITY_VIEW] = _in_log_odds(with_fill(plan, black_box, image, "blur", opacity=LOW_OPACITY, blocks=1))
-    return AuditPlan(own, views)
+    return AuditPlan(own, views, black_box)
 
 
 def _check_auditable(plan: ExplanationPlan) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from app.contract.schemas import AuditVerdict
 from workers.audit.plan import LOW_OPACITY
-from workers.audit.view_maps import FillComparison, LowOpacityView
+from workers.audit.view_maps import FillComparison, GradCamComparison, LowOpacityView
 
 LIMITS = "A model that reacts smoothly to masks passes these checks."
 
@@ -83,6 +83,28 @@ def about_low_opacity(view: LowOpacityView, size: int) -> tuple[AuditVerdict, st
         f"{masks}, {where} (correlation {view.correlation:.2f}). A model that notices masks notices these less: "
         "where the two differ, look at both."
     )
+
+
+def about_grad_cam(found: GradCamComparison, size: int) -> tuple[AuditVerdict, str]:
+    """Return verdict and sentence on Grad-CAM: a second view, never an alarm, because either may be right.
+
+    Args:
+        found: of one target.
+        size: cells along the longer side.
+    """
+    if found.correlation is None:
+        return "nothing-found", "Grad-CAM finds nothing that speaks for it, so there is nothing to compare."
+    where = "where the map has its own" if found.peak_moved <= 1 else f"{found.peak_moved:.1f} of {size} cells from it"
+    return "nothing-found", (
+        f"Grad-CAM, which reads gradients and hides nothing, has its strongest place {where} "
+        f"(correlation {found.correlation:.2f}). It is coarser, and right no more often: where the two differ, look "
+        "at both."
+    )
+
+
+def without_grad_cam(reason: str) -> str:
+    """Return the sentence on a model of which there is no Grad-CAM."""
+    return f"The map was not compared with Grad-CAM, which needs a PyTorch classifier with convolutions: {reason}."
 
 
 def about_resolution(r2: float, variance: float) -> tuple[AuditVerdict, str]:

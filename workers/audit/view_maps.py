@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from app.contract.saliency.geometry import BlockRenderer, viewport_of_canvas
 from app.contract.saliency.running_moments import ROUNDING
@@ -73,6 +75,20 @@ class LowOpacityView:
     peak_moved: float
 
 
+@dataclass(frozen=True)
+class GradCamComparison:
+    """Grad-CAM of one target beside its own map.
+
+    Attributes:
+        correlation: over pixels, with the positive part of the own map, because Grad-CAM has no other; None where one
+            of them is flat.
+        peak_moved: distance of their peaks, in cells.
+    """
+
+    correlation: float | None
+    peak_moved: float
+
+
 class ViewMaps:
     """Maps of all views, drawn coarsely.
 
@@ -111,15 +127,20 @@ class ViewMaps:
     def low_opacity(self, target: int) -> LowOpacityView:
         """Return the map of a target under masks that hide little, beside its own."""
         own, other = (self._mean(name, target) for name in (self._plan.own, LOW_OPACITY_VIEW))
-        flat = min(float(own.std()), float(other.std())) <= ROUNDING
-        correlation = None if flat else float(np.corrcoef(own.ravel(), other.ravel())[0, 1])
         row, column = _peak(other)
         x0, y0, x1, y1 = self._frame.view
         place = (
             x0 + (column + 0.5) * (x1 - x0) / self._frame.width,
             y0 + (row + 0.5) * (y1 - y0) / self._frame.height,
         )
-        return LowOpacityView(correlation, place, self._distance(own, other))
+        return LowOpacityView(_correlation(own, other), place, self._distance(own, other))
+
+    def grad_cam(self, target: int, other: Maps) -> GradCamComparison:
+        """Return how Grad-CAM `[h, w]` of a target, which is of the whole canvas, compares with its map."""
+        own = self._mean(self._plan.own, target)
+        frame = torch.from_numpy(other)[None, None]
+        drawn = functional.interpolate(frame, own.shape, mode="bilinear", align_corners=False)[0, 0].numpy()
+        return GradCamComparison(_correlation(np.maximum(own, 0), drawn), self._distance(own, drawn))
 
     def _mean(self, view: str, target: int) -> Maps:
         return np.asarray(self._maps[view][:, target].mean(0))
@@ -162,6 +183,13 @@ def _ratio(covariance: Maps, f: int, g: int) -> float | None:
     if min(covariance[f, f], covariance[g, g]) <= ROUNDING**2:
         return None
     return float(np.clip(covariance[f, g] / np.sqrt(covariance[f, f] * covariance[g, g]), -1, 1))
+
+
+def _correlation(one: Maps, other: Maps) -> float | None:
+    """Return the correlation of two maps; None where one is flat."""
+    if min(float(one.std()), float(other.std())) <= ROUNDING:
+        return None
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
 def _peak(values: Maps) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """What the masking loop knows of a model: pictures in, scores, detections or maps of scores out.
 
-Nothing else may be known about a black box. A loader (`workers/models/`) returns one of the three values below;
+Nothing else may be known about a black box; only a check of the audit, which compares, looks into the network of one
+that has it. A loader (`workers/models/`) returns one of the three values below;
 methods and the loop call `forward` and read the fields, and never ask where the model came from.
 """
 
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.contract.schemas import Assumption
 
@@ -130,6 +131,7 @@ class Classifier(Runtime):
         preprocessing: what happens to a picture before `forward`.
         activation: what turns raw outputs into probabilities.
         randomised: makes the same model with random weights from a seed, for sanity checks; None where it cannot.
+        network: behind `forward`, where gradients can be had of it; None elsewhere.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -137,6 +139,7 @@ class Classifier(Runtime):
     preprocessing: Preprocessing
     activation: Activation = "softmax"
     randomised: "Callable[[int], Classifier] | None" = None
+    network: nn.Module | None = None
 
 
 @dataclass(frozen=True)

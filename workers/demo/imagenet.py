@@ -73,7 +73,7 @@ def _as_module(network: nn.Module) -> Classifier:
         return scores
 
     labels = labels_of(_ENTRY, folder=Path())
-    return Classifier(forward=forward, labels=labels, preprocessing=preprocessing_of(_ENTRY))
+    return Classifier(forward=forward, labels=labels, preprocessing=preprocessing_of(_ENTRY), network=network)
 
 
 def _as_graph(weights: Path, device: torch.device) -> Classifier:

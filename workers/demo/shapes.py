@@ -76,4 +76,4 @@ def _classifier(network: nn.Module) -> Classifier:
         scores: Tensor = network.to(images.device)(images)
         return scores
 
-    return Classifier(forward=forward, labels=SHAPES, preprocessing=PREPROCESSING)
+    return Classifier(forward=forward, labels=SHAPES, preprocessing=PREPROCESSING, network=network)

@@ -42,7 +42,8 @@ def prepare_module(
     if entry.channels_last or entry.compile:
         black_box = replace(make(_laid_out(module, entry)), device=device, dtype=black_box.dtype)
     if isinstance(black_box, Classifier):
-        black_box = replace(black_box, randomised=lambda seed: _randomised(module, seed, make))
+        network = None if entry.compile else module
+        black_box = replace(black_box, randomised=lambda seed: _randomised(module, seed, make), network=network)
     return black_box
 
 

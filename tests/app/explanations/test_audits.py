@@ -51,7 +51,9 @@ def test_the_audit_of_an_honest_model_finds_nothing_and_is_a_part_of_the_explana
     audit = explanation["audit"]
     assert audit["verdict"] == "nothing-found"
     checks = {check["check"]: check for check in audit["checks"]}
-    assert {"fill-dependence", "low-opacity", "resolution", "discontinuity", "consistency"} <= checks.keys()
+    names = {"fill-dependence", "low-opacity", "resolution", "white-box", "discontinuity", "consistency"}
+    assert names <= checks.keys()
+    assert 0 < checks["white-box"]["value"] <= 1
     assert all(check["sentence"] for check in checks.values())
     assert checks["fill-dependence"]["value"] < 0.2
     assert "smoothly" in audit["limits"]
@@ -99,7 +101,7 @@ def test_an_audit_does_not_wait_for_its_explanation_and_says_the_same_whoever_co
     again = explained(http, seed="803", evidence="false", audit="true", masks="128", until="1")
     audit = http.get(f"{again['links']['audit']}?wait=60").json()
     assert audit["checks"][:-1] == with_blocks["checks"][:-1]
-    assert [check["verdict"] for check in audit["checks"]] == ["nothing-found"] * 5
+    assert [check["verdict"] for check in audit["checks"]] == ["nothing-found"] * 6
     assert audit["passes"] == with_blocks["passes"] + 2 * 128, "one block is not enough to be reused"
 
 

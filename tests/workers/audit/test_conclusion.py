@@ -57,7 +57,7 @@ def test_of_a_smooth_model_that_adds_up_nothing_is_found() -> None:
     result = audited(recognising_a_patch_of(noise_image(48, 48)), noise_image(48, 48))
     checks = checks_of(result)
     assert result.verdict == "nothing-found"
-    assert list(checks) == ["fill-dependence", "low-opacity", "resolution", "discontinuity", "consistency"]
+    assert list(checks) == ["fill-dependence", "low-opacity", "resolution", "white-box", "discontinuity", "consistency"]
     assert checks["discontinuity"].value is not None
     assert checks["discontinuity"].value < 0.01
     assert checks["consistency"].value == pytest.approx(0, abs=1e-5)
@@ -257,7 +257,7 @@ def test_a_detector_is_audited_by_its_match() -> None:
 
     box = Detector(forward=forward, labels=("it",), preprocessing=Preprocessing(size=None))
     plan = planned(box, white_image(48, 48), method_name="drise", grid=6)
-    assert plan.passes({plan.own: 2}) == 7 * 72 + 300
+    assert plan.passes({plan.own: 2}) == 7 * 72 + 301
     checks = checks_of(audited(box, white_image(48, 48), method_name="drise", grid=6))
     assert {checks[name].verdict for name in ("discontinuity", "consistency")} == {"nothing-found"}
 
