@@ -1,8 +1,7 @@
-"""Networks that are trained once and kept in `build/bench/trust/`: two that never saw a mask, and one that spots masks.
+"""Networks that are trained once and kept in `build/bench/trust/`: one that never saw a mask, and one that spots masks.
 
-A copy of `shapes`, and a small vision transformer (Dosovitskiy et al., ICLR 2021, arXiv:2010.11929) with convolutions
-before its patches (Xiao et al., NeurIPS 2021, arXiv:2106.14881). The spotter is that of `scaffold`, but also shown
-pictures that are changed and not masked. Seeded: the same versions on the same machine train the same networks.
+The former is a copy of `shapes`. The spotter is that of `scaffold`, but also shown pictures that are changed and not
+masked. Seeded: the same versions on the same machine train the same networks.
 """
 
 import math
@@ -37,32 +36,6 @@ _PICTURES = 5_000
 _SPOTTED = 1_500  # of each of two kinds
 _MIRRORED = 0.5
 _BATCH = 64
-_PATCH = 12
-_WIDTH = 64
-
-
-class PatchTransformer(nn.Module):
-    """Pictures to one raw score per shape, by attention between 64 patches of 12 x 12 pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches = nn.Sequential(
-            _convolved(3, _WIDTH // 4, stride=2),
-            _convolved(_WIDTH // 4, _WIDTH, stride=2),
-            nn.Conv2d(_WIDTH, _WIDTH, _PATCH // 4, stride=_PATCH // 4),
-        )
-        self.places = nn.Parameter(torch.zeros(1, (PREPROCESSING.size or (0, 0))[0] ** 2 // _PATCH**2, _WIDTH))
-        layer = nn.TransformerEncoderLayer(
-            _WIDTH, 4, 2 * _WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.blocks = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
-        self.scores = nn.Linear(_WIDTH, len(SHAPES))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return raw scores `[B, 6]` of normalised pictures `[B, 3, 96, 96]`."""
-        tokens = self.patches(images).flatten(2).transpose(1, 2) + self.places
-        scores: Tensor = self.scores(self.blocks(tokens).mean(1))
-        return scores
 
 
 @cache
@@ -72,12 +45,6 @@ def without_masks() -> Classifier:
     freeze(network)
     lay_out(network)
     return _classifier(network)
-
-
-@cache
-def transformer() -> Classifier:
-    """Return the vision transformer, trained on whole pictures only."""
-    return _classifier(_trained("transformer", PatchTransformer, epochs=16, rate=2e-3).eval().requires_grad_(False))
 
 
 @cache
@@ -138,11 +105,6 @@ def _warped(generator: np.random.Generator, image: Pixels, _: list[Pixels]) -> P
     places = places + shift * (waves * places.flip(-1) + generator.uniform(0, 2 * math.pi)).sin()
     warped = functional.grid_sample(pixels, places, mode="bicubic", padding_mode="reflection", align_corners=False)
     return np.asarray(warped[0].clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
-
-
-def _convolved(channels_in: int, channels: int, *, stride: int) -> nn.Sequential:
-    convolution = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.GELU())
 
 
 def _classifier(network: nn.Module) -> Classifier:

@@ -22,6 +22,10 @@ _WORDS: dict[Kind, str] = {
     "careless gate": "a threshold that other changes cross, too",
     "smooth gate": "a smooth gate",
 }
+_NOTES: dict[Kind, str] = {
+    "hard gate": ". The network has learned that warped, rippled and faded pictures are whole, which helps the audit",
+    "careless gate": ". Its network has learned from whole and masked pictures only",
+}
 
 Found = list[Measurement]
 
@@ -89,7 +93,8 @@ def _of_liars(kind: Kind, models: list[tuple[str, Found]]) -> Iterable[Row]:
     target, met = (f">= {least:.0%}", caught >= least * len(total)) if least else ("", None)
     value = _share(caught, len(total))
     told = sum(each.is_discontinuous for each in total)
-    yield Row(f"found: {_WORDS[kind]}, all models", f"{value}; called discontinuous {told}", target, met)
+    value += f", where a quarter of the masks or more is answered otherwise; called discontinuous {told}"
+    yield Row(f"found: {_WORDS[kind]}, all models", value + _NOTES.get(kind, ""), target, met)
     for label, found in models:
         part = _reported(found)
         caught = sum(each.is_alarm for each in part)
