@@ -53,7 +53,7 @@ def _of_thresholds(by_kind: dict[Kind, list[tuple[str, Found]]]) -> Row:
         f"{np.quantile(gates, 0.1):.2g})"
     )
     return Row(
-        "jump of log p from which there is an alarm, set on one half of the pictures; all below on the other", value
+        "jump of log-odds from which there is an alarm, set on one half of the pictures; all below on the other", value
     )
 
 
