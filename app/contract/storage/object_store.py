@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from errno import ENOSPC
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -46,6 +47,7 @@ _CHUNK_BYTES = 8_000_000
 _BUFFER_BYTES = 1_000_000
 _MIN_FREE_BYTES = 1_000_000
 _MAX_READS = 8  # at once, of arrays of at most 16 MB (`workers/execution/checkpoints.py`)
+_PARSING = Lock()  # because `ast`, which reads headers, fails in threads before Python 3.11.8 (cpython issue 106905)
 _NO_STORE = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
@@ -141,7 +143,8 @@ class BlobStore:
         """
         content = self.get(name)
         try:
-            array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+            with _PARSING:
+                array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
         except (ValueError, EOFError) as cause:
             raise StorageError("the storage has damaged what it was given") from cause
         return array

@@ -51,7 +51,7 @@ def test_a_folder_without_images_and_a_service_that_is_not_there_are_said(servic
     (tmp_path / "empty" / "a.png").write_bytes(b"x")
     refused = CliRunner().invoke(cli, [*command, "--server", service.url])
     assert refused.exit_code == 2
-    assert "a COCO file is an object" in refused.stderr
+    assert "COCO annotations are an object" in refused.stderr
 
 
 def test_the_client_returns_the_report_as_values(service: Service, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """How explanations end: deleted, or expired, with everything that belongs to them."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -220,7 +221,7 @@ def test_an_expired_explanation_is_gone_with_its_blobs_and_can_be_asked_for_agai
         assert http.post(f"{here}/cancel").status_code == 410
         assert http.get("/v1/explanations").json() == []
         blobs = forgetful.data / "blobs" / "explanations"
-        until(lambda: not list(blobs.rglob("*")))
+        until(lambda: not any(folders or files for _, folders, files in os.walk(blobs)))
         assert explain(http, star, masks=128, until=1).json()["links"]["self"] == here
 
 
