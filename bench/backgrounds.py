@@ -30,34 +30,58 @@ _SIDE = 64
 _PREPROCESSING = Preprocessing(size=(_SIDE, _SIDE), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 _TRAINED_ON, _EPOCHS, _BATCH, _RATE = 3_000, 8, 50, 3e-3
 _SURVEYED = 90
+_BARE = 60  # pictures of nothing but brick
 
 
 def rows(seeds: int) -> Iterator[Row]:
     """Train both networks with one seed after another, and survey them."""
-    found = wrong_labels = false = black = 0
+    found = others = false_others = false = black = 0
     for seed in range(seeds):
         pictures = draw(_SURVEYED, biased=True, held_out=True, seed=seed)
-        biased = survey(train(biased=True, seed=seed), pictures, fill="blur")
-        found += any(each.suspicious and each.label == SHAPES[_ON_GRASS] for each in biased.clusters)
-        wrong_labels += any(label.suspicious and label.name != SHAPES[_ON_GRASS] for label in biased.labels)
+        network = train(biased=True, seed=seed)
+        suspicious = suspicious_classes(survey(network, pictures, fill="blur"))
+        found += SHAPES[_ON_GRASS] in suspicious
+        other_classes = suspicious - {SHAPES[_ON_GRASS]}
+        others += bool(other_classes)
+        false_others += bool(other_classes - classes_of_bare_brick(network, seed=seed))
         control = train(biased=False, seed=seed)
-        false += _is_suspicious(survey(control, pictures, fill="blur"))
-        black += _is_suspicious(survey(control, pictures, fill="black"))
+        false += bool(suspicious_classes(survey(control, pictures, fill="blur")))
+        black += bool(suspicious_classes(survey(control, pictures, fill="black")))
     most = round(MOST_MISSED * seeds)
     yield Row(
-        "seeds on which the background is suspicious for the class that always stands on grass",
+        "seeds on which the class that always stands on grass is suspicious",
         f"{found} of {seeds}",
         f"at least {seeds - most}",
         found >= seeds - most,
     )
     most = round(MOST_FALSE * seeds)
-    yield Row("seeds on which another class is", f"{wrong_labels} of {seeds}", f"at most {most}", wrong_labels <= most)
+    yield Row(
+        "seeds on which another class is, of which the network does not take bare brick for one",
+        f"{false_others} of {seeds} (with those of which it does: {others})",
+        f"at most {most}",
+        false_others <= most,
+    )
     yield Row("seeds on which anything of the control is", f"{false} of {seeds}", f"at most {most}", false <= most)
     yield Row("the same with `fill=black`, which such a model reads", f"{black} of {seeds}")
 
 
-def _is_suspicious(report: SurveyReport) -> bool:
-    return any(each.suspicious for each in [*report.labels, *report.clusters])
+def suspicious_classes(report: SurveyReport) -> set[str]:
+    """Return the names of the classes of which the report, or a cluster of it, is suspicious."""
+    return {label.name for label in report.labels if label.suspicious} | {
+        cluster.label for cluster in report.clusters if cluster.suspicious
+    }
+
+
+def classes_of_bare_brick(network: Classifier, *, seed: int) -> set[str]:
+    """Return the classes that a network gives to at least a tenth of pictures of nothing but brick."""
+    generator = np.random.default_rng([seed, _BARE])
+    (brick,) = (_half(texture, lower=True) for texture in load_photographs(("brick.png",)))
+    crops = [crop_photograph(generator, [brick], (_SIDE, _SIDE)) for _ in range(_BARE)]
+    shown = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        said = network.forward(normalise(shown, _PREPROCESSING)).argmax(1)
+    counts = torch.bincount(said, minlength=len(SHAPES))
+    return {SHAPES[label] for label in _LABELS if counts[label] >= _BARE / 10}
 
 
 def train(*, biased: bool, seed: int) -> Classifier:
