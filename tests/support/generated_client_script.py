@@ -34,7 +34,7 @@ def _events(client: Client, explanation_id: str) -> list[str]:
 def _explained(client: Client, image: Path, into: Path) -> dict[str, Any]:
     with image.open("rb") as content:
         form = ExplanationForm(
-            model="shapes", image=File(content, image.name), masks=512, targets='[{"label": "ring"}]'
+            model="shapes", image=File(content, image.name), masks=8_000, until=1.0, targets='[{"label": "ring"}]'
         )
         created = create_explanation.sync(client=client, body=form)
     events = _events(client, created.id)

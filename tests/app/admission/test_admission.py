@@ -136,7 +136,7 @@ def test_what_waits_is_told_its_place_and_when_it_will_have_ended(small: Service
 
 def test_who_comes_with_one_is_served_before_the_rest_of_somebody_s_many(small: Service, star: bytes) -> None:
     with client(small, "crowd", "--tenant", "crowd") as crowd, client(small, "guest", "--tenant", "guest") as guest:
-        blocker = explain(crowd, star, seed=400, **LONG)
+        blocker = accepted_soon(crowd, star, seed=400)
         until_running(crowd, blocker)
         many = [explain(crowd, star, seed=seed) for seed in range(401, 405)]
         one = explain(guest, star, seed=499)
