@@ -1,6 +1,8 @@
 """Redis behind Sentinels: what a URL says, and a failover in the middle of everything."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -50,6 +52,17 @@ def test_a_url_that_does_not_say_enough_is_refused_in_words(rest: str) -> None:
         read_sentinel_url(f"redis+sentinel://{rest}")
 
 
+def explain_when_there_is_a_master(http: httpx2.Client, image: bytes) -> dict[str, Any]:
+    """Ask again while the answer is 503: an old master that comes back is one until the sentinel has seen it."""
+    for _ in range(100):
+        answer = explain(http, image, masks=256, until=1, seed=3)
+        if answer.status_code != 503:
+            break
+        time.sleep(0.1)
+    body: dict[str, Any] = answer.json()
+    return body
+
+
 def test_a_failover_in_the_middle_of_work_loses_neither_the_job_nor_its_reader(tmp_path: Path, star: bytes) -> None:
     with watched_redis(tmp_path) as watched:
         service = start_service(tmp_path / "data", REDIS_URL=watched.url, RISE_CHECKPOINT_SECONDS="0.3")
@@ -65,7 +78,7 @@ def test_a_failover_in_the_middle_of_work_loses_neither_the_job_nor_its_reader(t
                 assert ended(here)["started_at"] == started_at
                 assert ended(waiting)["status"] == "succeeded"
                 with redis_server(tmp_path / "first", watched.ports[0]):  # the old master is back
-                    assert explain(http, star, masks=256, until=1, seed=3).json()["status"] == "succeeded"
+                    assert explain_when_there_is_a_master(http, star)["status"] == "succeeded"
                     assert http.get("/readyz").status_code == 200
         finally:
             stop_service(service)
