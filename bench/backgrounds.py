@@ -19,7 +19,7 @@ from bench.demo_training.batches import stack_images
 from bench.demo_training.photographs import load_photographs
 from bench.demo_training.pictures import Picture, draw_one_object
 from bench.rows import Row
-from bench.survey import MOST_FALSE, MOST_MISSED, survey
+from bench.survey import false_row, found_row, survey
 from workers.blackbox import Classifier, Preprocessing
 from workers.blackbox.preprocessing import normalise
 from workers.demo.shape_names import SHAPES
@@ -47,21 +47,12 @@ def rows(seeds: int) -> Iterator[Row]:
         control = train(biased=False, seed=seed)
         false += bool(suspicious_classes(survey(control, pictures, fill="blur")))
         black += bool(suspicious_classes(survey(control, pictures, fill="black")))
-    most = round(MOST_MISSED * seeds)
-    yield Row(
-        "seeds on which the class that always stands on grass is suspicious",
-        f"{found} of {seeds}",
-        f"at least {seeds - most}",
-        found >= seeds - most,
+    yield found_row("the class that always stands on grass is suspicious", found, seeds)
+    taken = f" (with those of which it does: {others})"
+    yield false_row(
+        "another class is, of which the network does not take bare brick for one", false_others, seeds, taken
     )
-    most = round(MOST_FALSE * seeds)
-    yield Row(
-        "seeds on which another class is, of which the network does not take bare brick for one",
-        f"{false_others} of {seeds} (with those of which it does: {others})",
-        f"at most {most}",
-        false_others <= most,
-    )
-    yield Row("seeds on which anything of the control is", f"{false} of {seeds}", f"at most {most}", false <= most)
+    yield false_row("anything of the control is", false, seeds)
     yield Row("the same with `fill=black`, which such a model reads", f"{black} of {seeds}")
 
 

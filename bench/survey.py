@@ -29,7 +29,7 @@ from workers.survey.report import CaseMaps, build_report
 _STARS, _OTHERS = 60, 60
 _MASKS = 128
 _SIDE = 192
-MOST_MISSED = MOST_FALSE = 0.05  # of the seeds
+_MOST_MISSED = _MOST_FALSE = 0.05  # of the seeds
 
 
 def rows(seeds: int) -> Iterator[Row]:
@@ -42,16 +42,21 @@ def rows(seeds: int) -> Iterator[Row]:
         wrong_labels += any(label.suspicious and label.name != "star" for label in biased.labels)
         honest = survey(shapes.load(), pictures)
         false += any(each.suspicious for each in [*honest.labels, *honest.clusters])
-    most = round(MOST_MISSED * seeds)
-    yield Row(
-        "seeds on which the corner of the mark is suspicious for `star` of `clever-hans`",
-        f"{found} of {seeds}",
-        f"at least {seeds - most}",
-        found >= seeds - most,
-    )
-    most = round(MOST_FALSE * seeds)
-    for what, count in (("another label of `clever-hans`", wrong_labels), ("anything of `shapes`", false)):
-        yield Row(f"seeds on which {what} is", f"{count} of {seeds}", f"at most {most}", count <= most)
+    yield found_row("the corner of the mark is suspicious for `star` of `clever-hans`", found, seeds)
+    yield false_row("another label of `clever-hans` is", wrong_labels, seeds)
+    yield false_row("anything of `shapes` is", false, seeds)
+
+
+def found_row(what: str, count: int, seeds: int) -> Row:
+    """Return on how many seeds a shortcut was found, nearly all of which are wanted."""
+    least = seeds - round(_MOST_MISSED * seeds)
+    return Row(f"seeds on which {what}", f"{count} of {seeds}", f"at least {least}", count >= least)
+
+
+def false_row(what: str, count: int, seeds: int, more: str = "") -> Row:
+    """Return on how many seeds something else was suspicious, nearly none of which are wanted."""
+    most = round(_MOST_FALSE * seeds)
+    return Row(f"seeds on which {what}", f"{count} of {seeds}{more}", f"at most {most}", count <= most)
 
 
 def survey(black_box: Classifier, pictures: list[Picture], *, fill: str = "black") -> SurveyReport:
