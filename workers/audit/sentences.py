@@ -94,7 +94,8 @@ def about_grad_cam(found: GradCamComparison, size: int) -> tuple[AuditVerdict, s
     """
     if found.correlation is None:
         return "nothing-found", "Grad-CAM finds nothing that speaks for it, so there is nothing to compare."
-    where = "where the map has its own" if found.peak_moved <= 1 else f"{found.peak_moved:.1f} of {size} cells from it"
+    away = f"{found.peak_moved:.1f} of {size} cells away from the map's"
+    where = "where the map has its own" if found.peak_moved <= 1 else away
     return "nothing-found", (
         f"Grad-CAM, which reads gradients and hides nothing, has its strongest place {where} "
         f"(correlation {found.correlation:.2f}). It is coarser, and right no more often: where the two differ, look "

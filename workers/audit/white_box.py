@@ -2,7 +2,7 @@
 
 Grad-CAM (Selvaraju et al., ICCV 2017, equations 1 and 2): with `A_k` the k-th map of a convolution's output and `y` the
 raw score of a class, `relu(sum_k mean_pixels(dy / dA_k) A_k)`. It needs a network to look into, one forward and one
-backward pass; a fill plays no part in it. captum has it, too, and needs matplotlib for these ten lines.
+backward pass; a fill plays no part in it. captum implements it, too, and depends on matplotlib.
 """
 
 import torch
@@ -52,8 +52,8 @@ def grad_cam(classifier: Classifier, image: Tensor, labels: list[int]) -> Tensor
 
 def _last_convolution(network: nn.Module | None) -> nn.Module:
     if network is None:
-        raise NoGradientsError("this model is none, or its network cannot be looked into")
+        raise NoGradientsError("this model is not one, or gradients of its network cannot be had")
     found = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     if not found:
-        raise NoGradientsError("this model has none")
+        raise NoGradientsError("this model has no convolution")
     return found[-1]
