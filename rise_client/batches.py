@@ -22,8 +22,9 @@ from rise_client.models import BatchData, BatchItem, ReportData
 from rise_client.requests import ApiRequest, batch_request, path_of
 from rise_client.responses import parse
 
-BatchFile = Literal["archive", "coco", "label-studio", "label-config", "report.html", "report.csv"]
-"""What a batch is downloaded as; `archive` holds maps, and is told the formats as `formats="npz,png"`."""
+BatchFile = Literal["archive", "coco", "targets", "label-studio", "label-config", "report.html", "report.csv"]
+"""What a batch is downloaded as; `archive` holds maps, and is told the formats as `formats="npz,png"`, and `targets`
+a table (CSV) with their evidence."""
 
 _POLL_SECONDS = 1.0
 _PAGE = 100

@@ -10,7 +10,7 @@ from app.contract.schemas import ExplanationRecord, Failure, JsonObject, ModelRe
 from app.explanations.root_path import root_path
 from app.explanations.views import ExplanationView, view
 
-_PARTS = ("explanations", "archive", "coco.json", "label-studio.json", "label-config.xml", "cancel")
+_PARTS = ("explanations", "archive", "coco.json", "targets.csv", "label-studio.json", "label-config.xml", "cancel")
 
 
 class BatchView(StoredModel):

@@ -87,6 +87,7 @@ def _row(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) 
         "name": item.name,
         "status": item_status(batch, item, record.status if record else None),
         "explanation": item.explanation,
+        "consistency": record.consistency if record else None,
         "error": failure.model_dump() if failure else None,
         "targets": [target.model_dump(mode="json") for target in record.targets] if record else [],
         "files": [],

@@ -25,6 +25,7 @@ from app.batches.annotations import (
     require_surveyable,
 )
 from app.batches.coco_export import stream_coco
+from app.batches.csv_export import stream_csv
 from app.batches.items import items_of_archive, items_of_list
 from app.batches.label_studio_export import label_config_of, tasks_of
 from app.batches.store import BatchItem, BatchRecord
@@ -274,6 +275,23 @@ def coco(
     batch = existing_batch(services, caller, batch_id)
     content = stream_coco(batch, services.batches, services.store, services.renderer, level=level)
     return StreamingResponse(content, media_type="application/json", headers=_saved_as(batch, "coco.json"))
+
+
+@router.get(
+    "/{batch_id}/targets.csv",
+    operation_id="getBatchAsCsv",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}}},
+)
+def targets(batch_id: str, services: ServicesDep, caller: Reader) -> StreamingResponse:
+    """Return a table with a row for each target: score, box, peak, reliability, and its evidence in figures and words.
+
+    An image without a target has one row, with its status and error. It is made while it is sent; while the batch runs,
+    it holds what there is.
+    """
+    batch = existing_batch(services, caller, batch_id)
+    content = stream_csv(batch, services.batches, services.store)
+    return StreamingResponse(content, media_type="text/csv; charset=utf-8", headers=_saved_as(batch, "csv"))
 
 
 @router.get(

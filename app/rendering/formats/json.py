@@ -32,6 +32,7 @@ def encode(rendered: RenderedMap, _: RenderOptions) -> bytes:
         "method": record.request.method,
         "parameters": record.parameters,
         "target": rendered.target.model_dump(mode="json"),
+        "consistency": record.consistency,
         "fills": rendered.fills,
         "image": {"width": record.image.width, "height": record.image.height},
         "width": drawn.values.shape[2],

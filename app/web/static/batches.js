@@ -84,7 +84,7 @@ export async function readBatch(id) {
  * Save what a batch has as a file.
  *
  * @param {string} id
- * @param {"archive" | "coco.json" | "report.html" | "report.csv"} part
+ * @param {"archive" | "coco.json" | "targets.csv" | "report.html" | "report.csv"} part
  */
 export async function savePart(id, part) {
   try {

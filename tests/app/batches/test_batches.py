@@ -97,6 +97,7 @@ def test_the_results_come_as_one_archive_that_is_made_while_it_is_sent(http: htt
     listed = [name for row in manifest["images"] for name in row["files"]]
     assert sorted([*listed, "manifest.json"]) == sorted(archive.namelist())
     assert listed[:2] == ["00000-star/0.npz", "00000-star/0.overlay.png"]
+    assert [row["consistency"] is None for row in manifest["images"]] == [False, False, True]
     explanation = manifest["images"][1]["explanation"]
     alone = np.load(io.BytesIO(http.get(f"/v1/explanations/{explanation}/maps/0.npz").content))["map"]
     assert np.array_equal(np.load(io.BytesIO(archive.read("00001-ring/0.npz")))["map"], alone)

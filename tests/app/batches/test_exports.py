@@ -1,5 +1,6 @@
 """A batch as files of other tools, by the client: read by COCO's own tools and by Label Studio's own SDK."""
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,6 +139,52 @@ def test_a_region_of_a_large_image_has_the_size_of_the_image(client: Client, tmp
     assert share_on(data.annToMask(data.anns[1]) > 0, ((4 * column, 4 * row), 4 * radius)) > 0.8
 
 
+def table(batch: Batch, folder: Path) -> list[dict[str, str]]:
+    with batch.download(folder / "targets.csv", "targets").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_of_a_batch_has_the_evidence_of_each_target(
+    classified: Batch, detected: Batch, tmp_path: Path
+) -> None:
+    *rows, refused = table(classified, tmp_path)
+    for row, member in zip(rows, classified.items(), strict=False):
+        explanation = member.explanation
+        assert explanation is not None
+        (target,) = explanation.targets
+        evidence = target.evidence
+        assert evidence is not None
+        assert evidence.least_relevant_first is not None
+        assert evidence.fill_score is not None
+        figures = {
+            "score": target.score,
+            "reliability": target.reliability,
+            "fidelity": evidence.fidelity,
+            "interaction_share": evidence.interaction_share,
+            "least_relevant_drop": evidence.least_relevant_first.drop,
+            "least_relevant_random": evidence.least_relevant_first.random,
+            "fill_score": evidence.fill_score.target,
+            "fill_class_probability": evidence.fill_score.probability,
+            "consistency": explanation.consistency,
+        }
+        assert {name: float(row[name]) for name in figures} == pytest.approx(figures, rel=1e-5)
+        assert (row["name"], row["explanation"], row["label_name"]) == (member.name, explanation.id, target.name)
+        assert row["sentences"] == " ".join(evidence.sentences)
+        assert (row["fill_class"], row["error"], row["x0"]) == (evidence.fill_score.top_class, "", "")
+    assert (refused["name"], refused["status"], refused["target"]) == ("none.jpg", "refused", "")
+    assert "image" in refused["error"]
+    boxes = [[float(row[corner]) for corner in ("x0", "y0", "x1", "y1")] for row in table(detected, tmp_path)]
+    (member,) = detected.items()
+    assert member.explanation is not None
+    assert boxes == [pytest.approx(target.box, rel=1e-5) for target in member.explanation.targets]
+
+
+def test_a_name_that_spreadsheets_would_take_for_a_formula_is_text_in_the_table(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "=1+1.jpg").write_text("no picture")
+    (row,) = table(client.batch([tmp_path / "=1+1.jpg"], model="shapes").wait(60), tmp_path)
+    assert (row["name"], row["status"]) == ("'=1+1.jpg", "refused")
+
+
 def tasks(batch: Batch, folder: Path, **options: str) -> list[Any]:
     found: list[Any] = json.loads(batch.download(folder / "tasks.json", "label-studio", **options).read_text())
     return found
@@ -155,6 +202,10 @@ def test_tasks_for_label_studio_have_an_address_for_each_image_and_masks_on_the_
     (prediction,) = found[0]["predictions"]
     assert regions(prediction, "choices")[0]["value"] == {"choices": ["star"]}
     large, small = regions(prediction, "brushlabels")
+    first = next(classified.items()).explanation
+    assert first is not None
+    assert first.targets[0].evidence is not None
+    assert all(sentence in small["meta"]["text"][0] for sentence in first.targets[0].evidence.sentences)
     assert share_on(mask_of(small), STAR) > 0.9
     assert mask_of(small).sum() < mask_of(large).sum()
 

@@ -37,6 +37,8 @@ def test_the_answer_and_the_archive_say_how_far_a_map_can_be_trusted(http: httpx
     archive = np.load(io.BytesIO(http.get(f"/v1/explanations/{explanation['id']}/maps/0.npz").content))
     assert json.loads(str(archive["evidence"])) == evidence
     assert float(archive["consistency"]) == explanation["consistency"]
+    content = http.get(f"/v1/explanations/{explanation['id']}/maps/0.json", params={"max_side": 16}).json()
+    assert (content["target"]["evidence"], content["consistency"]) == (evidence, explanation["consistency"])
 
 
 def test_the_same_blocks_have_the_same_evidence_without_asking_the_model_again(http: httpx2.Client) -> None:

@@ -173,10 +173,10 @@ class BatchGallery extends Component {
     this.state.textContent = `${batch.total} pictures for ${batch.model.id}: ${counts.map(([status, count]) => `${count} ${status}`).join(", ")}.`;
     this.meter.value = batch.progress;
     this.meter.hidden = batch.progress >= 1;
-    const part = (/** @type {"archive" | "coco.json"} */ name, /** @type {string} */ title) =>
+    const part = (/** @type {"archive" | "coco.json" | "targets.csv"} */ name, /** @type {string} */ title) =>
       h("button", { type: "button", "data-key": name, onclick: () => savePart(batch.id, name) }, title);
     const stop = h("button", { type: "button", "data-key": "stop", onclick: () => stopBatch(batch.id) }, "Stop");
-    fill(this.tools, batch.progress < 1 && stop, part("archive", "Download maps"), part("coco.json", "Download COCO"));
+    fill(this.tools, batch.progress < 1 && stop, part("archive", "Download maps"), part("targets.csv", "Download table"), part("coco.json", "Download COCO"));
   }
 
   #showItems() {

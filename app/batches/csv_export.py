@@ -1,0 +1,86 @@
+"""What is known about each target of a batch as one streamed CSV file: scores, reliability, evidence."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from app.batches.status import item_status
+from app.batches.store import BatchItem, BatchRecord, BatchStore
+from app.batches.zip_export import iter_items
+from app.contract.explanations.store import ExplanationStore
+from app.contract.schemas import Evidence, ExplanationRecord, JsonObject, TargetResult
+
+_COLUMNS = (
+    *("index", "name", "status", "explanation", "target", "label", "label_name", "score"),
+    *("x0", "y0", "x1", "y1", "peak_x", "peak_y", "reliability", "fidelity", "interaction_share"),
+    *("least_relevant_drop", "least_relevant_random", "fill_score", "fill_class", "fill_class_probability"),
+    *("consistency", "sentences", "error"),
+)
+
+
+def stream_csv(batch: BatchRecord, batches: BatchStore, store: ExplanationStore) -> Iterator[bytes]:
+    """Yield a CSV file with a row for each target; an image without any has one row, with its status and error.
+
+    What is unknown is an empty cell. Spreadsheets take no text in it for a formula.
+    """
+    yield _line(_COLUMNS)
+    for item, record in iter_items(batch, batches, store):
+        image = _of_image(batch, item, record)
+        for target in record.targets if record and record.targets else [None]:
+            row = image | (_of_target(target) if target else {})
+            yield _line([_cell(row.get(column)) for column in _COLUMNS])
+
+
+def _of_image(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) -> JsonObject:
+    failure = item.error or (record.error if record else None)
+    return {
+        "index": item.index,
+        "name": item.name,
+        "status": item_status(batch, item, record.status if record else None),
+        "explanation": item.explanation,
+        "consistency": record.consistency if record else None,
+        "error": failure.detail if failure else None,
+    }
+
+
+def _of_target(target: TargetResult) -> JsonObject:
+    corners = zip(("x0", "y0", "x1", "y1"), target.box or (), strict=False)
+    peak = zip(("peak_x", "peak_y"), target.peak or (), strict=False)
+    return {
+        "target": target.index,
+        "label": target.label,
+        "label_name": target.name,
+        "score": target.score,
+        "reliability": target.reliability,
+        **dict(corners),
+        **dict(peak),
+        **(_of_evidence(target.evidence) if target.evidence else {}),
+        **({"error": target.error.detail} if target.error else {}),
+    }
+
+
+def _of_evidence(evidence: Evidence) -> JsonObject:
+    hidden, fill = evidence.least_relevant_first, evidence.fill_score
+    return {
+        "fidelity": evidence.fidelity,
+        "interaction_share": evidence.interaction_share,
+        "least_relevant_drop": hidden and hidden.drop,
+        "least_relevant_random": hidden and hidden.random,
+        "fill_score": fill and fill.target,
+        "fill_class": fill and fill.top_class,
+        "fill_class_probability": fill and fill.probability,
+        "sentences": " ".join(evidence.sentences),
+    }
+
+
+def _line(values: Sequence[str]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow(values)
+    return buffer.getvalue().encode()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = "" if value is None else str(value)
+    return f"'{text}" if isinstance(value, str) and text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
