@@ -81,6 +81,7 @@ def _measured(black_box: Classifier, picture: Picture, index: int, fill: str) ->
     values = draw(plan.state(), [effects], plan.resolved.target_rows[0], frame).values[0]
     figures = measure_map(values, frame, region, box)
     scores = score_parts(plan, [0], hiding_mask(region)[None], frame)
+    (predicted,) = scores.predicted
     case = SurveyCase(
         index=index,
         name=f"{index}.png",
@@ -88,9 +89,9 @@ def _measured(black_box: Classifier, picture: Picture, index: int, fill: str) ->
         target=0,
         label=drawn.label,
         label_name=SHAPES[drawn.label],
-        predicted=scores.predicted.name if scores.predicted else None,
+        predicted=predicted.name if predicted else None,
         annotated=True,
-        recognised=scores.predicted is not None and scores.predicted.label == drawn.label,
+        recognised=predicted is not None and predicted.label == drawn.label,
         box=box,
         inside=figures.inside,
         area=figures.area,

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from app.batches.store import AnnotationSummary, BatchItem, EntryError
 from app.contract.errors import FieldError, RiseError, invalid_field
-from app.contract.schemas import Box, CanonicalRequest, JsonObject
+from app.contract.schemas import Box, CanonicalRequest, JsonObject, TargetSpec
 from app.contract.storage.object_store import BlobStore, annotations_blob
 from app.contract.survey import CHUNK, AnnotatedObject, AnnotationChunk, Explained, ImageAnnotation, RunLengths
 
@@ -24,10 +24,12 @@ MOST_BYTES = 32_000_000  # COCO's own annotations of 5,000 images have 20 MB
 MOST_VALUES = 5_000_000  # they have 2.2 million
 _MOST_LISTED = 100  # errors
 _MOST_OBJECTS = 200  # of one image
-_MOST_LABELS = 20  # of one image: each is a target of its explanation
+_MOST_TARGETS = 20  # of one image
 _MOST_NUMBERS = 20_000  # of one polygon or mask
 _MOST_PIXELS = 100_000_000  # of one mask
 _FIELD = "/annotations"
+_OF_OBJECTS = "drise"
+_METHODS = ("rise", _OF_OBJECTS)
 
 CategoryTable = Mapping[str, int | str]
 
@@ -62,13 +64,13 @@ def read_survey_options(fields: JsonObject) -> SurveyOptions:
 
 
 def require_surveyable(request: CanonicalRequest) -> None:
-    """Raise for a request whose maps are not those of a class, one value per pixel.
+    """Raise for a request whose maps are not those of classes or objects, one value per pixel.
 
     Raises:
         RiseError: `invalid-parameters`.
     """
-    if request.method != "rise":
-        raise invalid_field("/annotations", f"they are for maps of classes (rise), not of {request.method}")
+    if request.method not in _METHODS:
+        raise invalid_field("/annotations", f"they are for maps of {' or '.join(_METHODS)}, not of {request.method}")
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,13 @@ class JoinedAnnotations:
     images: dict[int, ImageAnnotation]
     summary: AnnotationSummary
 
-    def labels_of(self, index: int) -> list[int]:
-        """Return the class indices that are annotated in an image, ascending."""
-        found = self.images.get(index)
-        return sorted({item.label for item in found.objects})[:_MOST_LABELS] if found else []
+    def targets_of(self, index: int, method: str) -> list[TargetSpec]:
+        """Return what a method explains of an image: its classes, ascending; of a detector the largest objects."""
+        objects = self.images[index].objects if index in self.images else []
+        if method != _OF_OBJECTS:
+            return [TargetSpec(label=label) for label in sorted({item.label for item in objects})][:_MOST_TARGETS]
+        largest = sorted(objects, key=lambda item: _area(item.box), reverse=True)
+        return [TargetSpec(label=item.label, box=item.box) for item in largest[:_MOST_TARGETS]]
 
     def store(self, blobs: BlobStore, batch_id: str, total: int) -> None:
         """Write the annotations of each chunk of images."""
@@ -344,6 +349,10 @@ def _clipped(box: Box, size: tuple[int, int] | None) -> Box:
         where = f"which is {width} x {height} pixels" if size else "which begins at 0, 0"
         raise _InvalidEntryError("/bbox", f"it lies outside of the image, {where}")
     return x0, y0, x1, y1
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _polygons(given: list[Any]) -> Iterator[list[float]]:

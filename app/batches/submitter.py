@@ -26,7 +26,7 @@ from app.contract.explanations.store import ExplanationStore
 from app.contract.log_context import log_context, propagated_context
 from app.contract.redis.leased_queue import Lease
 from app.contract.redis.leases import Leases
-from app.contract.schemas import CanonicalRequest, Failure, TargetSpec
+from app.contract.schemas import CanonicalRequest, Failure
 from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore, archive_blob
 from app.contract.tracing import span
@@ -215,10 +215,7 @@ class BatchSubmitter:
 
 def request_of(batch: BatchRecord, item: BatchItem) -> CanonicalRequest:
     """Return the request for one image of a batch."""
-    if item.labels is None:
-        return batch.request
-    targets = [TargetSpec(label=label) for label in item.labels]
-    return batch.request.model_copy(update={"targets": targets})
+    return batch.request if item.targets is None else batch.request.model_copy(update={"targets": item.targets})
 
 
 def principal_of(batch: BatchRecord) -> Principal:

@@ -51,7 +51,7 @@ _MEANS: dict[Alignment, str] = {
 }
 _COLUMNS = (
     "label",
-    "pictures",
+    "explained",
     "recognised",
     "decided outside",
     "saliency inside",
@@ -151,10 +151,11 @@ def _add_heading(body: ET.Element, batch: BatchRecord, report: SurveyReport) -> 
     box = ET.SubElement(body, "div", {"class": "found" if is_found else "clear"})
     for sentence in report.sentences:
         ET.SubElement(box, "p").text = sentence
+    explained = "objects" if any(case.of_detection for case in report.cases) else "classes"
     ET.SubElement(body, "p", {"class": "note"}).text = (
-        f"Explained were the {batch.explain or 'annotated'} classes. A picture counts as decided outside where the "
+        f"Explained were the {batch.explain or 'annotated'} {explained}. One counts as decided outside where the "
         "objects hold less of the positive saliency than of the area, and the background alone keeps more than half "
-        "of the score. Figures are of pictures that the model recognises; brackets are 95 % intervals."
+        "of the score. Figures are of those that the model recognises; brackets are 95 % intervals."
     )
 
 

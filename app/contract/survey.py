@@ -1,7 +1,7 @@
 """What a survey of an annotated batch is made of: annotations of images, figures of cases, the report.
 
-A *case* is one explained label in one image. Annotations and figures are stored in chunks of images, which are also the
-jobs: any worker of the model may take one.
+A *case* is one explained label in one image, of a detector one object in it. Annotations and figures are stored in
+chunks of images, which are also the jobs: any worker of the model may take one.
 """
 
 from typing import Annotated, Literal
@@ -88,7 +88,10 @@ class LeftOut(StoredModel):
 
 
 class SurveyCase(StoredModel):
-    """The figures of one explained label in one image; probabilities are those of the label."""
+    """The figures of one explained label in one image, of a detector those of one object.
+
+    Probabilities are those of the label; of a detector how well any of its proposals matches the object.
+    """
 
     index: int = Field(description="Of the image in its batch.")
     name: str = Field(description="Of the image.")
@@ -96,8 +99,11 @@ class SurveyCase(StoredModel):
     target: int = Field(description="Index of the target in the explanation.")
     label: int = Field(description="Class index.")
     label_name: str
-    predicted: str | None = Field(description="The class of the highest probability in the image.")
-    annotated: bool = Field(description="Whether an object of this label is annotated in the image.")
+    of_detection: bool = Field(False, description="Whether it is one object, of a detector.")
+    predicted: str | None = Field(
+        description="The class of the highest probability in the image; of a detector, of what it detects in the place."
+    )
+    annotated: bool = Field(description="Whether an object of this label is annotated in the image, or in this place.")
     recognised: bool = Field(description="Whether the label is the predicted class.")
     box: Box = Field(description="Around the objects, in pixels of the image.")
     inside: float | None = Field(
@@ -170,7 +176,7 @@ class LabelReport(CaseFigures):
 
     name: str
     label: int
-    images: int = Field(description="Images in which it was explained.")
+    images: int = Field(description="Images in which it was explained; of a detector, objects.")
     recognised: int = Field(description="Those in which it is the model's class; all other figures are of these.")
     reliability: float | None = None
     fidelity: float | None = None

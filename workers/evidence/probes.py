@@ -150,8 +150,8 @@ def _probability(plan: ExplanationPlan, outputs: Any) -> Tensor:
 def _fill_scores(plan: ExplanationPlan, unmasked: NDArray[np.float64]) -> list[FillScore | None]:
     outputs = plan.forward(plan.problem.fills)
     left = _probability(plan, outputs)[0][plan.resolved.target_rows].double().cpu().numpy()
-    seen = plan.strongest(outputs)
-    name, probability = (seen.name, _finite(seen.score)) if seen else (None, None)
+    seen = plan.predictions(outputs, 1)
+    name, probability = (seen[0].name, _finite(seen[0].score)) if seen else (None, None)
     return [
         FillScore(target=_finite(rest / whole) if whole > 0 else None, top_class=name, probability=probability)
         for rest, whole in zip(left, unmasked, strict=True)

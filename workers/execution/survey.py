@@ -33,7 +33,8 @@ from app.contract.survey import (
     SurveyImage,
 )
 from workers.execution.run import JobContext, load_and_plan
-from workers.explainer.visible_parts import PartScores, score_parts
+from workers.explainer.visible_parts import PartScores, overlap, score_parts
+from workers.saliency.similarity import OVERLAPPING
 from workers.supervision.current_attempt import model_call
 from workers.supervision.failures import is_retryable
 from workers.survey.maps import MapFigures, measure_map
@@ -134,9 +135,18 @@ def _measured_targets(
 
 
 def _subject(target: TargetResult, annotation: ImageAnnotation, frame: Viewport) -> _Subject:
-    """Return a target with the objects of its label; with all objects where the image has none of its label."""
+    """Return a target with its objects.
+
+    Those of a class are all of its label, or all objects where the image has none of it; that of a detection is the
+    object of its label that it overlaps by half, or what is in its own box.
+    """
     own = [item for item in annotation.objects if item.label == target.label]
-    objects = own or annotation.objects
+    others: Sequence[AnnotatedObject] = annotation.objects
+    if (box := target.box) is not None:
+        own = sorted(own, key=lambda item: overlap(item.box, box))[-1:]
+        own = [item for item in own if overlap(item.box, box) >= OVERLAPPING]
+        others = [AnnotatedObject(label=target.label or 0, box=box)]
+    objects = own or others
     return _Subject(target, bool(own), objects, region_of(objects, frame))
 
 
@@ -148,7 +158,7 @@ def _case(
     scores: PartScores,
     place: int,
 ) -> SurveyCase:
-    target, predicted = subject.target, scores.predicted
+    target, predicted = subject.target, scores.predicted[place]
     return SurveyCase(
         index=image.index,
         name=image.name,
@@ -156,6 +166,7 @@ def _case(
         target=target.index,
         label=target.label or 0,
         label_name=target.name or str(target.label),
+        of_detection=target.box is not None,
         predicted=predicted.name if predicted else None,
         annotated=subject.annotated,
         recognised=predicted is not None and predicted.label == target.label,

@@ -68,7 +68,7 @@ class ExplanationPlan:
         blocks: number of blocks at most.
         warnings: for the client, about how it was set up.
         forward: pictures on the canvas, as they are blended -> raw outputs of the model.
-        strongest: raw outputs for one picture -> the class or detection of the highest probability, if any.
+        predictions: raw outputs for one picture, and how many -> classes or detections, the most probable first.
         unmasked: probability or match of each row's target in the unmasked image, asked alone, `[R]`.
         pilot: what is known of the first block.
     """
@@ -81,7 +81,7 @@ class ExplanationPlan:
     block_size: int
     blocks: int
     forward: Callable[[Tensor], Any]
-    strongest: Callable[[Any], Prediction | None]
+    predictions: Callable[[Any, int], list[Prediction]]
     unmasked: Tensor
     warnings: tuple[str, ...] = ()
     pilot: PilotSample | None = None
@@ -213,7 +213,7 @@ def _plan_with(
         size,
         math.ceil(parameters.masks / size / len(turns)) * len(turns),
         forward,
-        lambda raw: next(iter(predictions_of(black_box, raw, transform, limit=1)), None),
+        lambda outputs, limit: predictions_of(black_box, outputs, transform, limit=limit),
         unmasked,
     )
 

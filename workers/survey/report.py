@@ -77,16 +77,17 @@ def build_report(
         label: np.asarray([place for place in places if cases[place].recognised], dtype=int)
         for label, places in by_label.items()
     }
-    labels = [_label(cases, by_label[label], members, maps, outside) for label, members in recognised.items()]
+    noun = "detections" if any(case.of_detection for case in cases) else "pictures"
+    labels = [_label(cases, by_label[label], members, maps, outside, noun) for label, members in recognised.items()]
     clusters = [
         _cluster(cases, finding, len(members), maps, outside)
         for members in recognised.values()
         for finding in _findings(members, maps, seed)
     ]
-    labels, clusters = _with_suspicion(labels, clusters)
+    labels, clusters = _with_suspicion(labels, clusters, noun)
     clusters.sort(key=lambda each: (not each.suspicious, -each.images))
     images = len({case.index for case in cases} | {image.index for image in left_out})
-    sentences = _summary(labels, clusters, left_out)
+    sentences = _summary(labels, clusters, left_out, noun)
     return SurveyReport(
         images=images,
         sentences=sentences,
@@ -149,6 +150,7 @@ def _label(
     recognised: NDArray[np.int_],
     maps: CaseMaps,
     outside: NDArray[np.bool_],
+    noun: str,
 ) -> LabelReport:
     chosen = [cases[place] for place in recognised]
     figures = _figures(chosen)
@@ -165,7 +167,7 @@ def _label(
         mean_map=_mean_map(maps.picture[recognised]),
         decided_outside=count,
         p_value=_luck(count, len(chosen), LUCK),
-        sentence=_label_sentence(name, len(places), len(chosen), count, figures),
+        sentence=_label_sentence(f"{len(chosen)} of {len(places)} {name!r} {noun}", len(chosen), count, figures),
     )
 
 
@@ -245,7 +247,7 @@ def _luck(count: int, total: int, share: float) -> float | None:
 
 
 def _with_suspicion(
-    labels: Sequence[LabelReport], clusters: Sequence[ClusterReport]
+    labels: Sequence[LabelReport], clusters: Sequence[ClusterReport], noun: str
 ) -> tuple[list[LabelReport], list[ClusterReport]]:
     tested = [each.p_value for each in [*labels, *clusters] if each.p_value is not None]
     corrected = iter(holm(tested))
@@ -258,18 +260,21 @@ def _with_suspicion(
     recognised = {label.name: label.recognised for label in labels}
     return (
         [each.model_copy(update=update) for each, update in zip(labels, of_labels, strict=True)],
-        [each.model_copy(update={"sentence": _cluster_sentence(each, recognised[each.label])}) for each in decided],
+        [
+            each.model_copy(update={"sentence": _cluster_sentence(each, recognised[each.label], noun)})
+            for each in decided
+        ],
     )
 
 
-def _cluster_sentence(cluster: ClusterReport, recognised: int) -> str:
+def _cluster_sentence(cluster: ClusterReport, recognised: int, noun: str) -> str:
     words = {"all over the picture": "all over the picture", "object": "on the object"}
     where = words.get(cluster.place, f"in the {cluster.place}")
     figures = (
         f"hold {_percent(cluster.inside)} of the saliency on {_percent(cluster.area)} of the area, and the background "
         f"alone keeps {_percent(cluster.background_alone)} of the score."
     )
-    start = f"{cluster.images} of {recognised} {cluster.label!r} pictures"
+    start = f"{cluster.images} of {recognised} {cluster.label!r} {noun}"
     if cluster.suspicious and cluster.decided_outside == cluster.images:
         return f"{start} were decided {where}, outside of the objects: these {figures}"
     return (
@@ -278,8 +283,8 @@ def _cluster_sentence(cluster: ClusterReport, recognised: int) -> str:
     )
 
 
-def _label_sentence(name: str, images: int, recognised: int, outside: int, figures: dict[str, Any]) -> str:
-    start = f"{recognised} of {images} {name!r} pictures are recognised"
+def _label_sentence(counts: str, recognised: int, outside: int, figures: dict[str, Any]) -> str:
+    start = f"{counts} are recognised"
     if not recognised:
         return f"{start}."
     return (
@@ -293,13 +298,13 @@ def _percent(value: float | None) -> str:
 
 
 def _summary(
-    labels: Sequence[LabelReport], clusters: Sequence[ClusterReport], left_out: Sequence[LeftOut]
+    labels: Sequence[LabelReport], clusters: Sequence[ClusterReport], left_out: Sequence[LeftOut], noun: str
 ) -> list[str]:
     suspects = [cluster for cluster in clusters if cluster.suspicious]
     named = {cluster.label for cluster in suspects}
     sentences = [cluster.sentence for cluster in suspects]
     sentences += [
-        f"{label.decided_outside} of {label.recognised} {label.name!r} pictures were decided outside of the objects, "
+        f"{label.decided_outside} of {label.recognised} {label.name!r} {noun} were decided outside of the objects, "
         "more than luck explains."
         for label in labels
         if label.suspicious and label.name not in named
@@ -310,11 +315,11 @@ def _summary(
         sentences.append(
             f"Nothing suspicious was found in {looked_at} label{'s' * (looked_at != 1)}."
             if looked_at
-            else "No label has enough recognised pictures to be looked at."
+            else f"No label has enough recognised {noun} to be looked at."
         )
     if few:
         sentences.append(
-            f"{few} label{'s have' if few > 1 else ' has'} fewer than {LEAST_MEMBERS} recognised pictures and "
+            f"{few} label{'s have' if few > 1 else ' has'} fewer than {LEAST_MEMBERS} recognised {noun} and "
             f"{'were' if few > 1 else 'was'} not tested."
         )
     if left_out:

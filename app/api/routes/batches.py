@@ -77,8 +77,8 @@ async def create(
     """Ask one question about many images: a zip archive, or a list of addresses or ids.
 
     With `annotations`, a COCO file or an object in JSON, each image is explained for the classes that are annotated in
-    it, or for the one that the model says (`explain=predicted`), and `GET /v1/batches/{batch_id}/report` tells of
-    shortcuts.
+    it, of a detector for its objects, 20 at most, or for what the model says (`explain=predicted`), and
+    `GET /v1/batches/{batch_id}/report` tells of shortcuts.
 
     The answer comes at once; images are read, checked and queued little by little. One that is refused or fails does
     not stop the others.
@@ -178,7 +178,10 @@ def _annotated(
     joined = join_annotations(data, members, labels, options.categories)
     joined.store(services.blobs, batch.id, len(members))
     if options.explain == "annotated":
-        members = [item.model_copy(update={"labels": joined.labels_of(item.index) or None}) for item in members]
+        method = batch.request.method
+        members = [
+            item.model_copy(update={"targets": joined.targets_of(item.index, method) or None}) for item in members
+        ]
     return batch.model_copy(update={"annotations": joined.summary}), members
 
 
