@@ -259,7 +259,8 @@ class AsyncExplanation:
 
         Args:
             target: index of a target, or the name of any class.
-            which: `fill="grey"` or `opacity=0.3`, which the audit has made; nothing takes the explanation's own.
+            which: `fill="grey"`, `opacity=0.3` or `method="grad-cam"`, which the audit has made; nothing takes
+                the explanation's own.
         """
         if which:
             response = await self._client.send(map_request(self.data.id, target, **which))

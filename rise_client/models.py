@@ -163,6 +163,7 @@ class AuditData(ResponseModel):
         limits: what no check can see.
         fills: of which there are maps: `map_of(0, fill="grey")`.
         opacity: of which there is a map: `map_of(0, opacity=0.3)`.
+        methods: of which there are maps: `map_of(0, method="grad-cam")`.
     """
 
     status: str
@@ -173,6 +174,7 @@ class AuditData(ResponseModel):
     limits: str | None
     fills: list[str]
     opacity: float | None
+    methods: list[str]
     error: Failure | None
     links: dict[str, str]
 

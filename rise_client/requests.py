@@ -86,7 +86,7 @@ def map_request(explanation_id: str, target: int | str, **which: Any) -> ApiRequ
     Args:
         explanation_id: whose.
         target: index or name.
-        which: `fill` or `opacity` of a map that its audit has made.
+        which: `fill`, `opacity` or `method` of a map that its audit has made.
     """
     name = str(target) if isinstance(target, int) else f"label/{quote(target, safe='')}"
     return ApiRequest("GET", f"{explanation_path(explanation_id)}/maps/{name}.npz", {"params": which})

@@ -10,6 +10,9 @@ from app.contract.schemas import CanonicalRequest, ExplanationRecord
 OPACITY_VIEW = "opacity"
 """The view whose masks hide only partly, among those that have the name of their fill."""
 
+GRAD_CAM_VIEW = "grad-cam"
+"""The view that is no masked one: Grad-CAM, at the size of the network's last feature map."""
+
 _SUFFIX = "-audit"
 _BLOCKS = 7  # two of each of three other fills, and one of low opacity; those of the own fill are there
 _PROBES = 301  # pictures without a view, at most

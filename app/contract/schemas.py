@@ -345,9 +345,13 @@ class State(StoredModel):
 
 
 class MaskedView(StoredModel):
-    """Maps of the same targets in another way of hiding, which an audit compares with the explanation's."""
+    """Maps of the same targets in another way of hiding, which an audit compares with the explanation's.
 
-    name: str = Field(description="A fill, or `opacity`: masks that hide only partly.")
+    Or of a method that hides nothing, as the published estimator's maps are stored: Grad-CAM has the network's last
+    feature map for its canvas, and one map for its mean.
+    """
+
+    name: str = Field(description="A fill; `opacity`: masks that hide only partly; or `grad-cam`.")
     parameters: JsonObject = Field(description="All of them; fill, opacity and score may be others.")
     state: State
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.contract.audits import OPACITY_VIEW, audited_id, most_passes
+from app.contract.audits import GRAD_CAM_VIEW, OPACITY_VIEW, audited_id, most_passes
 from app.contract.schemas import (
     AuditCheck,
     AuditVerdict,
@@ -44,6 +44,9 @@ class AuditView(StoredModel):
         description="Of which there are maps, the explanation's own first: `maps/0.png?fill=grey`."
     )
     opacity: float | None = Field(description="Of which there is a map: `maps/0.png?opacity=0.3`; null: not yet.")
+    methods: list[str] = Field(
+        description="Of which there are maps beside ours: `maps/0.png?method=grad-cam`, of PyTorch classifiers."
+    )
     error: Failure | None = Field(description="Why it failed.")
     links: dict[str, str]
 
@@ -113,7 +116,7 @@ def audit_view(record: ExplanationRecord) -> AuditView:
     planned = record.progress.total if record.progress else None
     found, here = record.audit, explanation_path(audited_id(record.id) or record.id)
     drawable = {view.name: view.parameters for view in record.views if view.state.checkpoints}
-    partly = drawable.pop(OPACITY_VIEW, None)
+    partly, grad_cam = (drawable.pop(name, None) for name in (OPACITY_VIEW, GRAD_CAM_VIEW))
     return AuditView(
         status=record.status,
         progress=None if record.status is Status.QUEUED else _progress(record),
@@ -123,6 +126,7 @@ def audit_view(record: ExplanationRecord) -> AuditView:
         limits=found.limits if found else None,
         fills=list(drawable),
         opacity=partly and partly.get("opacity"),
+        methods=[] if grad_cam is None else [GRAD_CAM_VIEW],
         error=record.error,
         links={"self": f"{here}/audit", "events": f"{here}/audit/events", "explanation": here},
     )

@@ -105,7 +105,7 @@ def _class_index(record: ExplanationRecord, label: str, names: Sequence[str]) ->
 
 def _why_not_kept(state: State) -> str:
     if state.kind == "moments":
-        return "the published estimator keeps the classes that were asked for, and no others; name it in `targets`"
+        return "this map is of the classes that were asked for, and of no others; name it in `targets`"
     return "with so many classes only the effects of those that were asked for are kept; name it in `targets`"
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from app.contract.schemas import AuditCheck, AuditResult, AuditVerdict, JsonObject
 from workers.audit import sentences
@@ -20,14 +19,14 @@ from workers.audit.paths import masked_paths, natural_paths
 from workers.audit.plan import AuditPlan
 from workers.audit.resolution import half_cell_fit
 from workers.audit.view_maps import ViewMaps
-from workers.audit.white_box import NoGradientsError, grad_cam
-from workers.blackbox import Classifier
+from workers.audit.white_box import GradCam
 from workers.saliency.estimators import Block
 
 
 def conclude(
     plan: AuditPlan,
     blocks: Mapping[str, Sequence[Block]],
+    grad_cam: GradCam,
     *,
     earlier_consistency: float | None = None,
     asked: Callable[[int], None] = lambda _: None,
@@ -37,18 +36,20 @@ def conclude(
     Args:
         plan: of the audit.
         blocks: of each view, the first ones, as many as the plan says.
+        grad_cam: of the plan.
         earlier_consistency: what the explanation's evidence found: a model with a memory may answer all of an audit in
             the same way when it has seen the masks before.
         asked: called after each batch with the number of pictures so far; what it raises ends the audit.
 
     Returns:
-        The result; its passes are pictures asked here, without those of blocks.
+        The result; its passes are pictures asked here and the one of Grad-CAM, without those of blocks.
 
     Raises:
         RiseError: `model-failed` where the model gives no finite scores.
     """
     with torch.inference_mode():
         asker = PictureAsker(plan.explanation, asked)
+        asker.count(0 if grad_cam.maps is None else 1)
         own = list(blocks[plan.own][: plan.blocks_of(plan.own)])
         maps = ViewMaps(plan, blocks)
         masked, among, natural = _jumps(plan, asker)
@@ -56,7 +57,7 @@ def conclude(
             _fill_dependence(plan, maps),
             _low_opacity(plan, maps),
             _resolution(plan, own, asker),
-            _white_box(plan, maps, asker),
+            _white_box(plan, maps, grad_cam),
             _discontinuity(masked, natural),
             _consistency(
                 ask_again(plan.explanation, asker, among),
@@ -106,37 +107,15 @@ def _resolution(plan: AuditPlan, own: list[Block], asker: PictureAsker) -> Audit
     return _check("resolution", values, told, details, worst=min)
 
 
-def _white_box(plan: AuditPlan, maps: ViewMaps, asker: PictureAsker) -> AuditCheck:
-    targets = plan.explanation.resolved.targets
-    try:
-        found = _grad_cam(plan, asker)
-    except NoGradientsError as reason:
-        sentence = sentences.without_grad_cam(str(reason))
+def _white_box(plan: AuditPlan, maps: ViewMaps, grad_cam: GradCam) -> AuditCheck:
+    if grad_cam.maps is None:
+        sentence = sentences.without_grad_cam(grad_cam.reason)
         return AuditCheck(check="white-box", verdict="nothing-found", sentence=sentence)
-    compared = [maps.grad_cam(index, found[index]) for index in range(len(targets))]
+    compared = [maps.grad_cam(target, grad_cam.maps[target]) for target in _targets(plan)]
     size = max(plan.explanation.problem.canvas.grid)
     told = [sentences.about_grad_cam(each, size) for each in compared]
-    details = [
-        {"peak_moved_cells": _rounded(each.peak_moved), "map": np.round(of_target, 6).tolist()}
-        for each, of_target in zip(compared, found, strict=True)
-    ]
+    details = [{"peak_moved_cells": _rounded(each.peak_moved)} for each in compared]
     return _check("white-box", [each.correlation for each in compared], told, details, worst=min)
-
-
-def _grad_cam(plan: AuditPlan, asker: PictureAsker) -> NDArray[np.float64]:
-    """Return Grad-CAM of each target, `[T, h, w]`.
-
-    Raises:
-        NoGradientsError: where it cannot be had of the canvas that the map is of.
-    """
-    if not isinstance(plan.black_box, Classifier):
-        raise NoGradientsError("this model is no classifier")
-    if plan.explanation.parameters.canvas != "model":
-        raise NoGradientsError("masks were drawn on the image, and not on what the network takes")
-    labels = [target.label for target in plan.explanation.resolved.targets if target.label is not None]
-    found = grad_cam(plan.black_box, plan.explanation.problem.image, labels)
-    asker.count(1)
-    return np.asarray(found.double().cpu().numpy())
 
 
 def _jumps(plan: AuditPlan, asker: PictureAsker) -> tuple[Jumps, Answers, Jumps | None]:

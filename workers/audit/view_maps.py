@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from app.contract.saliency.geometry import BlockRenderer, viewport_of_canvas
+from app.contract.saliency.geometry import BlockRenderer, Viewport, resampled, viewport_of_canvas
 from app.contract.saliency.running_moments import ROUNDING
 from workers.audit.plan import LOW_OPACITY_VIEW, AuditPlan
 from workers.saliency.estimators import Block
@@ -135,11 +133,11 @@ class ViewMaps:
         )
         return LowOpacityView(_correlation(own, other), place, self._distance(own, other))
 
-    def grad_cam(self, target: int, other: Maps) -> GradCamComparison:
+    def grad_cam(self, target: int, other: NDArray[np.float32]) -> GradCamComparison:
         """Return how Grad-CAM `[h, w]` of a target, which is of the whole canvas, compares with its map."""
         own = self._mean(self._plan.own, target)
-        frame = torch.from_numpy(other)[None, None]
-        drawn = functional.interpolate(frame, own.shape, mode="bilinear", align_corners=False)[0, 0].numpy()
+        rows, columns = other.shape
+        drawn = resampled(other, Viewport(rows, columns, self._frame.view), self._frame).astype(np.float64)
         return GradCamComparison(_correlation(np.maximum(own, 0), drawn), self._distance(own, drawn))
 
     def _mean(self, view: str, target: int) -> Maps:

@@ -5,14 +5,47 @@ raw score of a class, `relu(sum_k mean_pixels(dy / dA_k) A_k)`. It needs a netwo
 backward pass; a fill plays no part in it. captum implements it, too, and depends on matplotlib.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from workers.audit.plan import AuditPlan
 from workers.blackbox import Classifier
 
 
 class NoGradientsError(Exception):
     """There is nothing to compare with; the message says why, as the end of a sentence."""
+
+
+@dataclass(frozen=True)
+class GradCam:
+    """Grad-CAM of each target of an explanation.
+
+    Attributes:
+        maps: `[T, h, w]`, float32, over the whole canvas; None where it cannot be had.
+        reason: why not, as the end of a sentence.
+    """
+
+    maps: NDArray[np.float32] | None
+    reason: str = ""
+
+
+def grad_cam_of(plan: AuditPlan) -> GradCam:
+    """Return Grad-CAM of the canvas that the maps are of; it asks the model for one picture."""
+    if not isinstance(plan.black_box, Classifier):
+        return GradCam(None, "this model is no classifier")
+    if plan.explanation.parameters.canvas != "model":
+        return GradCam(None, "masks were drawn on the image, and not on what the network takes")
+    resolved = plan.explanation.resolved
+    labels = [resolved.rows[row] for row in resolved.target_rows]
+    try:
+        found = grad_cam(plan.black_box, plan.explanation.problem.image, labels)
+    except NoGradientsError as reason:
+        return GradCam(None, str(reason))
+    return GradCam(found.cpu().numpy())
 
 
 def grad_cam(classifier: Classifier, image: Tensor, labels: list[int]) -> Tensor:

@@ -14,12 +14,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.audits import audited_id
+from app.contract.audits import GRAD_CAM_VIEW, audited_id
 from app.contract.errors import BlobNotFoundError, StorageError
-from app.contract.schemas import AuditResult, Checkpoint, ExplanationRecord, MaskedView, Progress
+from app.contract.schemas import AuditResult, Checkpoint, ExplanationRecord, MaskedView, Progress, State
 from app.contract.storage.object_store import effects_blob
 from workers.audit.conclusion import conclude
 from workers.audit.plan import AuditPlan, audit_plan
+from workers.audit.white_box import GradCam, grad_cam_of
 from workers.execution.run import (
     JobContext,
     are_same,
@@ -86,7 +87,11 @@ class AuditRun:
             self._reuse_own_blocks()
         self._count_passes(is_new=is_new)
         self._report()
-        result = self._concluded({view: list(self._blocks(view)) for view in self._plan.views})
+        blocks = {view: list(self._blocks(view)) for view in self._plan.views}
+        with model_call(self._model.id):
+            grad_cam = grad_cam_of(self._plan)
+        self._store_grad_cam(grad_cam)
+        result = self._concluded(blocks, grad_cam)
         self._publish(result, is_new=is_new)
 
     def _reuse_own_blocks(self) -> None:
@@ -138,6 +143,26 @@ class AuditRun:
             self._advance(view.block_size)
             yield block
 
+    def _store_grad_cam(self, found: GradCam) -> None:
+        """Write Grad-CAM as the published estimator's maps are stored, of one block, which has no spread."""
+        if found.maps is None:
+            return
+        moments = np.stack([found.maps, np.zeros_like(found.maps)])[:, :, None]  # [2, T, 1, h, w]
+        blob = effects_blob(self._record.id, f"{self._execution}-{GRAD_CAM_VIEW}", 0, 1)
+        self._retry_while_storage_down(lambda: self._context.blobs.put_array(blob, moments))
+        own = self._plan.explanation.state()
+        rows, columns = found.maps.shape[1:]
+        state = State(
+            kind="moments",
+            canvas=own.canvas.model_copy(update={"height": rows, "width": columns, "grid": (rows, columns)}),
+            seed=0,
+            rows=[own.rows[row] for row in own.target_rows],
+            target_rows=list(range(len(own.target_rows))),
+            fills=["none"],
+            checkpoints=[Checkpoint(blob=blob, first=0, count=1)],
+        )
+        self._views[GRAD_CAM_VIEW] = MaskedView(name=GRAD_CAM_VIEW, parameters={}, state=state)
+
     def _store(self, name: str, array: NDArray[np.float32], *, first: int) -> None:
         """Write blocks of a view as one object, to which its state refers from then on."""
         place = list(self._plan.views).index(name)
@@ -147,7 +172,7 @@ class AuditRun:
         state = view.state.model_copy(update={"checkpoints": [*view.state.checkpoints, checkpoint]})
         self._views[name] = view.model_copy(update={"state": state})
 
-    def _concluded(self, blocks: dict[str, list[Block]]) -> AuditResult:
+    def _concluded(self, blocks: dict[str, list[Block]], grad_cam: GradCam) -> AuditResult:
         before = self._passes
         consistency = self._explanation.consistency if self._explanation else None
 
@@ -155,7 +180,7 @@ class AuditRun:
             self._advance(before + asked - self._passes)
 
         with model_call(self._model.id):
-            result = conclude(self._plan, blocks, earlier_consistency=consistency, asked=count)
+            result = conclude(self._plan, blocks, grad_cam, earlier_consistency=consistency, asked=count)
         return result.model_copy(update={"passes": before + result.passes})
 
     def _advance(self, passes: int) -> None:

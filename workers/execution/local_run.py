@@ -25,6 +25,7 @@ from app.contract.schemas import (
 from app.contract.storage.object_store import BlobStore, image_blob
 from workers.audit.conclusion import conclude
 from workers.audit.plan import audit_plan
+from workers.audit.white_box import grad_cam_of
 from workers.evidence.gathering import gather
 from workers.execution.checkpoints import CheckpointWriter
 from workers.execution.results import finished_targets, progress, provenance, require_any_target, with_scale
@@ -91,7 +92,7 @@ def _audited(model: LoadedModel, image: Image.Image, plan: ExplanationPlan, cons
     with model_call(model.id):
         audit = audit_plan(plan, model.black_box, image)
         blocks = {name: list(view.run()) for name, view in audit.views.items()}
-        found = conclude(audit, blocks, earlier_consistency=consistency)
+        found = conclude(audit, blocks, grad_cam_of(audit), earlier_consistency=consistency)
     passes = sum(view.blocks * view.block_size for view in audit.views.values())
     return found.model_copy(update={"passes": passes + found.passes})
 

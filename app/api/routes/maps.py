@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import Field
@@ -70,6 +70,10 @@ class MapStyle(RenderOptions):
         None, max_length=50, description="Which of several fills (`mc-rise`); or one that an audit has tried."
     )
     opacity: float | None = Field(None, gt=0, le=1, description="The audit's map by masks that hide only partly: 0.3.")
+    method: Literal["grad-cam"] | None = Field(
+        None,
+        description="The audit's Grad-CAM, of a PyTorch classifier: at least 0, in a unit of its own, no error bars.",
+    )
 
 
 Drawn = Annotated[MapStyle, Query()]
@@ -110,8 +114,8 @@ async def saliency_map(
     """Return the map of one target: `0.npy`, `0.npz`, `0.json`, `0.png`, `0.overlay.png`, `0.mask.png`, `0.coco.json`.
 
     Without an ending it comes by `Accept`. A map has the size of the uploaded image and the unit of the score: how the
-    score changes when a pixel becomes visible. While the explanation runs, this is the running map. With `fill` or
-    `opacity` it is a map of the audit: 404 where that has none, 409 where it is not there yet.
+    score changes when a pixel becomes visible. While the explanation runs, this is the running map. With `fill`,
+    `opacity` or `method` it is a map of the audit: 404 where that has none, 409 where it is not there yet.
     """
     index, ending = split_name(name)
     if re.fullmatch(r"[0-9]{1,6}", index) is None:
@@ -154,11 +158,16 @@ async def map_of_class(
 
 def _record_with(services: Services, record: ExplanationRecord, style: MapStyle) -> ExplanationRecord:
     """Return the record that has the map of a style: the explanation's, or one of its audit."""
-    name = view_named(record, fill=style.fill, opacity=style.opacity, fills=lambda: services.catalogue.now().fills)
+    name = view_named(
+        record,
+        fill=style.fill,
+        opacity=style.opacity,
+        method=style.method,
+        fills=lambda: services.catalogue.now().fills,
+    )
     if name is None:
         return record
-    opacity = style.opacity if style.fill is None else None
-    return record_of_view(services.store.read(audit_id(record.id)), name, opacity=opacity)
+    return record_of_view(services.store.read(audit_id(record.id)), name, opacity=style.opacity)
 
 
 class MapRequest(NamedTuple):

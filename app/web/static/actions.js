@@ -6,7 +6,7 @@ import { decodePicture } from "./pictures.js";
 import { readView } from "./permalink.js";
 import { report, untilBack } from "./reporting.js";
 import { SAMPLES, sampleAddress } from "./samples.js";
-import { activePane, chosenModel, store, updatePane } from "./state.js";
+import { activePane, chosenModel, isGradCam, store, updatePane } from "./state.js";
 
 /**
  * @typedef {import("./state.js").Picture} Picture
@@ -267,7 +267,7 @@ export async function explainPrediction(prediction) {
   if (pane && explanation && same && explanation.status === "succeeded") {
     const target = explanation.targets.find((known) => isTarget(known, prediction));
     if (target) return showTarget(pane.key, { target: target.index });
-    if (await isKept(explanation, prediction)) return showTarget(pane.key, { label: String(prediction.label) });
+    if (await isKept(explanation, prediction)) return showTarget(pane.key, { label: String(prediction.label), fill: isGradCam(pane) ? null : pane.fill });
   }
   const { label, box } = prediction;
   return explain([box ? { label, box } : { label }]);

@@ -7,6 +7,7 @@ export const ROOT = new URL("../../", import.meta.url);
 
 const KEY = "rise-serve-key";
 const LOW_OPACITY = "0.3"; // of the one such map that an audit makes
+export const GRAD_CAM = "grad-cam"; // of the maps of an audit, the one that hides nothing
 let apiKey = stored();
 
 /** Return the tab's key; browsers refuse storage to frames of other sites, which then have it in memory alone. */
@@ -118,7 +119,7 @@ export function explanationPath(id) {
 }
 
 /**
- * Return the address of a pane's map; `fill` is a fill, or `opacity` for the audit's map by masks that hide only partly.
+ * Return the address of a pane's map; `fill` is a fill; or of the audit `opacity`, masks that hide only partly, or `grad-cam`.
  *
  * @param {{id: string, target: number, label: string | null, fill: string | null}} pane
  * @param {string} ending
@@ -128,6 +129,7 @@ export function mapPath(pane, ending, options = {}) {
   const name = pane.label === null ? String(pane.target) : `label/${encodeURIComponent(pane.label)}`;
   const query = new URLSearchParams(Object.entries(options).map(([key, value]) => [key, String(value)]));
   if (pane.fill === "opacity") query.set("opacity", LOW_OPACITY);
+  else if (pane.fill === GRAD_CAM) query.set("method", GRAD_CAM);
   else if (pane.fill !== null) query.set("fill", pane.fill);
   const text = query.toString();
   return `${explanationPath(pane.id)}/maps/${name}.${ending}${text ? `?${text}` : ""}`;

@@ -90,6 +90,18 @@ export async function showColors(pane) {
 }
 
 /**
+ * Show another of an explanation's maps beside the one that a pane shows.
+ *
+ * @param {Pane} pane
+ * @param {Partial<Pane>} subject
+ */
+export async function showMapBeside({ id, target, explanation, picture }, subject) {
+  const made = newPane({ id, target, explanation, picture, ...subject });
+  showBeside(made);
+  await loadPane(made.key);
+}
+
+/**
  * Take a pane away.
  *
  * @param {string} key

@@ -1,5 +1,6 @@
 /** The state of the page. Components read it and call functions of `actions.js`; nothing else changes it. */
 
+import { GRAD_CAM } from "./api.js";
 import { Store } from "./store.js";
 
 /**
@@ -60,6 +61,7 @@ import { Store } from "./store.js";
  * @property {string | null} limits
  * @property {string[]} fills of which there are maps
  * @property {number | null} opacity of which there is a map
+ * @property {string[]} methods of which there are maps: `grad-cam`, or none
  * @property {{code: string, detail: string} | null} error
  *
  * @typedef {object} Explanation
@@ -92,7 +94,7 @@ import { Store } from "./store.js";
  * @property {string} id of the explanation; empty before it is accepted
  * @property {number} target index
  * @property {string | null} label a class that was not asked for, drawn from kept effects
- * @property {string | null} fill one of several; or one that an audit has tried, or `opacity`
+ * @property {string | null} fill one of several; or one that an audit has tried, `opacity`, or `grad-cam`
  * @property {Explanation | null} explanation
  * @property {Picture | null} picture
  * @property {import("./saliency_map.js").SaliencyMap | null} map
@@ -207,6 +209,15 @@ export function paintOf(pane) {
  */
 export function viewOf(pane) {
   return paintOf(pane) ?? pane.fill;
+}
+
+/**
+ * Return whether a pane shows Grad-CAM, which has another unit than effects, and no error bars.
+ *
+ * @param {Pane} pane
+ */
+export function isGradCam(pane) {
+  return pane.fill === GRAD_CAM;
 }
 
 /**

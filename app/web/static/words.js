@@ -1,5 +1,7 @@
 /** Numbers as people read them. */
 
+import { isGradCam, paintOf } from "./state.js";
+
 /** @param {number} value */
 export function rounded(value) {
   const size = Math.abs(value);
@@ -60,6 +62,18 @@ export function effectSentence(read, subject, paint = null) {
 }
 
 /**
+ * Return what a value of Grad-CAM says about a place.
+ *
+ * @param {number} value
+ * @param {number} strongest of the map
+ * @param {string} subject name of the target
+ */
+export function gradCamSentence(value, strongest, subject) {
+  const share = strongest > 0 ? percent(value / strongest) : "none";
+  return `Grad-CAM gives this place ${share} of its strongest value for \u201c${subject}\u201d.`;
+}
+
+/**
  * Return the name of a target.
  *
  * @param {import("./state.js").Target | null | undefined} target
@@ -70,11 +84,17 @@ export function targetName(target) {
 }
 
 /**
- * Return the unit of a map's values, which may be another one where an audit has made it.
+ * Return what a map's values are, which may be something else where an audit has made it.
  *
  * @param {import("./state.js").Pane} pane
  */
-export function unitOf({ explanation, map }) {
+export function unitOf(pane) {
+  if (isGradCam(pane)) return "activations, weighted by gradients";
+  return `${changeOf(pane)} when the place is ${paintOf(pane) === null ? "visible" : "painted"}`;
+}
+
+/** @param {import("./state.js").Pane} pane */
+function changeOf({ explanation, map }) {
   const score = map?.parameters?.score ?? explanation?.parameters.score;
   if (explanation?.method === "drise") return "change of the detection\u2019s score";
   return score && score !== "probability" ? `change of the ${score}` : "change of the probability";

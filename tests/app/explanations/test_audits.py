@@ -9,9 +9,14 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from PIL import Image
+from torch.nn import functional
 
 from tests.app.explanations.test_events import endless
 from tests.conftest import SAMPLES
+from tests.support.black_boxes import study_of
+from workers.audit.white_box import grad_cam
+from workers.demo import clever_hans
 
 SEED = str(os.getpid())
 
@@ -190,6 +195,44 @@ def test_the_maps_of_other_fills_and_of_low_opacity_can_be_drawn(
         assert http.get(f"/v1/explanations/{here}/maps/0.{ending}?fill=blur").is_success
     by_own_fill = http.get(f"/v1/explanations/{here}/maps/0.npy?fill={explanation['parameters']['fill']}")
     assert by_own_fill.content == http.get(f"/v1/explanations/{here}/maps/0.npy").content
+
+
+def test_grad_cam_is_drawn_as_the_network_says_it(http: httpx2.Client, explanation: dict[str, Any]) -> None:
+    image = Image.open(SAMPLES / "clever-hans.jpg").convert("RGB")
+    model = clever_hans.load()
+    (target,) = explanation["targets"]
+    plan = study_of(model, image, fill="black")
+    by_hand = functional.interpolate(
+        grad_cam(model, plan.problem.image, [target["label"]])[None], image.size[::-1], mode="bilinear"
+    )[0, 0].numpy()
+    drawn = the_map(http, explanation["id"], "?method=grad-cam")
+    assert np.allclose(drawn["map"], by_hand, atol=1e-5 * by_hand.max())
+    assert by_hand.max() > 0
+    assert str(drawn["method"]) == "grad-cam"
+    assert not {"standard_error", "reliability", "evidence"} & set(drawn)
+    assert explanation["audit"]["methods"] == ["grad-cam"]
+    here = f"/v1/explanations/{explanation['id']}/maps"
+    for ending in ("png", "overlay.png", "json", "npy", "mask.png", "coco.json"):
+        assert http.get(f"{here}/0.{ending}?method=grad-cam").is_success
+    by_name = http.get(f"{here}/label/{target['name']}.npy?method=grad-cam")
+    assert np.array_equal(np.load(io.BytesIO(by_name.content)), drawn["map"])
+    refused = http.get(f"{here}/label/ring.npy?method=grad-cam")
+    assert (refused.status_code, refused.json()["code"]) == (404, "not-kept")
+
+
+def test_where_there_is_no_grad_cam_the_reason_is_said(http: httpx2.Client, explanation: dict[str, Any]) -> None:
+    here = f"/v1/explanations/{explanation['id']}/maps/0.png"
+    for query in ("method=lime", "method=grad-cam&fill=grey", "method=grad-cam&opacity=0.3"):
+        assert http.get(f"{here}?{query}").status_code == 422
+    never = http.get(f"/v1/explanations/{explained(http, seed='809')['id']}/maps/0.png?method=grad-cam")
+    assert never.status_code == 404
+    assert "nobody has asked for one" in never.json()["detail"]
+    fields = {"model": "shapes-detector", "masks": "128", "until": "1", "grid": "4", "targets": "top:1"}
+    detected = explained(http, **fields)
+    assert audited(http, detected["id"])["methods"] == []
+    refused = http.get(f"/v1/explanations/{detected['id']}/maps/0.png?method=grad-cam")
+    assert (refused.status_code, refused.json()["code"]) == (404, "not-found")
+    assert "this model is no classifier" in refused.json()["detail"]
 
 
 def test_a_map_that_no_audit_has_made_is_not_found(http: httpx2.Client, explanation: dict[str, Any]) -> None:

@@ -76,8 +76,8 @@ def test_an_audit_takes_one_click_and_its_maps_can_be_flipped_through(service: S
     expect(page.locator("trust-card .verdict strong").nth(1)).to_contain_text("The audit", timeout=LONG)
     expect(page.locator("trust-card")).to_contain_text("passes these checks")
     own = painted(page)
-    chips = page.get_by_role("group", name="What hides").get_by_role("button")
-    expect(chips).to_have_text(["black", "grey", "blur", "noise", "30 % hidden"])
+    chips = page.get_by_role("group", name="Maps of the audit").get_by_role("button")
+    expect(chips).to_have_text(["black", "grey", "blur", "noise", "30 % hidden", "Grad-CAM", "Grad-CAM beside it"])
     for name in ("grey", "30 % hidden"):
         chips.get_by_text(name).click()
         expect(chips.get_by_text(name)).to_have_attribute("aria-pressed", "true")
@@ -88,6 +88,37 @@ def test_an_audit_takes_one_click_and_its_maps_can_be_flipped_through(service: S
     assert page.url.endswith(".opacity")
     serious = [found for found in Axe().run(page).response["violations"] if found["impact"] in {"serious", "critical"}]
     assert serious == []
+
+
+@pytest.mark.slow
+def test_grad_cam_stands_beside_the_map_where_the_audit_has_it(service: Service, page: Page) -> None:
+    with httpx2.Client(base_url=service.url, timeout=90) as http:
+        made = explain(http, (SAMPLES / "clever-hans.jpg").read_bytes(), model="clever-hans", seed=4712).json()
+        http.post(f"/v1/explanations/{made['id']}/audit", headers={"Prefer": "wait=60"}).raise_for_status()
+    page.goto(f"{service.url}/#pane={made['id']}.0")
+    expect_map(page)
+    with page.expect_response(re.compile(r"/maps/0\.npz\?.*method=grad-cam")) as response:
+        page.get_by_role("button", name="Grad-CAM beside it").click()
+    assert response.value.ok
+    expect(page.locator("map-viewer")).to_have_count(2)
+    other = page.locator(".pane").nth(1)
+    expect(other.locator(".pane-title")).to_contain_text("Grad-CAM")
+    expect(other.locator(".reading")).to_contain_text("hides nothing", timeout=LONG)
+    other.locator(".surface").focus()
+    expect(page.locator(".unit")).to_have_text("activations, weighted by gradients")
+    expect(page.locator("trust-card")).to_contain_text("of the network\u2019s gradients")
+    other.locator(".surface").hover(position={"x": 60, "y": 60})
+    expect(other.locator(".reading")).to_contain_text("Grad-CAM gives this place")
+    expect(page.locator(".pane").nth(0).locator(".reading")).to_contain_text("Hiding this place")
+    assert page.url.endswith(f"pane={made['id']}.0.grad-cam")
+    assert serious_findings(page) == []
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    expect(page.locator("map-viewer")).to_have_count(2)
+    expect(page.locator(".pane").nth(1).locator(".reading")).to_contain_text("hides nothing", timeout=LONG)
+    page.get_by_role("button", name="Close this map").first.click()
+    expect(page.get_by_role("button", name="Grad-CAM", exact=True)).to_have_attribute("aria-pressed", "true")
 
 
 @pytest.mark.slow
@@ -364,7 +395,7 @@ def test_the_viewer_alone_audits_a_map_and_shows_what_was_found(service: Service
     page.get_by_role("button", name="Audit this map").click()
     expect(page.locator("trust-card .verdict strong", has_text="The audit")).to_be_visible(timeout=LONG)
     expect(page.locator("trust-card")).to_contain_text("passes these checks")
-    page.get_by_role("group", name="What hides").get_by_role("button", name="grey").click()
+    page.get_by_role("group", name="Maps of the audit").get_by_role("button", name="grey").click()
     expect(page.locator("trust-card")).to_contain_text("This is a map of the audit", timeout=LONG)
     assert serious_findings(page) == []
 

@@ -15,6 +15,7 @@ from app.contract.schemas import AuditCheck, AuditResult
 from tests.support.black_boxes import brightness_of, classifier, noise_image, study_of, white_image
 from workers.audit.conclusion import conclude
 from workers.audit.plan import AuditPlan, audit_plan
+from workers.audit.white_box import grad_cam_of
 from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
 from workers.blackbox.preprocessing import pixels
 
@@ -27,7 +28,7 @@ def planned(black_box: BlackBox, image: Image.Image, *asked: Any, **parameters: 
 
 def audited(black_box: BlackBox, image: Image.Image, *asked: Any, **parameters: Any) -> AuditResult:
     plan = planned(black_box, image, *asked, **parameters)
-    return conclude(plan, {name: list(view.run()) for name, view in plan.views.items()})
+    return conclude(plan, {name: list(view.run()) for name, view in plan.views.items()}, grad_cam_of(plan))
 
 
 def checks_of(result: AuditResult) -> Mapping[str, AuditCheck]:
@@ -69,7 +70,7 @@ def test_an_audit_asks_no_more_than_it_says_beforehand() -> None:
         plan = planned(black_box, a_photograph(), grid=8)
         blocks = {name: list(view.run()) for name, view in plan.views.items()}
         asked: list[int] = []
-        result = conclude(plan, blocks, asked=asked.append)
+        result = conclude(plan, blocks, grad_cam_of(plan), asked=asked.append)
         computed = sum(block.masks for name, of_view in blocks.items() if name != plan.own for block in of_view)
         assert computed + result.passes <= plan.passes({plan.own: 2}) <= 1200
         assert asked == sorted(asked)
@@ -165,7 +166,7 @@ def test_a_model_with_a_memory_of_near_copies_is_an_alarm() -> None:
 def test_what_the_explanation_found_before_counts_too() -> None:
     plan = planned(classifier(PATCH), a_photograph())
     blocks = {name: list(view.run()) for name, view in plan.views.items()}
-    result = conclude(plan, blocks, earlier_consistency=0.2)
+    result = conclude(plan, blocks, grad_cam_of(plan), earlier_consistency=0.2)
     assert result.verdict == "alarm"
     assert checks_of(result)["consistency"].value == pytest.approx(0.2)
 

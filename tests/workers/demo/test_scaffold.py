@@ -13,6 +13,7 @@ from bench.demo_training.samples import FOLDER
 from tests.support.black_boxes import map_of, study_of
 from workers.audit.conclusion import conclude
 from workers.audit.plan import audit_plan
+from workers.audit.white_box import grad_cam_of
 from workers.blackbox import Classifier
 from workers.demo import clever_hans, scaffold
 
@@ -34,7 +35,7 @@ def sample() -> Image.Image:
 
 def audited(name: str) -> AuditResult:
     plan = audit_plan(study_of(model(name), sample()), model(name), sample())
-    return conclude(plan, {view: list(of_view.run()) for view, of_view in plan.views.items()})
+    return conclude(plan, {view: list(of_view.run()) for view, of_view in plan.views.items()}, grad_cam_of(plan))
 
 
 def check_of(result: AuditResult, name: str) -> AuditCheck:

@@ -3,7 +3,7 @@
 import { explain } from "../actions.js";
 import { Component } from "../component.js";
 import { fill, h, labelled } from "../dom.js";
-import { MOST_PANES, loadPane, newPane, showBeside } from "../panes.js";
+import { MOST_PANES, showMapBeside } from "../panes.js";
 import { activePane } from "../state.js";
 
 /** @typedef {{title: string, show: () => void}} Choice */
@@ -68,26 +68,17 @@ function choicesOf(pane, state) {
   const task = state.models.find(({ id }) => id === model.id)?.task;
   const others = state.models.filter((other) => other.id !== model.id && other.task === task && other.state === "ready");
   const classes = method === "rise" ? (state.predictions ?? []).filter(({ label, box }) => !box && label !== target?.label) : [];
+  const gradCam = (explanation.audit?.methods ?? []).filter((name) => pane.label === null && pane.fill !== name);
   return [
-    ["Another class", classes.slice(0, 5).map(({ label, name }) => ({ title: name, show: () => showClass(pane, label) }))],
+    ["Another class", classes.slice(0, 5).map(({ label, name }) => ({ title: name, show: () => showMapBeside(pane, { target: 0, label: String(label) }) }))],
     ["Another fill", fills.map((name) => ({ title: name, show: () => beside({ fill: name }) }))],
     ["Another model", others.map(({ id }) => ({ title: id, show: () => explain(null, { beside: true, model: id }) }))],
+    ["Gradients", gradCam.map((name) => ({ title: "Grad-CAM", show: () => showMapBeside(pane, { fill: name }) }))],
     [
       "Another estimator",
       parameters.estimator === "paper" ? [] : [{ title: "as published", show: () => beside({ estimator: "paper", until: 1, masks: 2000 }) }],
     ],
   ];
-}
-
-/**
- * @param {import("../state.js").Pane} pane
- * @param {number} label
- */
-function showClass(pane, label) {
-  const { id, explanation, picture } = pane;
-  const made = newPane({ id, label: String(label), explanation, picture });
-  showBeside(made);
-  loadPane(made.key);
 }
 
 customElements.define("compare-bar", CompareBar);

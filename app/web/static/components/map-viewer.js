@@ -6,14 +6,15 @@ import { h } from "../dom.js";
 import { placePicture, within, zoomed } from "../geometry.js";
 import { Layer } from "../layer.js";
 import { outline, paintColors, paintShade } from "../painter.js";
-import { displayOf, paintOf, scaleOf, store } from "../state.js";
-import { effectSentence, targetName } from "../words.js";
+import { displayOf, isGradCam, paintOf, scaleOf, store } from "../state.js";
+import { effectSentence, gradCamSentence, targetName } from "../words.js";
 
 /** @typedef {import("../state.js").Box} Box */
 
 const LONGEST_PAINTED = 1024; // samples of the painted map; the screen interpolates between them
 const STEP = 0.02; // of the probe, as a share of the picture, for each press of an arrow key
 const SHADE = 0.78;
+const GRAD_CAM_HINT = "Grad-CAM reads gradients and hides nothing: it says where, not by how much, and has no error bars.";
 
 export class MapViewer extends Component {
   static reads = /** @type {any} */ (["panes", "display", "viewport", "probe", "predictions", "drawing", "rectangle"]);
@@ -91,11 +92,11 @@ export class MapViewer extends Component {
     const pane = this.pane;
     if (!pane?.map) return "";
     const paint = paintOf(pane);
-    if (!probe) {
-      const { u, v } = pane.map.peak(paint !== null);
-      return `At the peak: ${lowered(effectSentence(pane.map.at(u, v), targetName(this.target), paint))}`;
-    }
-    return effectSentence(pane.map.at(probe.u, probe.v), targetName(this.target), paint);
+    const { u, v } = probe ?? pane.map.peak(paint !== null);
+    const [read, name] = [pane.map.at(u, v), targetName(this.target)];
+    if (isGradCam(pane)) return probe ? gradCamSentence(read.value, pane.map.strongest(false), name) : GRAD_CAM_HINT;
+    const sentence = effectSentence(read, name, paint);
+    return probe ? sentence : `At the peak: ${lowered(sentence)}`;
   }
 
   #schedule() {

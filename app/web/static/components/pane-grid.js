@@ -1,9 +1,10 @@
 /** The maps, side by side. */
 
+import { GRAD_CAM } from "../api.js";
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
-import { closePane, showColors, showTarget } from "../panes.js";
-import { paintOf, store } from "../state.js";
+import { MOST_PANES, closePane, showColors, showMapBeside, showTarget } from "../panes.js";
+import { isGradCam, paintOf, store } from "../state.js";
 import { targetName } from "../words.js";
 
 class PaneGrid extends Component {
@@ -50,7 +51,7 @@ class PaneGrid extends Component {
  */
 function headOf(pane, state) {
   const { target, label, fill: shown, explanation } = pane;
-  return [state.panes.length > 1, Boolean(pane.map), target, label, shown, pane.map?.target?.name, explanation?.id, explanation?.status, explanation?.targets.length, explanation?.audit?.fills.length];
+  return [state.panes.length, Boolean(pane.map), target, label, shown, pane.map?.target?.name, explanation?.id, explanation?.status, explanation?.targets.length, explanation?.audit?.fills.length];
 }
 
 /**
@@ -60,12 +61,14 @@ function headOf(pane, state) {
 function heading(pane, state) {
   const { explanation } = pane;
   if (state.panes.length < 2 || !explanation) return null;
-  const { fill: hides, estimator } = explanation.parameters;
+  const { fill: own, estimator } = explanation.parameters;
+  const hides = nameOfView(pane.fill ?? own, explanation.audit);
   const target = pane.map?.target ?? explanation.targets[pane.target];
   const paint = paintOf(pane);
   const swatch = h("span", { class: "swatch", "aria-hidden": "true" });
   swatch.style.backgroundColor = paint ?? "";
-  const how = [paint === null ? explanation.method : null, hides, estimator === "paper" ? "as published" : null].filter(Boolean).join(", ");
+  const method = paint === null && !isGradCam(pane) ? explanation.method : null;
+  const how = [method, paint === null ? hides : null, estimator === "paper" ? "as published" : null].filter(Boolean).join(", ");
   return h(
     "p",
     { class: "pane-title" },
@@ -129,24 +132,37 @@ function auditChips(pane) {
   const found = pane.explanation?.audit;
   if (found?.status !== "succeeded" || found.fills.length < 2) return null;
   const [own, ...others] = found.fills;
-  const partly = found.opacity === null ? [] : [{ view: "opacity", name: `${found.opacity * 100} % hidden` }];
-  const views = [{ view: null, name: own }, ...others.map((name) => ({ view: name, name })), ...partly];
+  const gradCam = pane.label === null ? found.methods : []; // of the targets that were asked for, and of no other class
+  const views = [null, ...others, ...(found.opacity === null ? [] : ["opacity"]), ...gradCam];
+  const beside = gradCam.length > 0 && store.state.panes.length < MOST_PANES && !isGradCam(pane);
   return h(
     "div",
-    { class: "chips", role: "group", "aria-label": "What hides" },
-    views.map(({ view, name }) =>
+    { class: "chips", role: "group", "aria-label": "Maps of the audit" },
+    views.map((view) =>
       h(
         "button",
         {
           type: "button",
-          "data-key": `view-${name}`,
+          "data-key": `view-${view}`,
           "aria-pressed": String(pane.fill === view),
           onclick: () => showTarget(pane.key, { target: pane.target, label: pane.label, fill: view }),
         },
-        name,
+        nameOfView(view ?? own, found),
       ),
     ),
+    beside && h("button", { type: "button", "data-key": "beside", onclick: () => showMapBeside(pane, { fill: gradCam[0] }) }, "Grad-CAM beside it"),
   );
+}
+
+/**
+ * Return the name of one of an explanation's maps.
+ *
+ * @param {any} view a fill, several of them, or what an audit has tried
+ * @param {import("../state.js").Audit | null | undefined} found
+ */
+function nameOfView(view, found) {
+  if (view === GRAD_CAM) return "Grad-CAM";
+  return view === "opacity" ? `${(found?.opacity ?? 0) * 100} % hidden` : String(view ?? "");
 }
 
 customElements.define("pane-grid", PaneGrid);

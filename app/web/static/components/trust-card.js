@@ -4,7 +4,7 @@ import { explain } from "../actions.js";
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
 import { audit, cancel } from "../panes.js";
-import { activePane, paintOf, viewOf } from "../state.js";
+import { activePane, isGradCam, paintOf, viewOf } from "../state.js";
 import { percent, settledness, targetName, withError } from "../words.js";
 
 class TrustCard extends Component {
@@ -30,7 +30,7 @@ class TrustCard extends Component {
       this.body,
       alarms ? auditSection(pane) : null,
       isOfAudit
-        ? h("p", { class: "hint" }, "This is a map of the audit, of few masks: compare it with the explanation\u2019s own.")
+        ? h("p", { class: "hint" }, `This is a map of the audit, ${isGradCam(pane) ? "of the network\u2019s gradients" : "of few masks"}: compare it with the explanation\u2019s own.`)
         : h("p", { class: `verdict is-${settled.level}` }, h("strong", {}, settled.title), h("span", {}, settled.sentence)),
       list("What it found", findings(pane, target)),
       list("Evidence", evidenceOf(pane, target)),
@@ -67,7 +67,7 @@ function findings(pane, target) {
   const strength = `The strongest place changes \u201c${targetName(target)}\u201d by ${withError(Math.abs(value), error)}${times}.`;
   const spread = half === null ? [] : [`Half of the positive saliency lies on ${percent(map.areaAbove(half))} of the picture.`];
   const own = painted && pane.label === null ? (target?.findings ?? []).map(readable) : []; // of one fill, the finding is the peak
-  return [strength, ...spread, ...own];
+  return isGradCam(pane) ? spread : [strength, ...spread, ...own];
 }
 
 /** @param {string} text */
@@ -151,7 +151,7 @@ function auditFindings(found) {
  */
 function assumptions(pane, target, state) {
   const explanation = /** @type {import("../state.js").Explanation} */ (pane.explanation);
-  if (explanation.method === "mc-rise") return null;
+  if (explanation.method === "mc-rise" || isGradCam(pane)) return null;
   const hides = String(explanation.parameters.fill);
   const other = hides === "blur" ? "black" : "blur";
   const spec = target?.box ? { label: target.label, box: target.box } : { label: target?.label };

@@ -97,7 +97,7 @@ class ViewerControls extends Component {
     fill(
       this.barText,
       ends.map((end) => h("span", {}, rounded(end))),
-      h("span", { class: "unit" }, `${unitOf(pane)} when the place is ${paintOf(pane) === null ? "visible" : "painted"}`),
+      h("span", { class: "unit" }, unitOf(pane)),
     );
   }
 }
