@@ -52,10 +52,11 @@ def find_clusters(maps: Maps, *, seed: int) -> list[MapCluster]:
     everything = MapCluster(np.arange(len(maps)), 1.0)
     chosen = np.sort(random.permutation(len(unit))[:_MOST_MAPS])
     affinity = _affinity(unit[chosen])
-    labels = _cluster(affinity)
+    most = min(_MOST_CLUSTERS, len(chosen) // LEAST_MEMBERS)
+    labels = _cluster(affinity, most)
     if labels.max(initial=0) == 0:
         return [everything]
-    stabilities = _stabilities(affinity, labels, random)
+    stabilities = _stabilities(affinity, labels, most, random)
     nearest = _nearest(unit, unit[chosen], labels)
     nearest[chosen] = labels
     found = [MapCluster(np.flatnonzero(nearest == label), stabilities[label]) for label in range(labels.max() + 1)]
@@ -73,17 +74,16 @@ def _affinity(unit: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.clip(unit @ unit.T, 1e-6, 1.0))  # connected, so that the Laplacian has one zero
 
 
-def _cluster(affinity: NDArray[np.float64]) -> Members:
-    """Return the cluster of each map."""
-    count = _cluster_count(affinity)
+def _cluster(affinity: NDArray[np.float64], most: int) -> Members:
+    """Return the cluster of each map, of at most so many."""
+    count = _cluster_count(affinity, most)
     if count == 1:
         return np.zeros(len(affinity), dtype=int)
     model = SpectralClustering(count, affinity="precomputed", random_state=0)
     return np.asarray(model.fit_predict(affinity), dtype=int)
 
 
-def _cluster_count(affinity: NDArray[np.float64]) -> int:
-    most = min(_MOST_CLUSTERS, len(affinity) // LEAST_MEMBERS)
+def _cluster_count(affinity: NDArray[np.float64], most: int) -> int:
     if most < 2:
         return 1
     roots = 1 / np.sqrt(affinity.sum(axis=1))
@@ -92,11 +92,11 @@ def _cluster_count(affinity: NDArray[np.float64]) -> int:
     return int(np.diff(values).argmax()) + 1
 
 
-def _stabilities(affinity: NDArray[np.float64], labels: Members, random: Generator) -> list[float]:
+def _stabilities(affinity: NDArray[np.float64], labels: Members, most: int, random: Generator) -> list[float]:
     found: list[list[float]] = [[] for _ in range(labels.max() + 1)]
     for _ in range(_RESAMPLES):
         kept = np.sort(random.permutation(len(labels))[: round(_KEPT * len(labels))])
-        again = _cluster(affinity[np.ix_(kept, kept)])
+        again = _cluster(affinity[np.ix_(kept, kept)], most)
         for label, values in enumerate(found):
             values.append(_best_overlap(labels[kept] == label, again))
     return [float(np.mean(values)) for values in found]

@@ -21,6 +21,14 @@ def test_two_places_are_two_clusters_however_the_maps_are_scaled() -> None:
     assert min(each.stability for each in found) > 0.95
 
 
+def test_five_places_of_six_maps_each_are_five_clusters() -> None:
+    random = np.random.default_rng(0)
+    places = [(2, 2), (2, 13), (13, 2), (13, 13), (7, 7)]
+    found = find_clusters(np.concatenate([blobs(random, 6, at=place) for place in places]), seed=0)
+    members = sorted(each.members.tolist() for each in found)
+    assert members == [list(range(first, first + 6)) for first in range(0, 30, 6)]
+
+
 def test_one_place_is_one_cluster() -> None:
     (found,) = find_clusters(blobs(np.random.default_rng(0), 30, at=(7, 7)), seed=0)
     assert found.members.tolist() == list(range(30))
