@@ -1,18 +1,23 @@
 """Redis behind Sentinels: what a URL says, and a failover in the middle of everything."""
 
+import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from redis.sentinel import SentinelManagedSSLConnection
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.connection import SSLConnection
 
 from app.contract.redis.client import connect, connect_async
-from app.contract.redis.sentinel import master_pool, read_sentinel_url
+from app.contract.redis.retry import AsyncDeadlineRetry, is_connection_error
+from app.contract.redis.sentinel import master_pool, master_pool_async, read_sentinel_url
 from tests.conftest import start_service, stop_service
 from tests.support.api_requests import explain
-from tests.support.redis_servers import redis_server, watched_redis
+from tests.support.redis_servers import Watched, redis_server, watched_redis
 from tests.support.sse import opened
 from tests.system.test_worker_faults import ended, submit, wait_for_masks
 
@@ -34,7 +39,7 @@ def test_a_url_names_sentinels_the_service_and_everything_that_connections_need(
 def test_tls_is_spoken_with_servers_and_sentinels() -> None:
     watched = read_sentinel_url("rediss+sentinel://one/main?ssl_ca_certs=/ca.pem")
     pool = master_pool(watched)
-    assert pool.connection_class is SentinelManagedSSLConnection
+    assert issubclass(pool.connection_class, SSLConnection)
     assert pool.connection_kwargs["ssl_ca_certs"] == "/ca.pem"
     assert watched.sentinel_options["ssl"] is True
     assert watched.sentinel_options["ssl_ca_certs"] == "/ca.pem"
@@ -50,6 +55,49 @@ def test_an_option_of_the_url_goes_before_the_service_s_own() -> None:
 def test_a_url_that_does_not_say_enough_is_refused_in_words(rest: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT/SERVICE"):
         read_sentinel_url(f"redis+sentinel://{rest}")
+
+
+def fail_over(watched: Watched) -> None:
+    """Kill the master, and say something to the next one."""
+    watched.servers[0].kill()
+    while watched.master_port() != watched.ports[1]:
+        time.sleep(0.1)
+    with Redis(port=watched.ports[1]) as redis:
+        wait_for_connections(redis, "blpop")
+        redis.rpush("heard", "new")
+
+
+def wait_for_connections(redis: Redis, command: str) -> None:
+    """Return when a client waits in a command."""
+    while not any(client["cmd"] == command for client in redis.client_list()):
+        time.sleep(0.1)
+
+
+def test_a_command_that_breaks_with_its_master_is_sent_to_the_next_one(tmp_path: Path) -> None:
+    with (
+        watched_redis(tmp_path) as watched,
+        connect(watched.url, seconds=30) as redis,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        heard = pool.submit(redis.blpop, ["heard"], 60)
+        with Redis(port=watched.ports[0]) as old:
+            wait_for_connections(old, "blpop")
+        fail_over(watched)
+        assert heard.result(60) == (b"heard", b"new")
+
+
+def test_on_an_event_loop_it_is_too(tmp_path: Path) -> None:
+    async def listen(url: str) -> object:
+        retry = AsyncDeadlineRetry(30, is_connection_error)
+        async with AsyncRedis.from_pool(master_pool_async(read_sentinel_url(url), retry=retry)) as redis:
+            return await redis.blpop(["heard"], 60)
+
+    with watched_redis(tmp_path) as watched, ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(asyncio.run, listen(watched.url))
+        with Redis(port=watched.ports[0]) as old:
+            wait_for_connections(old, "blpop")
+        fail_over(watched)
+        assert heard.result(60) == (b"heard", b"new")
 
 
 def explain_when_there_is_a_master(http: httpx2.Client, image: bytes) -> dict[str, Any]:
