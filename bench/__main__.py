@@ -148,6 +148,12 @@ def trust_rows(_: argparse.Namespace) -> list[Row]:
     return rows.rows()
 
 
+def fill_rows(_: argparse.Namespace) -> Iterable[Row]:
+    from bench.fills import rows  # noqa: PLC0415
+
+    return rows.rows()
+
+
 SECTIONS = {
     "loop": Section("The loop beside the model", loop_rows, ("cpu", "cuda")),
     "libraries": Section("Models of libraries", library_rows, ("cuda",)),
@@ -164,6 +170,7 @@ SECTIONS = {
     "survey": Section("Shortcuts found", survey_rows),
     "backgrounds": Section("Shortcuts through backgrounds found", background_rows),
     "trust": Section("Alarms of the audit", trust_rows),
+    "fills": Section("What hides best", fill_rows),
     "latency": Section("From POST to the default map", latency_rows),
 }
 

