@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,13 +15,14 @@ from workers.saliency.masks import blend
 Hide = Callable[[Tensor], Tensor]
 """How much is hidden, 0..1, `[B, H, W]` -> masked pictures `[B, 3, H, W]`."""
 
-PLAIN = ("black", "grey", "mean", "blur", "noise", "shuffle")
-OTHER, INPAINT = "other photograph", "inpaint"
-FILLS = (*PLAIN, OTHER, INPAINT)
+SHUFFLE, OTHER, INPAINT = "shuffle", "other photograph", "inpaint"
+_PLUGINS = ("black", "grey", "mean", "blur", "noise")
+FILLS = (*_PLUGINS, SHUFFLE, OTHER, INPAINT)
 FEW_FILLS = ("black", "grey", "blur", INPAINT)
 """Those that the first pictures leave: the published one, and the three whose blocks agree best."""
 
-_SIGMA = 1 / 16  # of the side: half a cell
+_SIGMA = 1 / 16  # of the longer side: half a cell
+_PATCHES = 32  # along the longer side: a quarter of a cell each way
 
 
 def ways_to_hide(plan: ExplanationPlan, model: Classifier, picture: Image.Image, other: Image.Image) -> dict[str, Hide]:
@@ -33,7 +35,8 @@ def ways_to_hide(plan: ExplanationPlan, model: Classifier, picture: Image.Image,
         other: a photograph of something else, which hides it as things hide each other.
     """
     image = plan.problem.image
-    fills = {name: with_fill(plan, model, picture, name, opacity=1, blocks=1).problem.fills for name in PLAIN}
+    fills = {name: with_fill(plan, model, picture, name, opacity=1, blocks=1).problem.fills for name in _PLUGINS}
+    fills[SHUFFLE] = shuffled(image)
     occluder = normalise(to_input(pixels(other)[None], model.preprocessing), model.preprocessing)
     fills[OTHER] = occluder.to(image.dtype)
     return {name: _with(image, fill) for name, fill in fills.items()} | {INPAINT: lambda hidden: inpaint(image, hidden)}
@@ -45,6 +48,19 @@ def _with(image: Tensor, fill: Tensor) -> Hide:
         return blend(image, fill - image, hidden[None], out=out)
 
     return hide
+
+
+def shuffled(image: Tensor) -> Tensor:
+    """Return the picture `[3, H, W]` cut into small patches that change places; a remainder stays where it is."""
+    side = max(1, round(max(image.shape[1:]) / _PATCHES))
+    rows, columns = (length // side for length in image.shape[1:])
+    whole = image[:, : rows * side, : columns * side]
+    patches = whole.reshape(3, rows, side, columns, side).permute(1, 3, 0, 2, 4).flatten(0, 1)
+    order = np.random.Generator(np.random.Philox(key=[0, 0x53485546])).permutation(len(patches))
+    moved = patches[torch.from_numpy(order).to(image.device)].reshape(rows, columns, 3, side, side)
+    painted = image.clone()
+    painted[:, : rows * side, : columns * side] = moved.permute(2, 0, 3, 1, 4).reshape(whole.shape)
+    return painted
 
 
 def inpaint(image: Tensor, hidden: Tensor, *, sigma: float = _SIGMA) -> Tensor:

