@@ -236,8 +236,8 @@ class AuditCheck(StoredModel):
     """One check of an audit."""
 
     check: str = Field(
-        description="`fill-dependence`, `low-opacity`, `resolution`, `white-box`, `discontinuity` or `consistency`; "
-        "later ones may follow."
+        description="`fill-dependence`, `low-opacity`, `resolution`, `class-specificity`, `white-box`, "
+        "`discontinuity` or `consistency`; later ones may follow."
     )
     verdict: Annotated[AuditVerdict, unknown_as("caution")] = Field(
         description="`alarm` only of `discontinuity` and `consistency`: the model reacts to masks as such, or does not "

@@ -19,7 +19,7 @@ from bench.fills.hiding import FEW_FILLS, FILLS
 from bench.fills.measurements import BLOCKS, Answers, answers
 from bench.fills.networks import subjects
 from bench.rows import Row
-from workers.audit.view_maps import covariance_of_fills
+from workers.audit.view_maps import covariance_between_blocks
 
 Numbers = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def rows() -> Iterator[Row]:
 def worth_of_fills(found: dict[str, Answers]) -> dict[str, Worth]:
     """Return what each fill is worth on one picture."""
     maps = np.stack([[each.map(block) for block in range(BLOCKS)] for each in found.values()])
-    covariance = covariance_of_fills(maps)
+    covariance = covariance_between_blocks(maps)
     return {
         fill: Worth(
             kept=float(each.scores[..., 0].mean() / each.unmasked[0]),

@@ -57,6 +57,7 @@ def conclude(
             _fill_dependence(plan, maps),
             _low_opacity(plan, maps),
             _resolution(plan, own, asker),
+            _class_specificity(plan, maps),
             _white_box(plan, maps, grad_cam),
             _discontinuity(masked, natural),
             _consistency(
@@ -105,6 +106,20 @@ def _resolution(plan: AuditPlan, own: list[Block], asker: PictureAsker) -> Audit
         told.append(sentences.about_resolution(r2, variance))
         details.append({"variance_share": _rounded(variance)})
     return _check("resolution", values, told, details, worst=min)
+
+
+def _class_specificity(plan: AuditPlan, maps: ViewMaps) -> AuditCheck:
+    found = [maps.most_alike_class(target) for target in _targets(plan)]
+    told = [
+        sentences.about_alike_class(each, target.name)
+        for each, target in zip(found, plan.explanation.resolved.targets, strict=True)
+    ]
+    details: list[JsonObject] = [
+        {"class": each and {"label": each.label, "name": each.name, "probability": _rounded(each.probability)}}
+        for each in found
+    ]
+    values = [None if each is None else each.correlation for each in found]
+    return _check("class-specificity", values, told, details, worst=max)
 
 
 def _white_box(plan: AuditPlan, maps: ViewMaps, grad_cam: GradCam) -> AuditCheck:

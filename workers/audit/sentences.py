@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from app.contract.schemas import AuditVerdict
 from workers.audit.plan import LOW_OPACITY
-from workers.audit.view_maps import FillComparison, GradCamComparison, LowOpacityView
+from workers.audit.view_maps import AlikeClass, FillComparison, GradCamComparison, LowOpacityView
 
 LIMITS = "A model that reacts smoothly to masks passes these checks."
 
@@ -22,6 +22,10 @@ SMALL_ENOUGH = 0.8
 
 LEAST_VARIANCE = 0.05
 """Variance under finer masks over that under the map's own, from which there is something to predict."""
+
+MUCH_ALIKE = 0.7
+"""Correlation with the map of another likely class: missile and projectile .93, daisy and bee .85, palace and bell cote
+.15. From two blocks it is right to .05 (rms; imagenet, blur, four photographs, beside sixteen blocks)."""
 
 JUMP = 0.3
 """Change of log-odds within 1/8,192 of a path; what was measured is in `bench/RESULTS.md`, "Alarms of the audit"."""
@@ -82,6 +86,29 @@ def about_low_opacity(view: LowOpacityView, size: int) -> tuple[AuditVerdict, st
     return "nothing-found", (
         f"{masks}, {where} (correlation {view.correlation:.2f}). A model that notices masks notices these less: "
         "where the two differ, look at both."
+    )
+
+
+def about_alike_class(found: AlikeClass | None, name: str | None) -> tuple[AuditVerdict, str]:
+    """Return verdict and sentence on how much a map is that of its class alone; no verdict but `nothing-found`.
+
+    Because two classes may well be seen in the same place.
+
+    Args:
+        found: of one target.
+        name: of its class.
+    """
+    if found is None:
+        return "nothing-found", "There is no map of another likely class to compare with."
+    other = f"{found.name!r} ({found.probability:.2g})"
+    if found.correlation < MUCH_ALIKE:
+        return "nothing-found", (
+            f"The map is that of {name!r}: among the likely classes {other} has the one that is most like it, with a "
+            f"correlation of {found.correlation:.2f}."
+        )
+    return "nothing-found", (
+        f"The map is not that of {name!r} alone: that of {other} is much the same (correlation "
+        f"{found.correlation:.2f}). It shows what speaks for both, and not what tells one from the other."
     )
 
 

@@ -6,7 +6,8 @@ With `M_f,b` the map of block b with fill f and `cov` the covariance over pixels
 
 Products of different blocks only, so the noise of a block, which is independent of that of others, adds no bias. What
 depends on the fill is `1 - mean_(f != g) C_fg / mean_f C_ff`: 0 where all fills give the same map, 1 where they have
-nothing in common.
+nothing in common. Maps of two classes are compared likewise, by `C_tc / sqrt(C_tt C_cc)`: effects of all classes of a
+classifier are in its blocks.
 """
 
 import math
@@ -20,12 +21,14 @@ from numpy.typing import NDArray
 from app.contract.saliency.geometry import BlockRenderer, Viewport, resampled, viewport_of_canvas
 from app.contract.saliency.running_moments import ROUNDING
 from workers.audit.plan import LOW_OPACITY_VIEW, AuditPlan
+from workers.blackbox import Classifier
 from workers.saliency.estimators import Block
 
 Maps = NDArray[np.float64]
 
 _COARSE_SIDE = 64  # because maps are smooth between cells
 _TOP = 0.1
+_LIKELY = 5  # classes, of the highest probability
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,23 @@ class GradCamComparison:
     peak_moved: float
 
 
+@dataclass(frozen=True)
+class AlikeClass:
+    """Of the likely classes the one whose map is most like that of a target.
+
+    Attributes:
+        label: its index.
+        name: of it.
+        probability: that the model gives it in the image.
+        correlation: of the two maps, without the noise of blocks.
+    """
+
+    label: int
+    name: str
+    probability: float
+    correlation: float
+
+
 class ViewMaps:
     """Maps of all views, drawn coarsely.
 
@@ -101,21 +121,14 @@ class ViewMaps:
         self._plan = plan
         self._grid = canvas.grid
         self._frame = viewport_of_canvas(canvas, max_side=_COARSE_SIDE)
-        renderer = BlockRenderer(canvas, self._frame)
-        self._maps = {
-            name: np.stack(
-                [
-                    renderer.block(block.effects[rows, 0], block.index).astype(np.float64)
-                    for block in blocks[name][: plan.blocks_of(name)]
-                ]
-            )
-            for name in plan.views
-        }
+        self._renderer = BlockRenderer(canvas, self._frame)
+        self._blocks = {name: blocks[name][: plan.blocks_of(name)] for name in plan.views}
+        self._maps = {name: self._drawn(name, rows) for name in plan.views}
 
     def fill_dependence(self, target: int) -> FillDependence:
         """Return how the map of a target depends on the fill."""
         fills = self._plan.fills
-        covariance = covariance_of_fills(np.stack([self._maps[name][:, target] for name in fills]))
+        covariance = covariance_between_blocks(np.stack([self._maps[name][:, target] for name in fills]))
         pairs = [
             FillComparison((fills[f], fills[g]), _ratio(covariance, f, g), *self._compared(fills[f], fills[g], target))
             for f, g in combinations(range(len(fills)), 2)
@@ -140,6 +153,31 @@ class ViewMaps:
         drawn = resampled(other, Viewport(rows, columns, self._frame.view), self._frame).astype(np.float64)
         return GradCamComparison(_correlation(np.maximum(own, 0), drawn), self._distance(own, drawn))
 
+    def most_alike_class(self, target: int) -> AlikeClass | None:
+        """Return which of the likely classes has the map that is most like that of a target.
+
+        Returns:
+            None where the model is no classifier, or no other class has a map.
+        """
+        resolved, labels = self._plan.explanation.resolved, self._plan.black_box.labels
+        if not isinstance(self._plan.black_box, Classifier):
+            return None
+        own, unmasked = resolved.target_rows[target], self._plan.explanation.unmasked
+        likely = unmasked.topk(min(_LIKELY, len(unmasked))).indices.tolist()
+        others = [row for row in likely if row != own]
+        covariance = covariance_between_blocks(self._drawn(self._plan.own, [own, *others]).swapaxes(0, 1))
+        found = [
+            AlikeClass(resolved.rows[row], labels[resolved.rows[row]], float(unmasked[row]), correlation)
+            for place, row in enumerate(others, start=1)
+            if (correlation := _ratio(covariance, 0, place)) is not None
+        ]
+        return max(found, key=lambda each: each.correlation, default=None)
+
+    def _drawn(self, view: str, rows: list[int]) -> Maps:
+        """Return the maps of some rows in all blocks of a view, `[b, R, H, W]`."""
+        drawn = [self._renderer.block(block.effects[rows, 0], block.index) for block in self._blocks[view]]
+        return np.stack(drawn).astype(np.float64)
+
     def _mean(self, view: str, target: int) -> Maps:
         return np.asarray(self._maps[view][:, target].mean(0))
 
@@ -156,11 +194,11 @@ class ViewMaps:
         return math.hypot(*((first - second) * cells / length for first, second, cells, length in sides))
 
 
-def covariance_of_fills(maps: Maps) -> Maps:
+def covariance_between_blocks(maps: Maps) -> Maps:
     """Return `C`, `[F, F]`.
 
     Args:
-        maps: of each fill and block, `[F, b, H, W]`, at least two blocks.
+        maps: of each fill, or class, and block, `[F, b, H, W]`, at least two blocks.
     """
     centred = (maps - maps.mean((2, 3), keepdims=True)).reshape(*maps.shape[:2], -1)
     of_blocks = np.einsum("fbp,gcp->bcfg", centred, centred) / centred.shape[2]

@@ -58,7 +58,15 @@ def test_of_a_smooth_model_that_adds_up_nothing_is_found() -> None:
     result = audited(recognising_a_patch_of(noise_image(48, 48)), noise_image(48, 48))
     checks = checks_of(result)
     assert result.verdict == "nothing-found"
-    assert list(checks) == ["fill-dependence", "low-opacity", "resolution", "white-box", "discontinuity", "consistency"]
+    assert list(checks) == [
+        "fill-dependence",
+        "low-opacity",
+        "resolution",
+        "class-specificity",
+        "white-box",
+        "discontinuity",
+        "consistency",
+    ]
     assert checks["discontinuity"].value is not None
     assert checks["discontinuity"].value < 0.01
     assert checks["consistency"].value == pytest.approx(0, abs=1e-5)
@@ -225,6 +233,60 @@ def test_where_finer_masks_change_nothing_nothing_is_said_about_the_grid() -> No
     assert "say nothing about the grid" in check.sentence
 
 
+def of_classes(*scores: Callable[[Tensor], Tensor]) -> Classifier:
+    """Return a model whose classes, 0, 1, ... have these probabilities."""
+    return Classifier(
+        forward=lambda images: torch.stack([score(images) for score in scores], 1),
+        labels=tuple(map(str, range(len(scores)))),
+        preprocessing=Preprocessing(size=None),
+        activation="probabilities",
+    )
+
+
+def specificity(box: BlackBox, *asked: Any, **parameters: Any) -> AuditCheck:
+    return checks_of(audited(box, white_image(48, 48), *asked, **parameters))["class-specificity"]
+
+
+def test_a_map_is_compared_with_those_of_all_likely_classes() -> None:
+    """Of a linear model all is known: two patches far apart have maps that hardly overlap, of the same power."""
+    elsewhere = brightness_of(slice(32, 40), slice(32, 40))
+    box = of_classes(
+        lambda images: 0.9 * PATCH(images),
+        lambda images: 0.5 * elsewhere(images),
+        lambda images: 0.3 * PATCH(images) + 0.3 * elsewhere(images),
+    )
+    check = specificity(box)
+    assert check.details["targets"][0]["class"]["name"] == "2"
+    assert check.details["targets"][0]["class"]["probability"] == pytest.approx(0.6, abs=1e-4)
+    assert check.value == pytest.approx(0.5**0.5, abs=0.1)
+    assert specificity(of_classes(PATCH, elsewhere)).value == pytest.approx(0, abs=0.15)
+
+
+def test_a_map_that_another_likely_class_has_too_is_not_of_its_class_alone() -> None:
+    box = of_classes(lambda images: 0.6 * PATCH(images), lambda images: 0.4 * PATCH(images))
+    check = specificity(box, "top:2")
+    assert check.value == pytest.approx(1, abs=1e-4)
+    assert check.verdict == "nothing-found"
+    told = [target["sentence"] for target in check.details["targets"]]
+    assert "not that of '0' alone: that of '1' (0.4)" in told[0]
+    assert "not that of '1' alone: that of '0' (0.6)" in told[1]
+
+
+def test_an_unlikely_class_with_the_same_map_says_nothing() -> None:
+    elsewhere = brightness_of(slice(32, 40), slice(32, 40))
+    others = [lambda images, share=share: share * elsewhere(images) for share in (0.5, 0.4, 0.3, 0.2)]
+    check = specificity(of_classes(PATCH, *others, lambda images: 0.1 * PATCH(images)))
+    assert check.value is not None
+    assert check.value < 0.5
+
+
+def test_without_another_class_there_is_no_map_to_compare_with() -> None:
+    flat = of_classes(PATCH, lambda images: 0 * PATCH(images) + 0.1)
+    for check in (specificity(classifier(PATCH)), specificity(flat)):
+        assert (check.value, check.verdict) == (None, "nothing-found")
+        assert "no map of another likely class" in check.sentence
+
+
 def test_masks_that_hide_little_show_what_a_gate_on_masks_hides() -> None:
     """The gate needs pixels that are nearly black; a mask of 30 % opacity with the blurred image has none."""
     box = switching(lambda images: (images.amax(1) < 0.02).any(-1).any(-1))
@@ -261,6 +323,16 @@ def test_a_detector_is_audited_by_its_match() -> None:
     assert plan.passes({plan.own: 2}) == 7 * 72 + 301
     checks = checks_of(audited(box, white_image(48, 48), method_name="drise", grid=6))
     assert {checks[name].verdict for name in ("discontinuity", "consistency")} == {"nothing-found"}
+
+
+def test_detections_are_no_classes_to_compare() -> None:
+    def forward(images: Tensor) -> Detections:
+        boxes = torch.tensor([[8.0, 8.0, 16.0, 16.0], [32.0, 32.0, 40.0, 40.0]]).expand(len(images), 2, 4)
+        return Detections(boxes, torch.ones(len(images), 2, 1), PATCH(images)[:, None].expand(-1, 2))
+
+    box = Detector(forward=forward, labels=("it",), preprocessing=Preprocessing(size=None))
+    check = checks_of(audited(box, white_image(48, 48), method_name="drise", grid=6))["class-specificity"]
+    assert [target["class"] for target in check.details["targets"]] == [None, None]
 
 
 def test_the_same_audit_comes_out_again() -> None:
