@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 
 from bench.fills.hiding import FEW_FILLS, FILLS
 from bench.fills.measurements import BLOCKS, Answers, answers
-from bench.fills.networks import subjects
+from bench.fills.networks import Subject, subjects
 from bench.rows import Row
+from workers.audit.sentences import MUCH_ALIKE
 from workers.audit.view_maps import covariance_between_blocks
 
 Numbers = NDArray[np.float64]
 
 _RESAMPLES = 2_000
 _BY_DEFAULT = "blur"
+_LEAST = 0.05  # correlation of two blocks, below which all is noise
+_LIKELY = 5
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,44 @@ class Worth:
 
 
 def rows() -> Iterator[Row]:
-    """Yield a row for each network and fill, and how far the default is from the others."""
+    """Yield for each network what each fill is worth, how far the default is from it, and how alike classes are."""
     for subject in subjects():
-        worth = [worth_of_fills(found) for found in answers(subject)]
+        found = list(answers(subject))
+        worth = [worth_of_fills(each) for each in found]
         for fill in FILLS:
-            measured = [each for each in worth if fill in each]
-            if measured:
-                values = np.array([astuple(each[fill]) for each in measured])
-                yield Row(f"{subject.label}, {len(values)} pictures: {fill}", _words(values))
+            measured = np.array([astuple(each[fill]) for each in worth if fill in each])
+            if len(measured):
+                yield Row(f"{subject.label}, {len(measured)} pictures: {fill}", _words(measured))
         for fill in FILLS:
-            apart = [np.subtract(astuple(each[_BY_DEFAULT]), astuple(each[fill])) for each in worth if fill in each]
-            if apart and fill != _BY_DEFAULT:
-                yield Row(f"{subject.label}: {_BY_DEFAULT} minus {fill}, picture by picture", _words(np.array(apart)))
+            pairs = [(each[_BY_DEFAULT], each[fill]) for each in worth if fill in each]
+            if pairs and fill != _BY_DEFAULT:
+                yield Row(f"{subject.label}: {_BY_DEFAULT} minus {fill}, picture by picture", _difference(pairs))
+        yield _class_row(subject, [each[_BY_DEFAULT] for each in found])
+
+
+def _difference(pairs: list[tuple[Worth, Worth]]) -> str:
+    """Return how far one fill is from another, with the masks that it takes for the same correlation.
+
+    Where the map of a block correlates with that of another to r, its noise over signal is `1 / r - 1`.
+    """
+    apart = np.array([np.subtract(astuple(one), astuple(other)) for one, other in pairs])
+    noise = [[1 / max(each.block_with_block, _LEAST) - 1 for each in pair] for pair in pairs]
+    return f"{_words(apart)}; masks taken, ratio {_interval(np.array([one / other for one, other in noise]))}"
+
+
+def _class_row(subject: Subject, found: list[Answers]) -> Row:
+    """Return how like a map is to that of the likely class that it is most like, as the audit compares them."""
+    largest = []
+    for each in found:
+        likely = range(min(_LIKELY, len(each.unmasked)))
+        maps = np.stack([[each.map(block, of_class) for block in range(BLOCKS)] for of_class in likely])
+        covariance = covariance_between_blocks(maps)
+        own = np.where(covariance.diagonal() > 0, covariance.diagonal(), np.nan)
+        with np.errstate(invalid="ignore"):
+            largest.append(np.nanmax(covariance[0, 1:] / np.sqrt(own[0] * own[1:]), initial=-1))
+    alike = sum(value >= MUCH_ALIKE for value in largest)
+    value = f"{_interval(np.array(largest))}; {MUCH_ALIKE:g} or more in {alike} of {len(largest)}"
+    return Row(f"{subject.label}: correlation with the map of the likely class that is most like it", value)
 
 
 def worth_of_fills(found: dict[str, Answers]) -> dict[str, Worth]:
