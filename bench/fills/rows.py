@@ -27,7 +27,7 @@ Numbers = NDArray[np.float64]
 _RESAMPLES = 2_000
 _BY_DEFAULT = "blur"
 _LEAST = 0.05  # correlation of two blocks, below which all is noise
-_LIKELY = 5
+_LIKELY, _LEAST_PROBABILITY = 5, 0.01
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,18 @@ def _class_row(subject: Subject, found: list[Answers]) -> Row:
     """Return how like a map is to that of the likely class that it is most like, as the audit compares them."""
     largest = []
     for each in found:
-        likely = range(min(_LIKELY, len(each.unmasked)))
+        likely = [
+            at for at in range(min(_LIKELY, len(each.unmasked))) if at == 0 or each.unmasked[at] >= _LEAST_PROBABILITY
+        ]
+        if len(likely) == 1:
+            continue
         maps = np.stack([[each.map(block, of_class) for block in range(BLOCKS)] for of_class in likely])
         covariance = covariance_between_blocks(maps)
         own = np.where(covariance.diagonal() > 0, covariance.diagonal(), np.nan)
         with np.errstate(invalid="ignore"):
             largest.append(np.nanmax(covariance[0, 1:] / np.sqrt(own[0] * own[1:]), initial=-1))
     alike = sum(value >= MUCH_ALIKE for value in largest)
-    value = f"{_interval(np.array(largest))}; {MUCH_ALIKE:g} or more in {alike} of {len(largest)}"
+    value = f"{_interval(np.array(largest))}; {MUCH_ALIKE:g} or more in {alike} of {len(largest)} with such a class"
     return Row(f"{subject.label}: correlation with the map of the likely class that is most like it", value)
 
 

@@ -99,7 +99,7 @@ def about_alike_class(found: AlikeClass | None, name: str | None) -> tuple[Audit
         name: of its class.
     """
     if found is None:
-        return "nothing-found", "There is no map of another likely class to compare with."
+        return "nothing-found", "No other class is likely enough for its map to be compared."
     other = f"{found.name!r} ({found.probability:.2g})"
     if found.correlation < MUCH_ALIKE:
         return "nothing-found", (

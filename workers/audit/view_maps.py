@@ -28,7 +28,7 @@ Maps = NDArray[np.float64]
 
 _COARSE_SIDE = 64  # because maps are smooth between cells
 _TOP = 0.1
-_LIKELY = 5  # classes, of the highest probability
+_LIKELY, _LEAST_PROBABILITY = 5, 0.01  # the most classes that are compared, and the least probability of each
 
 
 @dataclass(frozen=True)
@@ -157,14 +157,14 @@ class ViewMaps:
         """Return which of the likely classes has the map that is most like that of a target.
 
         Returns:
-            None where the model is no classifier, or no other class has a map.
+            None where the model is no classifier, or no other class is likely.
         """
         resolved, labels = self._plan.explanation.resolved, self._plan.black_box.labels
         if not isinstance(self._plan.black_box, Classifier):
             return None
         own, unmasked = resolved.target_rows[target], self._plan.explanation.unmasked
         likely = unmasked.topk(min(_LIKELY, len(unmasked))).indices.tolist()
-        others = [row for row in likely if row != own]
+        others = [row for row in likely if row != own and unmasked[row] >= _LEAST_PROBABILITY]
         covariance = covariance_between_blocks(self._drawn(self._plan.own, [own, *others]).swapaxes(0, 1))
         found = [
             AlikeClass(resolved.rows[row], labels[resolved.rows[row]], float(unmasked[row]), correlation)

@@ -280,11 +280,12 @@ def test_an_unlikely_class_with_the_same_map_says_nothing() -> None:
     assert check.value < 0.5
 
 
-def test_without_another_class_there_is_no_map_to_compare_with() -> None:
+def test_where_no_other_class_is_likely_there_is_no_map_to_compare_with() -> None:
     flat = of_classes(PATCH, lambda images: 0 * PATCH(images) + 0.1)
-    for check in (specificity(classifier(PATCH)), specificity(flat)):
+    unlikely = of_classes(PATCH, lambda images: 0.009 * PATCH(images))
+    for check in (specificity(classifier(PATCH)), specificity(flat), specificity(unlikely)):
         assert (check.value, check.verdict) == (None, "nothing-found")
-        assert "no map of another likely class" in check.sentence
+        assert "No other class is likely" in check.sentence
 
 
 def test_masks_that_hide_little_show_what_a_gate_on_masks_hides() -> None:
