@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from app.batches.store import AnnotationSummary, BatchItem, EntryError
 from app.contract.errors import FieldError, RiseError, invalid_field
-from app.contract.schemas import Box, CanonicalRequest, JsonObject, TargetSpec
+from app.contract.schemas import Box, CanonicalRequest, JsonObject
 from app.contract.storage.object_store import BlobStore, annotations_blob
 from app.contract.survey import CHUNK, AnnotatedObject, AnnotationChunk, Explained, ImageAnnotation, RunLengths
 
@@ -85,13 +85,20 @@ class JoinedAnnotations:
     images: dict[int, ImageAnnotation]
     summary: AnnotationSummary
 
-    def targets_of(self, index: int, method: str) -> list[TargetSpec]:
-        """Return what a method explains of an image: its classes, ascending; of a detector the largest objects."""
-        objects = self.images[index].objects if index in self.images else []
+    def with_targets(self, item: BatchItem, method: str) -> BatchItem:
+        """Return an image with what a method explains of it: its classes, ascending; of a detector its largest objects.
+
+        Where nothing is annotated, it is returned as it is.
+        """
+        found = self.images.get(item.index)
+        if found is None:
+            return item
         if method != _OF_OBJECTS:
-            return [TargetSpec(label=label) for label in sorted({item.label for item in objects})][:_MOST_TARGETS]
-        largest = sorted(objects, key=lambda item: _area(item.box), reverse=True)
-        return [TargetSpec(label=item.label, box=item.box) for item in largest[:_MOST_TARGETS]]
+            labels = sorted({each.label for each in found.objects})
+            return item.model_copy(update={"labels": labels[:_MOST_TARGETS]})
+        largest = sorted(found.objects, key=lambda each: _area(each.box), reverse=True)[:_MOST_TARGETS]
+        of_each = {"labels": [each.label for each in largest], "boxes": [each.box for each in largest]}
+        return item.model_copy(update=of_each)
 
     def store(self, blobs: BlobStore, batch_id: str, total: int) -> None:
         """Write the annotations of each chunk of images."""

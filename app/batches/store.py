@@ -23,7 +23,7 @@ from app.contract.redis.keys import (
     record_key,
 )
 from app.contract.redis.leased_queue import Lease, LeasedQueue
-from app.contract.schemas import CanonicalRequest, Failure, Status, StoredModel, StoredStatus, TargetSpec, unknown_as
+from app.contract.schemas import Box, CanonicalRequest, Failure, Status, StoredModel, StoredStatus, unknown_as
 from app.contract.survey import Explained
 
 _STATUS: TypeAdapter[Status] = TypeAdapter(StoredStatus)
@@ -50,7 +50,8 @@ class BatchItem(StoredModel):
 
     Attributes:
         source: index in the uploaded archive, URL, or id of an upload, by `kind`.
-        targets: what is explained in the place of the request's targets; None: those.
+        labels: class indices that are explained in the place of the request's targets; None: those.
+        boxes: of a detector, the object of each label.
         created: whether this batch created the explanation, and cancels it; False if it existed already.
         error: why it has no explanation.
     """
@@ -59,7 +60,8 @@ class BatchItem(StoredModel):
     name: str
     kind: Literal["entry", "url", "id"]
     source: str
-    targets: list[TargetSpec] | None = None
+    labels: list[int] | None = None
+    boxes: list[Box] | None = None
     explanation: str | None = None
     created: bool = False
     error: Failure | None = None

@@ -9,6 +9,7 @@ is busy or no worker serves the model, items wait.
 import asyncio
 import logging
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from app.contract.explanations.store import ExplanationStore
 from app.contract.log_context import log_context, propagated_context
 from app.contract.redis.leased_queue import Lease
 from app.contract.redis.leases import Leases
-from app.contract.schemas import CanonicalRequest, Failure
+from app.contract.schemas import Box, CanonicalRequest, Failure, TargetSpec
 from app.contract.settings import Settings
 from app.contract.storage.object_store import BlobStore, archive_blob
 from app.contract.tracing import span
@@ -215,7 +216,11 @@ class BatchSubmitter:
 
 def request_of(batch: BatchRecord, item: BatchItem) -> CanonicalRequest:
     """Return the request for one image of a batch."""
-    return batch.request if item.targets is None else batch.request.model_copy(update={"targets": item.targets})
+    if item.labels is None:
+        return batch.request
+    boxes: Sequence[Box | None] = item.boxes or [None] * len(item.labels)
+    targets = [TargetSpec(label=label, box=box) for label, box in zip(item.labels, boxes, strict=True)]
+    return batch.request.model_copy(update={"targets": targets})
 
 
 def principal_of(batch: BatchRecord) -> Principal:

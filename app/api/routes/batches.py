@@ -178,10 +178,7 @@ def _annotated(
     joined = join_annotations(data, members, labels, options.categories)
     joined.store(services.blobs, batch.id, len(members))
     if options.explain == "annotated":
-        method = batch.request.method
-        members = [
-            item.model_copy(update={"targets": joined.targets_of(item.index, method) or None}) for item in members
-        ]
+        members = [joined.with_targets(item, batch.request.method) for item in members]
     return batch.model_copy(update={"annotations": joined.summary}), members
 
 

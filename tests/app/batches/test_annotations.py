@@ -55,19 +55,21 @@ def test_objects_are_joined_by_the_names_of_files_and_of_labels() -> None:
     assert found.images[1].objects[0].label == 1  # hot_dog is the label "hot dog"; val/b.png is b.png
     assert found.images[1].size is None
     assert (found.summary.images, found.summary.objects, found.summary.error_count) == (2, 2, 0)
-    assert [labels_of(found, index) for index in range(3)] == [[0], [1], []]
+    assert [labels_of(found, index) for index in range(3)] == [[0], [1], None]
 
 
-def labels_of(found: JoinedAnnotations, index: int) -> list[int | str | None]:
-    return [target.label for target in found.targets_of(index, "rise")]
+def labels_of(found: JoinedAnnotations, index: int) -> list[int] | None:
+    item = found.with_targets(BatchItem(index=index, name="", kind="entry", source="0"), "rise")
+    assert item.boxes is None
+    return item.labels
 
 
 def test_of_a_detector_each_object_is_a_target_the_twenty_largest_at_most() -> None:
     found = joined(a_file(*(an_object(id=side, bbox=[0, 0, side, side]) for side in range(1, 31))))
     assert labels_of(found, 0) == [0]
-    targets = found.targets_of(0, "drise")
-    assert [target.box for target in targets] == [(0, 0, side, side) for side in range(30, 10, -1)]
-    assert {target.label for target in targets} == {0}
+    item = found.with_targets(items("a.png")[0], "drise")
+    assert item.boxes == [(0, 0, side, side) for side in range(30, 10, -1)]
+    assert item.labels == [0] * 20
 
 
 def test_a_name_that_two_images_share_joins_neither_of_them() -> None:
