@@ -4,29 +4,26 @@ They are not trusted. Bytes and values are limited before they are parsed; an en
 a JSON pointer, and stops no other.
 """
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, Any, get_args
 
-from pycocotools import mask as coco
 from pydantic_core import from_json
 
+from app.batches.coco_entries import InvalidEntryError, area, read_identity, read_object, read_size
 from app.batches.store import AnnotationSummary, BatchItem, EntryError
 from app.contract.errors import FieldError, RiseError, invalid_field
-from app.contract.schemas import Box, CanonicalRequest, JsonObject
+from app.contract.schemas import CanonicalRequest, JsonObject
 from app.contract.storage.object_store import BlobStore, annotations_blob
-from app.contract.survey import CHUNK, AnnotatedObject, AnnotationChunk, Explained, ImageAnnotation, RunLengths
+from app.contract.survey import CHUNK, AnnotatedObject, AnnotationChunk, Explained, ImageAnnotation
 
 MOST_BYTES = 32_000_000  # COCO's own annotations of 5,000 images have 20 MB
 MOST_VALUES = 5_000_000  # they have 2.2 million
 _MOST_LISTED = 100  # errors
 _MOST_OBJECTS = 200  # of one image
 _MOST_TARGETS = 20  # of one image
-_MOST_NUMBERS = 20_000  # of one polygon or mask
-_MOST_PIXELS = 100_000_000  # of one mask
 _FIELD = "/annotations"
 _OF_OBJECTS = "drise"
 _METHODS = ("rise", _OF_OBJECTS)
@@ -96,7 +93,7 @@ class JoinedAnnotations:
         if method != _OF_OBJECTS:
             labels = sorted({each.label for each in found.objects})
             return item.model_copy(update={"labels": labels[:_MOST_TARGETS]})
-        largest = sorted(found.objects, key=lambda each: _area(each.box), reverse=True)[:_MOST_TARGETS]
+        largest = sorted(found.objects, key=lambda each: area(each.box), reverse=True)[:_MOST_TARGETS]
         of_each = {"labels": [each.label for each in largest], "boxes": [each.box for each in largest]}
         return item.model_copy(update=of_each)
 
@@ -184,14 +181,6 @@ class _Image:
         return ImageAnnotation(index=self.index, size=self.size, objects=self.objects)
 
 
-class _InvalidEntryError(ValueError):
-    """An entry cannot be used; `place` is the member at fault."""
-
-    def __init__(self, place: str, detail: str) -> None:
-        super().__init__(detail)
-        self.place = place
-
-
 class _Reader:
     """Reads the three lists, and collects the errors of entries."""
 
@@ -207,9 +196,9 @@ class _Reader:
         for place, entry in enumerate(entries):
             try:
                 if not isinstance(entry, dict):
-                    raise _InvalidEntryError("", "this is not an object")  # noqa: TRY301 - the errors of all entries end here
+                    raise InvalidEntryError("", "this is not an object")  # noqa: TRY301 - the errors of all entries end here
                 read(entry)
-            except _InvalidEntryError as error:
+            except InvalidEntryError as error:
                 self.error_count += 1
                 if len(self.errors) < _MOST_LISTED:
                     pointer = f"{_FIELD}/{name}/{place}{error.place}"
@@ -220,15 +209,15 @@ class _Reader:
         index_of, found, taken = _names_of(items), dict[str, _Image](), set[int]()
 
         def read(entry: JsonObject) -> None:
-            key, name = _identity(entry, "id"), entry.get("file_name")
+            key, name = read_identity(entry, "id"), entry.get("file_name")
             if not isinstance(name, str):
-                raise _InvalidEntryError("/file_name", "a file's name is a text")
+                raise InvalidEntryError("/file_name", "a file's name is a text")
             index = index_of(name)
             if index is None:
-                raise _InvalidEntryError("/file_name", f"no image was sent by the name {name[:200]!r}")
+                raise InvalidEntryError("/file_name", f"no image was sent by the name {name[:200]!r}")
             if key in found or index in taken:
-                raise _InvalidEntryError("", "this image has an entry already")
-            found[key] = _Image(index, _size(entry))
+                raise InvalidEntryError("", "this image has an entry already")
+            found[key] = _Image(index, read_size(entry))
             taken.add(index)
 
         self._each("images", entries, read)
@@ -239,12 +228,12 @@ class _Reader:
         found: dict[str, int | None] = {}
 
         def read(entry: JsonObject) -> None:
-            key, name = _identity(entry, "id"), entry.get("name")
+            key, name = read_identity(entry, "id"), entry.get("name")
             if not isinstance(name, str):
-                raise _InvalidEntryError("/name", "a category's name is a text")
+                raise InvalidEntryError("/name", "a category's name is a text")
             found[key] = self._label(name)
             if found[key] is None:
-                raise _InvalidEntryError(
+                raise InvalidEntryError(
                     "/name", f"{name[:200]!r} is no label of the model; say which is meant in `categories`"
                 )
 
@@ -261,18 +250,18 @@ class _Reader:
         """Add the objects to their images."""
 
         def read(entry: JsonObject) -> None:
-            image = images.get(_identity(entry, "image_id"))
-            category = _identity(entry, "category_id")
+            image = images.get(read_identity(entry, "image_id"))
+            category = read_identity(entry, "category_id")
             if image is None:
-                raise _InvalidEntryError("/image_id", "there is no usable image of this id")
+                raise InvalidEntryError("/image_id", "there is no usable image of this id")
             if category not in categories:
-                raise _InvalidEntryError("/category_id", "there is no category of this id")
+                raise InvalidEntryError("/category_id", "there is no category of this id")
             if len(image.objects) >= _MOST_OBJECTS:
-                raise _InvalidEntryError("", f"an image has at most {_MOST_OBJECTS} objects")
+                raise InvalidEntryError("", f"an image has at most {_MOST_OBJECTS} objects")
             label = categories[category]
             if label is None:  # the category is an error already
                 return
-            found = _object(entry, label, image.size)
+            found = read_object(entry, label, image.size)
             if found.runs is not None:
                 image.size = found.runs.width, found.runs.height  # where the file does not say it elsewhere
             image.objects.append(found)
@@ -294,123 +283,3 @@ def _names_of(items: Sequence[BatchItem]) -> Callable[[str], int | None]:
 
 def _last(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).name
-
-
-def _identity(entry: JsonObject, name: str) -> str:
-    value = entry.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise _InvalidEntryError(f"/{name}", "an id is a whole number or a text")
-    return f"{type(value).__name__} {value}"
-
-
-def _size(entry: JsonObject) -> tuple[int, int] | None:
-    size = entry.get("width"), entry.get("height")
-    if size == (None, None):
-        return None
-    if not all(isinstance(side, int) and not isinstance(side, bool) and 0 < side < 1_000_000 for side in size):
-        raise _InvalidEntryError("/width", "width and height are whole numbers above 0")
-    return int(entry["width"]), int(entry["height"])
-
-
-def _object(entry: JsonObject, label: int, size: tuple[int, int] | None) -> AnnotatedObject:
-    segmentation = entry.get("segmentation")
-    polygons = list(_polygons(segmentation)) if isinstance(segmentation, list) else []
-    runs = _runs(segmentation, size) if isinstance(segmentation, dict) else None
-    if entry.get("bbox") is not None:
-        box = _box(entry["bbox"])
-    elif polygons:
-        points = [number for polygon in polygons for number in polygon]
-        box = (min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
-    elif runs is not None:
-        box = _box_of_runs(runs)
-    else:
-        raise _InvalidEntryError("/bbox", "an object has a box or a segmentation")
-    return AnnotatedObject(label=label, box=_clipped(box, size), polygons=polygons, runs=runs)
-
-
-def _numbers(values: Any, place: str, what: str) -> list[float]:
-    if not isinstance(values, list) or not 0 < len(values) <= _MOST_NUMBERS:
-        raise _InvalidEntryError(place, what)
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        raise _InvalidEntryError(place, what)
-    if not all(math.isfinite(value) and abs(value) < 1e7 for value in values):
-        raise _InvalidEntryError(place, what)
-    return [float(value) for value in values]
-
-
-def _box(given: Any) -> Box:
-    what = "write it as [x, y, width, height] in pixels"
-    numbers = _numbers(given, "/bbox", what)
-    if len(numbers) != 4:
-        raise _InvalidEntryError("/bbox", what)
-    x, y, width, height = numbers
-    if not (width > 0 and height > 0):
-        raise _InvalidEntryError("/bbox", "its width and height are above 0")
-    return x, y, x + width, y + height
-
-
-def _clipped(box: Box, size: tuple[int, int] | None) -> Box:
-    width, height = size or (math.inf, math.inf)
-    x0, y0, x1, y1 = max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height)
-    if not (x0 < x1 and y0 < y1):
-        where = f"which is {width} x {height} pixels" if size else "which begins at 0, 0"
-        raise _InvalidEntryError("/bbox", f"it lies outside of the image, {where}")
-    return x0, y0, x1, y1
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _polygons(given: list[Any]) -> Iterator[list[float]]:
-    what = "a polygon is a list of x, y, x, y, ... of three points or more"
-    for place, polygon in enumerate(given):
-        numbers = _numbers(polygon, f"/segmentation/{place}", what)
-        if len(numbers) < 6 or len(numbers) % 2:
-            raise _InvalidEntryError(f"/segmentation/{place}", what)
-        yield numbers
-
-
-def _runs(given: JsonObject, size: tuple[int, int] | None) -> RunLengths:
-    place, what = "/segmentation", 'a mask is {"size": [height, width], "counts": ...} that cover the image'
-    sides, counts = given.get("size"), given.get("counts")
-    if not (isinstance(sides, list) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)):
-        raise _InvalidEntryError(f"{place}/size", what)
-    height, width = sides
-    if height * width > _MOST_PIXELS:
-        raise _InvalidEntryError(f"{place}/size", f"a mask has at most {_MOST_PIXELS:,} pixels")
-    if size is not None and size != (width, height):
-        raise _InvalidEntryError(
-            f"{place}/size", f"the image has {size[0]} x {size[1]} pixels, the mask {width} x {height}"
-        )
-    lengths: Any = _decompressed(counts) if isinstance(counts, str) else counts
-    if not isinstance(lengths, list) or not 0 < len(lengths) <= _MOST_NUMBERS:
-        raise _InvalidEntryError(f"{place}/counts", what)
-    if not all(type(run) is int and run >= 0 for run in lengths) or sum(lengths) != height * width:
-        raise _InvalidEntryError(f"{place}/counts", what)
-    return RunLengths(height=height, width=width, counts=lengths)
-
-
-def _decompressed(text: str) -> list[int] | None:
-    """Return the run lengths of COCO's text (five bits a character, differences from the third on); None if broken."""
-    counts: list[int] = []
-    value = shift = 0
-    for letter in text[: 8 * _MOST_NUMBERS]:
-        bits = ord(letter) - 48
-        if not 0 <= bits < 64 or shift > 40:
-            return None
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-        value = shift = 0
-    return None if shift else counts
-
-
-def _box_of_runs(runs: RunLengths) -> Box:
-    packed = coco.frPyObjects({"size": [runs.height, runs.width], "counts": runs.counts}, runs.height, runs.width)
-    x, y, width, height = (float(side) for side in coco.toBbox(packed))
-    return x, y, x + width, y + height
