@@ -162,7 +162,7 @@ def build_plan(
         return plan
     masks = min(_PILOT_MASKS, plan.design.block_size)
     scores = pilot_scores(plan.problem, plan.design, masks, enough=math.ceil(relaxation.below * masks))
-    matched = float((scores > plan.problem.match).sum(0).min()) / masks
+    matched = float((scores > plan.problem.match).float().mean(0).min())
     if matched >= relaxation.below:
         return replace(plan, pilot=PilotSample(plan.problem, scores))
     milder = relaxation.parameters

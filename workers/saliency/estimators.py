@@ -136,7 +136,7 @@ def pilot_scores(problem: MaskingProblem, design: MaskDesign, masks: int, *, eno
         problem: image, fills, canvas and scoring.
         design: how states are sampled.
         masks: N at most.
-        enough: matches of each target at which the sample ends, because the masks that are missing cannot lower them.
+        enough: matches of each target that are wanted; the sample ends where they are there, or cannot come any more.
     """
     with torch.inference_mode():
         problem = problem.of_block(0)
@@ -144,7 +144,9 @@ def pilot_scores(problem: MaskingProblem, design: MaskDesign, masks: int, *, eno
         weights, buffer, found = block_weights(problem, 0), allocate_batch(problem), []
         for start in range(0, hidden.shape[1], problem.batch):
             found.append(_result(_scores(problem, hidden[:, start : start + problem.batch], weights, buffer)))
-            if int((torch.cat(found) > problem.match).sum(0).min()) >= enough:
+            matches = int((torch.cat(found) > problem.match).sum(0).min())
+            missing = max(0, hidden.shape[1] - start - problem.batch)
+            if matches >= enough or matches + missing < enough:
                 break
         return torch.cat(found)
 

@@ -16,7 +16,8 @@ from tests.support.black_boxes import draw_blocks, map_of, noise_image, study_of
 from workers.blackbox import Detections, Detector, Preprocessing
 from workers.execution.results import finished_targets, require_any_target
 from workers.explainer.convergence import Convergence
-from workers.explainer.plan import ExplanationPlan
+from workers.explainer.plan import ExplanationPlan, build_plan
+from workers.methods import method
 from workers.saliency.estimators import Block
 
 Fires = Callable[[Tensor], Tensor]
@@ -199,6 +200,19 @@ def test_the_pilot_sample_ends_when_it_can_change_nothing_and_is_not_taken_where
     assert pilot_of() == 32  # of 64, the first batch: 13 matches are a fifth of them
     assert pilot_of(rescue=False) == 0
     assert pilot_of(keep=0.8) == 0
+
+
+def test_the_pilot_sample_ends_when_too_few_masks_are_left_for_enough_matches() -> None:
+    asked: list[int] = []
+
+    def confidence(images: torch.Tensor) -> torch.Tensor:  # of nothing but the whole image
+        asked.append(len(images))
+        return (images.mean((1, 2, 3)) == 1).float()[:, None]
+
+    plugin, whole = method("drise"), white_image(80, 64)
+    plan = build_plan(detector([LEFT], confidence), whole, plugin, plugin.Parameters(grid=8), None, batch=4)
+    assert sum(asked) == 1 + 52 + 1  # 12 more could not be the 13 that are a fifth of 64; then keep is another
+    assert plan.warnings == ("0% of masked images matched at keep 0.5; keep was raised to 0.8",)
 
 
 def test_the_pilot_sample_is_a_part_of_the_first_block_of_the_same_problem() -> None:
