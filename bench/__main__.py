@@ -130,6 +130,12 @@ def latency_rows(options: argparse.Namespace) -> Iterable[Row]:
     return latency.rows(min(options.rounds, 3))
 
 
+def page_rows(options: argparse.Namespace) -> Iterable[Row]:
+    from bench import page  # noqa: PLC0415
+
+    return page.rows(options.rounds)
+
+
 def survey_rows(options: argparse.Namespace) -> Iterable[Row]:
     from bench import survey  # noqa: PLC0415
 
@@ -161,6 +167,7 @@ SECTIONS = {
     "runtimes": Section("Runtimes", runtime_rows),
     "memory": Section("Memory", memory_rows),
     "service": Section("The service", service_rows, ("cpu", "cuda")),
+    "page": Section("The page", page_rows),
     "load": Section("Load", load_rows),
     "sharing": Section("Several workers", sharing_rows),
     "overload": Section("Overload", overload_rows),

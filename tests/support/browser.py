@@ -6,6 +6,7 @@ Take the fixtures by importing them: `from tests.support.browser import browser,
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,16 +25,28 @@ _OPTIONS = [
 ]
 
 
+def executable() -> str | None:
+    """Return where Chromium is; None where it is not installed."""
+    return shutil.which("chromium")
+
+
+@contextmanager
+def running_browser(path: str) -> Iterator[Browser]:
+    """Run a browser within the block."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=_OPTIONS)
+        yield running
+        running.close()
+
+
 @pytest.fixture(scope="module")  # not longer, because Playwright keeps an event loop in this thread: no asyncio.run
 def browser() -> Iterator[Browser]:
     """A browser; its pages and contexts are the test's to close."""
-    executable = shutil.which("chromium")
-    if executable is None:
+    path = executable()
+    if path is None:
         pytest.skip("there is no Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=executable, args=_OPTIONS)
+    with running_browser(path) as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
