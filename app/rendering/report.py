@@ -25,10 +25,14 @@ _STYLE = """
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #1b1d21; font: 15px/1.5 system-ui, sans-serif }
 h1 { font-size: 1.5rem } h2 { margin-top: 2rem; font-size: 1.15rem } img { display: block; max-width: 100% }
 figure { margin: 1rem 0 } figcaption { color: #5a5e66; font-size: .9rem }
-.scale { display: grid; grid-template-columns: auto 12rem auto 1fr; gap: .6rem; align-items: center; margin-top: .5rem }
+.scale { display: grid; grid-template-columns: auto minmax(4rem, 12rem) auto minmax(0, 1fr); gap: .6rem }
+.scale { align-items: center; margin-top: .5rem }
 .scale img { width: 100%; height: .8rem } table { border-collapse: collapse; width: 100% }
 th, td { padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #d9d9d3; text-align: left; vertical-align: top }
 th { width: 14rem; color: #5a5e66; font-weight: 400 } td { overflow-wrap: anywhere }
+@media (max-width: 30rem) {
+  th { width: 7rem } .scale { grid-template-columns: auto 1fr auto } .scale span:last-child { grid-column: 1 / -1 }
+}
 @media print { body { margin: 0 } section { break-inside: avoid } }
 """
 _digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -199,7 +203,7 @@ def _add_sentences(section: ET.Element, target: TargetResult) -> None:
     if sentences:
         listed = ET.SubElement(section, "ul")
         for sentence in sentences:
-            ET.SubElement(listed, "li").text = sentence.replace("+-", "\u00b1")
+            ET.SubElement(listed, "li").text = (sentence[:1].upper() + sentence[1:]).replace("+-", "\u00b1")
 
 
 _VERDICTS = {

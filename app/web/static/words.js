@@ -20,6 +20,20 @@ export function withError(value, error) {
   return `${value.toFixed(digits)} \u00b1 ${error.toFixed(digits)}`.replace("-", "\u2212");
 }
 
+/**
+ * Return a sentence of the service as this page writes: quotation marks, signs, and numbers without exponents.
+ *
+ * @param {string} text
+ */
+export function readable(text) {
+  const said = text
+    .replaceAll("+-", "\u00b1")
+    .replaceAll(/(?<![^\s(])'(.+?)'(?![^\s.,;:)])/g, "\u201c$1\u201d") // and not the apostrophe of "the map's own"
+    .replaceAll(/(\d) ?%/g, "$1\u00a0%")
+    .replaceAll(/\d(\.\d+)?e\+\d+/g, (number) => Number(number).toLocaleString("en"));
+  return `${said.charAt(0).toUpperCase()}${said.slice(1)}${said.endsWith(".") ? "" : "."}`;
+}
+
 /** @param {number} share */
 export function percent(share) {
   return `${Math.round(share * 100)} %`;

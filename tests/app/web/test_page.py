@@ -97,6 +97,7 @@ def test_grad_cam_stands_beside_the_map_where_the_audit_has_it(service: Service,
         http.post(f"/v1/explanations/{made['id']}/audit", headers={"Prefer": "wait=60"}).raise_for_status()
     page.goto(f"{service.url}/#pane={made['id']}.0")
     expect_map(page)
+    expect(page.locator("trust-card")).to_contain_text("of \u201cstar\u201d")
     with page.expect_response(re.compile(r"/maps/0\.npz\?.*method=grad-cam")) as response:
         page.get_by_role("button", name="Grad-CAM beside it").click()
     assert response.value.ok
@@ -177,6 +178,8 @@ def test_a_detector_shows_its_boxes_and_answers_about_a_rectangle(service: Servi
     expect_map(page)
     page.get_by_role("button", name="Sample: Several shapes").click()
     expect(page.locator(".chips button")).to_have_count(4, timeout=LONG)
+    twice = page.locator(".chips button", has_text=re.compile(r"^star \d+ %$"))
+    expect(twice).to_have_count(2)  # told apart by their scores
     page.locator(".chips button", has_text="triangle").click()
     expect(page.locator(".headline").first).to_contain_text("triangle", timeout=LONG)
     page.get_by_role("button", name="Ask about a missed object").click()
@@ -241,6 +244,7 @@ def test_with_the_keyboard_alone_a_sample_is_explained_and_its_map_read(service:
     tab_to("triangle")
     page.keyboard.press("Space")
     expect(page.locator(".headline").first).to_contain_text("triangle", timeout=LONG)
+    expect(page.locator(".reading").first).to_contain_text("lowers \u201ctriangle\u201d", timeout=LONG)
     page.locator("body").focus()
     tab_to("Picture and map")
     page.keyboard.press("p")

@@ -5,7 +5,7 @@ import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
 import { MOST_PANES, closePane, showColors, showMapBeside, showTarget } from "../panes.js";
 import { isGradCam, paintOf, store } from "../state.js";
-import { targetName } from "../words.js";
+import { scoreText, targetName } from "../words.js";
 
 class PaneGrid extends Component {
   static reads = /** @type {any} */ (["panes", "activePane"]);
@@ -87,6 +87,9 @@ function heading(pane, state) {
 function targetChips(pane) {
   const targets = pane.explanation?.targets ?? [];
   if (targets.length < 2) return null;
+  const names = targets.map(targetName);
+  const told = (/** @type {string} */ name, /** @type {number | null} */ score) =>
+    score === null || names.indexOf(name) === names.lastIndexOf(name) ? name : `${name} ${scoreText(score)}`;
   return h(
     "div",
     { class: "chips", role: "group", "aria-label": "Target" },
@@ -99,7 +102,7 @@ function targetChips(pane) {
           "aria-pressed": String(pane.label === null && target.index === pane.target),
           onclick: () => showTarget(pane.key, { target: target.index }),
         },
-        targetName(target),
+        told(targetName(target), target.score),
       ),
     ),
   );

@@ -5,7 +5,7 @@ import { readFigures, savePart } from "../batches.js";
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
 import { report } from "../reporting.js";
-import { percent } from "../words.js";
+import { percent, readable } from "../words.js";
 import "./fetched-image.js";
 
 const POLL_MILLISECONDS = 1500;
@@ -90,7 +90,7 @@ class SurveyReport extends Component {
     const suspicious = [...found.clusters, ...found.labels].some((one) => one.suspicious);
     fill(
       this.body,
-      h("div", { class: `verdict is-${suspicious ? "poor" : "good"}` }, found.sentences.map((text) => h("p", {}, text))),
+      h("div", { class: `verdict is-${suspicious ? "poor" : "good"}` }, found.sentences.map((text) => h("p", {}, readable(text)))),
       h("ol", { class: "clusters", "aria-label": "Pictures that are decided alike" }, found.clusters.map((cluster, place) => this.#card(cluster, place))),
       labelTable(found.labels),
       found.left_out.length > 0 && h("p", { class: "hint" }, `Without figures: ${found.left_out.map(({ name, reason }) => `${name} (${reason})`).join(", ")}.`),
@@ -112,7 +112,7 @@ class SurveyReport extends Component {
         "div",
         {},
         h("p", { class: "card-title" }, h("strong", {}, `${cluster.label}: ${cluster.place}`), cluster.suspicious && h("span", {}, "suspicious")),
-        h("p", { class: "hint" }, cluster.sentence),
+        h("p", { class: "hint" }, readable(cluster.sentence)),
         h(
           "button",
           { type: "button", class: "quiet", "data-key": `cluster-${place}`, "aria-pressed": "false", onclick: () => this.#toggle(cluster, place) },
@@ -151,7 +151,7 @@ function relative(link) {
 /** @param {LabelFigures[]} labels */
 function labelTable(labels) {
   const share = (/** @type {number | null} */ value) => h("td", {}, value === null ? "\u2013" : percent(value));
-  const heads = ["Class", "Pictures", "Saliency inside", "Peak inside", "Score of the background alone"];
+  const heads = ["Class", "Pictures", "Saliency inside", "Peak inside", "Score with the objects hidden"];
   return h(
     "div",
     { class: "scrolling", tabindex: "0", role: "region", "aria-label": "Figures of each class" },

@@ -5,7 +5,7 @@ import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
 import { audit, cancel } from "../panes.js";
 import { activePane, isGradCam, paintOf, viewOf } from "../state.js";
-import { percent, settledness, targetName, withError } from "../words.js";
+import { percent, readable, settledness, targetName, withError } from "../words.js";
 
 class TrustCard extends Component {
   static reads = /** @type {any} */ (["panes", "activePane", "picture"]);
@@ -49,7 +49,7 @@ class TrustCard extends Component {
  */
 function list(title, sentences, kind = "") {
   if (sentences.length === 0) return null;
-  return h("section", { class: kind }, h("h3", {}, title), h("ul", { class: "sentences" }, sentences.map((text) => h("li", {}, text))));
+  return h("section", { class: kind }, h("h3", {}, title), h("ul", { class: "sentences" }, sentences.map((text) => h("li", {}, readable(text)))));
 }
 
 /**
@@ -66,14 +66,8 @@ function findings(pane, target) {
   const times = error ? `, ${Math.round(Math.abs(value) / error)} times its standard error` : "";
   const strength = `The strongest place changes \u201c${targetName(target)}\u201d by ${withError(Math.abs(value), error)}${times}.`;
   const spread = half === null ? [] : [`Half of the positive saliency lies on ${percent(map.areaAbove(half))} of the picture.`];
-  const own = painted && pane.label === null ? (target?.findings ?? []).map(readable) : []; // of one fill, the finding is the peak
+  const own = painted && pane.label === null ? (target?.findings ?? []) : []; // of one fill, the finding is the peak
   return isGradCam(pane) ? spread : [strength, ...spread, ...own];
-}
-
-/** @param {string} text */
-function readable(text) {
-  const said = text.replace("+-", "\u00b1").replaceAll(/'([^']*)'/g, "\u201c$1\u201d");
-  return `${said.charAt(0).toUpperCase()}${said.slice(1)}${said.endsWith(".") ? "" : "."}`;
 }
 
 /**
@@ -138,8 +132,8 @@ function auditFindings(found) {
     "section",
     {},
     h("h3", {}, "Audit"),
-    h("p", { class: `verdict is-${level}` }, h("strong", {}, title), h("span", {}, reason ? `${reason.sentence} ${passes}` : passes)),
-    h("ul", { class: "sentences" }, found.checks.filter((check) => check !== reason).map(({ sentence }) => h("li", {}, sentence))),
+    h("p", { class: `verdict is-${level}` }, h("strong", {}, title), h("span", {}, reason ? `${readable(reason.sentence)} ${passes}` : passes)),
+    h("ul", { class: "sentences" }, found.checks.filter((check) => check !== reason).map(({ sentence }) => h("li", {}, readable(sentence)))),
     h("p", { class: "hint" }, found.limits ?? ""),
   );
 }
