@@ -6,6 +6,7 @@ none lives. The committed `app/openapi.json` is made from the same cards, which 
 `python -m workers methods`: it needs no service, no models and no Redis, and a test holds it against a running service.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
@@ -136,14 +137,22 @@ def _of_paths(paths: JsonObject) -> JsonObject:
 
 
 def _of_operation(operation: JsonObject) -> JsonObject:
-    """Return an operation that does without a key too, as most operators have it, and whose parameters are text."""
+    """Return an operation that does without a key too, as most operators have it, and whose parameters are text.
+
+    Its summary says what it does, because a list of "Read" and "Create" does not say of what.
+    """
     parameters = [
         {**parameter, "schema": _as_text(parameter["schema"])} for parameter in operation.get("parameters", [])
     ]
-    changed = {"parameters": parameters} if parameters else {}
+    changed: JsonObject = {"summary": _first_clause(operation["description"])}
+    changed |= {"parameters": parameters} if parameters else {}
     if "security" in operation:
         changed["security"] = [*operation["security"], {}]
     return {**operation, **changed}
+
+
+def _first_clause(text: str) -> str:
+    return re.split(r"[:;.](?:\s|$)", text)[0].replace("\n", " ")
 
 
 def _object(properties: JsonObject, required: Iterable[str] = (), *, more: bool = False) -> JsonObject:

@@ -210,6 +210,8 @@ def test_an_audit_is_one_call_and_its_maps_are_another(client: Client) -> None:
     assert client.audit(explanation.data.id) == audit
     assert explanation.refresh().data.audit == audit
     assert explanation.map_of(0, fill="grey").shape == explanation.map_of(0, opacity=0.3).shape == explanation.map.shape
+    assert audit.methods == ["grad-cam"]
+    assert explanation.map_of(0, method="grad-cam").min() >= 0 > explanation.map.min()
 
 
 def test_what_cannot_be_audited_is_said_with_its_reason(client: Client) -> None:

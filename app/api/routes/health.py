@@ -34,7 +34,7 @@ class Readiness(BaseModel):
 
 @router.get("/livez", operation_id="isAlive")
 async def livez() -> dict[str, str]:
-    """Return at once: the process lives."""
+    """Say that the process lives, at once."""
     return {"status": "alive"}
 
 

@@ -19,6 +19,7 @@ def test_every_operation_has_an_id_of_its_own_and_says_what_it_does(document: di
     ids = [operation["operationId"] for operation in operations]
     assert len(set(ids)) == len(ids)
     assert all(operation["description"] for operation in operations)
+    assert len({operation["summary"] for operation in operations}) == len(operations)
     assert {"followExplanation", "listExplanations", "deleteExplanation", "getMap", "getMapOfClass"} <= set(ids)
 
 
