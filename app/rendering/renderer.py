@@ -105,7 +105,7 @@ def _class_index(record: ExplanationRecord, label: str, names: Sequence[str]) ->
 
 def _why_not_kept(state: State) -> str:
     if state.kind == "moments":
-        return "this map is of the classes that were asked for, and of no others; name it in `targets`"
+        return "the published estimator and Grad-CAM are of the classes that were asked for; name it in `targets`"
     return "with so many classes only the effects of those that were asked for are kept; name it in `targets`"
 
 
