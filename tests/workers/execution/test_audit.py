@@ -105,8 +105,8 @@ def test_an_audit_uses_the_blocks_of_its_explanation_and_computes_those_of_the_o
     record = audit_of(context, "one")
     assert record.status is Status.SUCCEEDED, record.error
     assert computed == [0, 1, 0, 1, 0, 1, 0]
-    assert [view.name for view in record.views] == ["black", "grey", "blur", "noise", "opacity"]
-    assert [view.state.blocks for view in record.views] == [2, 2, 2, 2, 1]
+    assert [view.name for view in record.views] == ["black", "grey", "blur", "noise", "opacity", "grad-cam"]
+    assert [view.state.blocks for view in record.views] == [2, 2, 2, 2, 1, 1]
     assert record.audit is not None
     assert record.progress is not None
     assert record.audit.passes == record.progress.masks <= record.progress.total
