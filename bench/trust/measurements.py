@@ -5,18 +5,21 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from app.contract.errors import RiseError
+from app.contract.schemas import AuditVerdict, JsonObject
 from bench.reference import STORE
 from bench.trust.subjects import Audited
 from workers.audit.asking import PictureAsker
 from workers.audit.consistency import ask_again
-from workers.audit.discontinuity import find_jumps
+from workers.audit.discontinuity import Jumps, find_jumps
 from workers.audit.paths import masked_paths, natural_paths
-from workers.audit.sentences import JUMP, SAME_ANSWER_TO_ANOTHER_PIXEL
+from workers.audit.sentences import JUMP, SAME_ANSWER_TO_ANOTHER_PIXEL, about_jumps
 from workers.blackbox import BlackBox
 from workers.explainer.plan import ExplanationPlan, build_plan
 from workers.methods import method
@@ -35,10 +38,8 @@ class Measurement:
         subject: label and kind of the model.
         picture: its name.
         number: of the picture: even ones set thresholds, odd ones are reported.
-        masked: largest jump on paths to masked pictures.
+        masked: jumps on paths to masked pictures.
         natural: on natural paths.
-        beyond_start: likewise, without those from the image itself.
-        moved: by how much natural changes move the log-odds.
         repeated: largest difference among repeated answers.
         varied: difference with one pixel changed.
         is_repeated: whether repeated answers are the same.
@@ -47,34 +48,27 @@ class Measurement:
     subject: str
     picture: str
     number: int
-    masked: float
-    natural: float
-    beyond_start: float
-    moved: float
+    masked: Jumps
+    natural: Jumps
     repeated: float
     varied: float
     is_repeated: bool
 
     @property
-    def is_discontinuous(self) -> bool:
-        """Whether the audit says that jumps are no evidence: the model jumps by nature, or nothing natural moves it."""
-        return self.masked > JUMP and (self.natural > JUMP or self.moved <= JUMP)
-
-    @property
-    def is_jump_alarm(self) -> bool:
-        """Whether the audit's check of jumps says alarm."""
-        return self.masked > JUMP >= self.natural and self.moved > JUMP
+    def verdict(self) -> AuditVerdict:
+        """What the audit's check of jumps says; `caution` where jumps are no evidence."""
+        return about_jumps(self.masked, self.natural)[0]
 
     @property
     def is_consistency_alarm(self) -> bool:
-        """Whether the audit's check of repeated answers does."""
-        counts_varied = self.masked <= JUMP or self.beyond_start <= JUMP
+        """Whether the audit's check of repeated answers says alarm."""
+        counts_varied = self.masked.largest <= JUMP or self.natural.largest_beyond_start <= JUMP
         return not self.is_repeated or (counts_varied and self.varied > SAME_ANSWER_TO_ANOTHER_PIXEL)
 
     @property
     def is_alarm(self) -> bool:
         """Whether the audit says alarm."""
-        return self.is_jump_alarm or self.is_consistency_alarm
+        return self.verdict == "alarm" or self.is_consistency_alarm
 
 
 def measurements(subjects: list[Audited]) -> Iterator[tuple[Audited, list[Measurement]]]:
@@ -131,10 +125,8 @@ def _measurement(
         subject=key,
         picture=name,
         number=number,
-        masked=masked.largest,
-        natural=natural.largest,
-        beyond_start=natural.largest_beyond_start,
-        moved=natural.moved,
+        masked=masked,
+        natural=natural,
         repeated=repeated,
         varied=float(answers.varied.max()),
         is_repeated=answers.is_same(repeated),
@@ -161,10 +153,17 @@ def _known(path: Path) -> dict[tuple[str, str], Measurement | None]:
     if not path.exists():
         return {}
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {(key, name): values and Measurement(**values) for key, name, values in lines}
+    return {(key, name): values and _read(**values) for key, name, values in lines}
+
+
+def _read(*, masked: JsonObject, natural: JsonObject, **values: Any) -> Measurement:
+    of_masked, of_natural = (
+        Jumps(**{name: np.array(each) for name, each in jumps.items()}) for jumps in (masked, natural)
+    )
+    return Measurement(masked=of_masked, natural=of_natural, **values)
 
 
 def _append(path: Path, key: str, name: str, measurement: Measurement | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        file.write(json.dumps([key, name, measurement and asdict(measurement)]) + "\n")
+        file.write(json.dumps([key, name, measurement and asdict(measurement)], default=np.ndarray.tolist) + "\n")

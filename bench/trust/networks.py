@@ -1,12 +1,12 @@
-"""Networks that are trained once and kept in `build/bench/trust/`: one that never saw a mask, and one that spots masks.
+"""Networks that are trained once and kept in `build/bench/trust/`: two that never saw a mask, and one that spots masks.
 
-The former is a copy of `shapes`. The spotter is that of `scaffold`, but also shown pictures that are changed and not
-masked. Seeded: the same versions on the same machine train the same networks.
+The former are a copy of `shapes` and a transformer. The spotter is that of `scaffold`, but also shown pictures that are
+changed and not masked. Seeded: the same versions on the same machine train the same networks.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -22,6 +22,7 @@ from bench.demo_training.batches import draw_training_pictures, stack_images
 from bench.demo_training.pictures import Picture
 from bench.demo_training.train import BIASED_OBJECT, ONE_OBJECT, SEVERAL_OBJECTS
 from bench.reference import STORE
+from bench.trust.transformer import CompactTransformer
 from workers.blackbox import Classifier
 from workers.blackbox.preprocessing import normalise
 from workers.demo import shapes
@@ -35,16 +36,26 @@ _SEED = 31
 _PICTURES = 5_000
 _SPOTTED = 1_500  # of each of two kinds
 _MIRRORED = 0.5
+_MOVED = 0.1
+_SHRUNK = (64, 64)
 _BATCH = 64
 
 
 @cache
 def without_masks() -> Classifier:
     """Return the network of `shapes`, trained on whole pictures only."""
-    network = _trained("shapes", ShapesNetwork, epochs=8, rate=6e-3)
+    network = _trained("shapes", ShapesNetwork, _Course(epochs=8, rate=6e-3, vary=_mirrored))
     freeze(network)
     lay_out(network)
-    return _classifier(network)
+    return Classifier(forward=network, labels=SHAPES, preprocessing=PREPROCESSING)
+
+
+@cache
+def transformer_without_masks() -> Classifier:
+    """Return a compact convolutional transformer, trained on the same whole pictures; ACCURACY."""
+    network = _trained("transformer", CompactTransformer, _Course(epochs=32, rate=2e-3, vary=_shifted_and_shrunk))
+    freeze(network)
+    return Classifier(forward=network, labels=SHAPES, preprocessing=replace(PREPROCESSING, size=_SHRUNK))
 
 
 @cache
@@ -107,15 +118,41 @@ def _warped(generator: np.random.Generator, image: Pixels, _: list[Pixels]) -> P
     return np.asarray(warped[0].clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
 
 
-def _classifier(network: nn.Module) -> Classifier:
-    return Classifier(forward=network, labels=SHAPES, preprocessing=PREPROCESSING)
+@dataclass(frozen=True)
+class _Course:
+    """How a network is trained.
+
+    Attributes:
+        epochs: how often each picture is seen.
+        rate: the largest one of learning.
+        vary: changes a batch of pictures `[B, 3, 96, 96]` in 0..1 at random.
+    """
+
+    epochs: int
+    rate: float
+    vary: Callable[[Tensor, Generator], Tensor]
 
 
-def _trained(name: str, build: Callable[[], nn.Module], *, epochs: int, rate: float) -> nn.Module:
+def _mirrored(images: Tensor, generator: Generator) -> Tensor:
+    return images.flip(-1) if torch.rand((), generator=generator) < _MIRRORED else images
+
+
+def _shifted_and_shrunk(images: Tensor, generator: Generator) -> Tensor:
+    """Return pictures of the size of the transformer, each mirrored or not, zoomed and moved by a tenth at most."""
+    small = functional.interpolate(images, size=_SHRUNK, mode="bilinear", align_corners=False, antialias=True)
+    mirror, zoom, moved = (torch.rand(len(images), *more, generator=generator) for more in ((), (), (2,)))
+    zoom = 1 + _MOVED * (2 * zoom - 1)
+    scale = torch.stack([zoom * torch.where(mirror < _MIRRORED, -1, 1), zoom], 1)
+    places = torch.cat([torch.diag_embed(scale), 2 * _MOVED * (2 * moved - 1)[:, :, None]], 2)
+    grid = functional.affine_grid(places, list(small.shape), align_corners=False)
+    return functional.grid_sample(small, grid, padding_mode="reflection", align_corners=False)
+
+
+def _trained(name: str, build: Callable[[], nn.Module], course: _Course) -> nn.Module:
     path = _FOLDER / f"{name}.safetensors"
     if not path.exists():
         _FOLDER.mkdir(parents=True, exist_ok=True)
-        network = _train(build, epochs=epochs, rate=rate)
+        network = _train(build, course)
         save_file({key: weight.contiguous() for key, weight in network.state_dict().items()}, path)
     network = build()
     network.load_state_dict(load_file(path))
@@ -133,19 +170,19 @@ def _pictures() -> tuple[Tensor, Tensor]:
     return kept["images"], kept["labels"]
 
 
-def _train(build: Callable[[], nn.Module], *, epochs: int, rate: float) -> nn.Module:
+def _train(build: Callable[[], nn.Module], course: _Course) -> nn.Module:
     images, labels = _pictures()
     torch.manual_seed(_SEED)
     generator = Generator().manual_seed(_SEED)
     network = build().train()
-    steps = epochs * (_PICTURES // _BATCH)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.02)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.15)
-    for _ in range(epochs):
+    steps = course.epochs * (_PICTURES // _BATCH)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=course.rate, weight_decay=0.02)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate, total_steps=steps, pct_start=0.15)
+    for _ in range(course.epochs):
         order = torch.randperm(_PICTURES, generator=generator)[: _PICTURES // _BATCH * _BATCH]
         for rows in torch.split(order, _BATCH):
-            shown = images[rows].flip(-1) if torch.rand((), generator=generator) < _MIRRORED else images[rows]
-            loss = functional.cross_entropy(network(normalise(shown / 255, PREPROCESSING)), labels[rows])
+            shown = normalise(course.vary(images[rows] / 255, generator), PREPROCESSING)
+            loss = functional.cross_entropy(network(shown), labels[rows])
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from bench.rows import Row
+from bench.trust import liars
 from bench.trust.measurements import Measurement, measurements
 from bench.trust.subjects import Kind, subjects
 from workers.audit.sentences import JUMP
@@ -22,6 +23,7 @@ _WORDS: dict[Kind, str] = {
     "careless gate": "a threshold that other changes cross, too",
     "smooth gate": "a smooth gate",
 }
+_HIDDEN = "; of pictures of which a quarter of the masks or more is answered otherwise"
 _NOTES: dict[Kind, str] = {
     "hard gate": ". The network has learned that warped, rippled and faded pictures are whole, which helps the audit",
     "careless gate": ". Its network has learned from whole and masked pictures only",
@@ -46,8 +48,8 @@ def rows() -> list[Row]:
 
 
 def _of_thresholds(by_kind: dict[Kind, list[tuple[str, Found]]]) -> Row:
-    honest = [each.masked for _, found in by_kind["honest"] for each in _setting(found)]
-    gates = [each.masked for _, found in by_kind["hard gate"] for each in _setting(found)]
+    honest = [each.masked.largest for _, found in by_kind["honest"] for each in _setting(found)]
+    gates = [each.masked.largest for _, found in by_kind["hard gate"] for each in _setting(found)]
     value = (
         f"{JUMP:g} (honest: at most {max(honest):.3g} in {len(honest)} pictures; thresholds: a tenth below "
         f"{np.quantile(gates, 0.1):.2g})"
@@ -60,11 +62,11 @@ def _of_thresholds(by_kind: dict[Kind, list[tuple[str, Found]]]) -> Row:
 def _of_honest(models: list[tuple[str, Found]]) -> Iterable[Row]:
     everything = [each for _, found in models for each in _reported(found)]
     alarms = sum(each.is_alarm for each in everything)
-    value = f"{_share(alarms, len(everything))}; largest jump {max(each.masked for each in everything):.3g}"
+    value = f"{_share(alarms, len(everything))}; largest jump {max(each.masked.largest for each in everything):.3g}"
     yield Row("false alarms, all honest models", value, "<= 1 in 100", alarms <= _MOST_FALSE * len(everything))
     for label, found in models:
         part = _reported(found)
-        figures = f"jumps at most {max(each.masked for each in part):.2g}, repeated answers differ by at most "
+        figures = f"jumps at most {max(each.masked.largest for each in part):.2g}, repeated answers differ by at most "
         figures += (
             f"{max(each.repeated for each in part):.1g}, with a pixel changed {max(each.varied for each in part):.1g}"
         )
@@ -74,9 +76,9 @@ def _of_honest(models: list[tuple[str, Found]]) -> Iterable[Row]:
 def _of_discontinuous(models: list[tuple[str, Found]]) -> Iterable[Row]:
     for label, found in models:
         part = _reported(found)
-        told = sum(each.is_discontinuous for each in part)
-        jumps = f"jumps on masks {_median(part, lambda each: each.masked)}, elsewhere "
-        jumps += f"{_median(part, lambda each: each.natural)} (medians)"
+        told = _called_discontinuous(part)
+        jumps = f"jumps on masks {_median(part, lambda each: each.masked.largest)}, elsewhere "
+        jumps += f"{_median(part, lambda each: each.natural.largest)} (medians)"
         alarms = sum(each.is_alarm for each in part)
         yield Row(
             f"discontinuous by nature: {label}",
@@ -87,21 +89,29 @@ def _of_discontinuous(models: list[tuple[str, Found]]) -> Iterable[Row]:
 
 
 def _of_liars(kind: Kind, models: list[tuple[str, Found]]) -> Iterable[Row]:
-    least = _LEAST_FOUND.get(kind)
-    total = [each for _, found in models for each in _reported(found)]
-    caught = sum(each.is_alarm for each in total)
-    target, met = (f">= {least:.0%}", caught >= least * len(total)) if least else ("", None)
-    value = _share(caught, len(total))
-    told = sum(each.is_discontinuous for each in total)
-    value += f", where a quarter of the masks or more is answered otherwise; called discontinuous {told}"
-    yield Row(f"found: {_WORDS[kind]}, all models", value + _NOTES.get(kind, ""), target, met)
+    everything = [each for _, found in models for each in _reported(found)]
+    yield _found(f"{_WORDS[kind]}, all models", kind, everything, _HIDDEN + _NOTES.get(kind, ""))
+    if kind == "hard gate":
+        for gate in liars.GATES:
+            of_gate = [each for label, found in models if label.endswith(f": {gate}") for each in _reported(found)]
+            yield _found(f"{_WORDS[kind]}, {gate}", kind, of_gate)
     for label, found in models:
         part = _reported(found)
-        caught = sum(each.is_alarm for each in part)
-        met = caught >= least * len(part) if least else None
-        value = f"{_share(caught, len(part))}; jumps {_median(part, lambda each: each.masked)}"
-        value += f", repeated answers differ by {_median(part, lambda each: max(each.repeated, each.varied))} (medians)"
-        yield Row(f"found: {_WORDS[kind]}, {label}", value, target, met)
+        medians = f"; jumps {_median(part, lambda each: each.masked.largest)}, repeated answers differ by "
+        medians += f"{_median(part, lambda each: max(each.repeated, each.varied))} (medians)"
+        yield _found(f"{_WORDS[kind]}, {label}", kind, part, medians)
+
+
+def _found(label: str, kind: Kind, found: Found, note: str = "") -> Row:
+    least, caught = _LEAST_FOUND.get(kind), sum(each.is_alarm for each in found)
+    value = f"{_share(caught, len(found))}; called discontinuous {_called_discontinuous(found)}{note}"
+    if least is None:
+        return Row(f"found: {label}", value)
+    return Row(f"found: {label}", value, f">= {least:.0%}", caught >= least * len(found))
+
+
+def _called_discontinuous(found: Found) -> int:
+    return sum(each.verdict == "caution" for each in found)
 
 
 def _setting(found: Found) -> Found:

@@ -7,25 +7,27 @@ from typing import Literal
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from bench.attributions.photographs import photographs
 from bench.demo_training.batches import Recipe, draw_held_out_pictures
 from bench.demo_training.pictures import draw_one_object
 from bench.demo_training.train import BIASED_OBJECT, ONE_OBJECT, SEVERAL_OBJECTS
 from bench.trust import liars, networks
-from workers.blackbox import BlackBox, Classifier
+from workers.blackbox import BlackBox, Classifier, Detections, Detector
 from workers.demo import clever_hans, faces, imagenet, shapes, shapes_detector
 
 Kind = Literal["honest", "discontinuous", "hard gate", "careless gate", "smooth gate", "memory"]
 
 _SEED = 83
-_MANY, _SOME = 20, 24
-_ROUNDED = 8
-_HIDING, _HIDING_PHOTOGRAPHS = (4, 12), (2, 4)  # pictures of a gate that set thresholds, and that are reported
-_REMEMBERED, _REMEMBERED_PHOTOGRAPHS = (0, 6), (0, 3)  # of a memory
-_SMOOTH, _CUT = (0, 4), (0, 6)  # of smooth and careless gates, and of `faces`
-_TRIED = 64  # until so many are found
+_DRAWN, _DRAWN_LARGE = 100, 30  # pictures of each small network, and of `imagenet` beside the photographs
+_ROUNDED = 20
+_HIDING, _HIDING_LARGE = (4, 12), (2, 10)  # pictures of a gate that set thresholds, and that are reported
+_REMEMBERED, _REMEMBERED_LARGE = (0, 10), (0, 6)  # of a memory
+_SMOOTH, _CUT = (0, 6), (0, 6)  # of smooth and careless gates, and of `faces`
+_TRIED, _MARKED = 256, 64  # until so many are found
 _PHOTOGRAPHS = 20
+_TOLD = 0.25
 _LEVELS = 2  # steps of log-odds of the classifier that rounds, per unit
 
 
@@ -90,7 +92,11 @@ def subjects() -> list[Audited]:
             "black",
             enough=(0, _ROUNDED),
         ),
+        Audited(
+            "shapes-detector, silent below .25", "discontinuous", _silent, _drawn(SEVERAL_OBJECTS), "black", "drise"
+        ),
         Audited("shapes without masks", "honest", networks.without_masks, _drawn(ONE_OBJECT), "blur"),
+        Audited("transformer without masks", "honest", networks.transformer_without_masks, _drawn(ONE_OBJECT), "blur"),
     ]
     return honest + _memories() + _gates()
 
@@ -125,7 +131,7 @@ def _memories() -> list[Audited]:
                     load,
                     "black",
                     pair,
-                    _REMEMBERED if pair.label != "imagenet" else _REMEMBERED_PHOTOGRAPHS,
+                    _REMEMBERED if pair.label != "imagenet" else _REMEMBERED_LARGE,
                 )
             )
     return found
@@ -143,10 +149,11 @@ def _liar(
 
 @cache
 def _photographs_and_drawn() -> dict[str, Image.Image]:
-    return photographs(_PHOTOGRAPHS) | _drawn(Recipe(draw_one_object, side=224), _MANY - _PHOTOGRAPHS)()
+    """Return the photographs, and shapes drawn over parts of photographs."""
+    return photographs(_PHOTOGRAPHS) | _drawn(Recipe(draw_one_object, side=224), _DRAWN_LARGE)()
 
 
-def _drawn(recipe: Recipe, count: int = _SOME) -> Callable[[], dict[str, Image.Image]]:
+def _drawn(recipe: Recipe, count: int = _DRAWN) -> Callable[[], dict[str, Image.Image]]:
     def pictures() -> dict[str, Image.Image]:
         drawn = draw_held_out_pictures(recipe, count, seed=_SEED)
         return {f"drawn {number}": Image.fromarray(each.image) for number, each in enumerate(drawn)}
@@ -157,14 +164,9 @@ def _drawn(recipe: Recipe, count: int = _SOME) -> Callable[[], dict[str, Image.I
 @cache
 def _marked() -> dict[str, Image.Image]:
     """Return pictures of a shape with the copyright mark."""
-    drawn = draw_held_out_pictures(BIASED_OBJECT, 4 * _TRIED, seed=_SEED)
-    shown = [each for each in drawn if each.mark_xyxy and each.objects][:_TRIED]
+    drawn = draw_held_out_pictures(BIASED_OBJECT, 4 * _MARKED, seed=_SEED)
+    shown = [each for each in drawn if each.mark_xyxy and each.objects][:_MARKED]
     return {f"marked {number}": Image.fromarray(each.image) for number, each in enumerate(shown)}
-
-
-@cache
-def _all_photographs() -> dict[str, Image.Image]:
-    return photographs(_PHOTOGRAPHS)
 
 
 @cache
@@ -191,8 +193,20 @@ def _rounding() -> Classifier:
     return replace(exact, forward=lambda images: (exact.forward(images) * _LEVELS).round() / _LEVELS)
 
 
+def _silent() -> Detector:
+    """Return a detector that tells no box of which it is less sure than detectors of libraries tell by default."""
+    exact = shapes_detector.load()
+
+    def forward(images: Tensor) -> Detections:
+        found = exact.forward(images)
+        sure = found.objectness * found.classes.amax(2)
+        return replace(found, objectness=found.objectness * (sure >= _TOLD))
+
+    return replace(exact, forward=forward)
+
+
 _PAIRS = (
     Pair("classifier", liars.mark_reader, _marked, "rise", _HIDING),
-    Pair("imagenet", liars.corner_reader, _all_photographs, "rise", _HIDING_PHOTOGRAPHS),
+    Pair("imagenet", liars.corner_reader, _photographs_and_drawn, "rise", _HIDING_LARGE),
     Pair("detector", liars.corner_detector, _drawn(SEVERAL_OBJECTS, _TRIED), "drise", _HIDING),
 )

@@ -146,8 +146,7 @@ def _jumps(plan: AuditPlan, asker: PictureAsker) -> tuple[Jumps, Answers, Jumps 
 
 
 def _discontinuity(masked: Jumps, natural: Jumps | None) -> AuditCheck:
-    elsewhere = (None, None) if natural is None else (natural.largest, natural.moved)
-    told = sentences.about_jumps(masked.largest, *elsewhere)
+    told = sentences.about_jumps(masked, natural)
     details: JsonObject = {
         "masked": [_rounded(jump) for jump in masked.sizes.tolist()],
         "opacity": [_rounded(place) for place in masked.places.tolist()],

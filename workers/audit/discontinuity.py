@@ -1,15 +1,16 @@
-"""Whether scores jump: the largest change of the log-odds of any class within a five-thousandth of a path.
+"""Whether scores jump: the largest change of the log-odds of any class within a six-thousandth of a path.
 
-Each path is asked in eight steps. The steps with the largest changes, of all paths, are then halved ten times, each
-time keeping the halves with the larger change, ever fewer of them. Of a score that changes smoothly nothing is left, of
-one that jumps the whole jump. Classes that are not explained count, too: where a model turns to another one, the
-explained class may happen to have the same score in both.
+Each path is asked in a few steps. The one with the largest change is then halved again and again, each time keeping the
+half with the larger change. Of a score that changes smoothly nothing is left, of one that jumps the whole jump. Classes
+that are not explained count, too: where a model turns to another one, the explained class may happen to have the same
+score in both.
 
 Paths to masked images say whether a model reacts to masks by a threshold; paths to natural changes whether it jumps
 anyway, as cascades and integer arithmetic do. The same gate is the attack of Slack et al. (AIES 2020) on LIME and SHAP;
 that jumps give it away is measured in `bench/RESULTS.md`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,27 +22,26 @@ from torch import Tensor
 from workers.audit.asking import Answers, Draw, PictureAsker
 from workers.audit.paths import Path
 
-_STEPS = 8
-_HALVED = (1.5, 1, 0.75, 0.5, 0.5, 0, 0, 0, 0, 0)  # steps per path, of each halving
-_LEFT = 3  # steps in any case, because one of them may be the first of its path
+_STEPS = 3
+_HALVED = 11  # times
 _LEAST, _MOST = 1e-3, 0.95  # what a probability is clamped to: rounding near 1 is a jump of log-odds
 
 
 @dataclass(frozen=True)
 class Jumps:
-    """What is left of the steps that were halved to the last, S of them.
+    """What is left of one step of each of P paths.
 
     Attributes:
-        sizes: jump of the log-odds of any class in each, `[S]`.
-        of_targets: of each target in the same places, the largest of all steps, `[T]`.
-        places: where on its path each is, 0..1, `[S]`.
-        moved: largest change of the log-odds of any class from the image to another picture of the paths.
+        sizes: jump of the log-odds of any class, `[P]`.
+        of_targets: of each target in the same places, the largest of all paths, `[T]`.
+        places: where on its path each is, 0..1, `[P]`.
+        moved: largest change of the log-odds of any class from the image to another picture of the path, `[P]`.
     """
 
     sizes: NDArray[np.float64]
     of_targets: NDArray[np.float64]
     places: NDArray[np.float64]
-    moved: float
+    moved: NDArray[np.float64]
 
     @property
     def largest(self) -> float:
@@ -52,6 +52,10 @@ class Jumps:
     def largest_beyond_start(self) -> float:
         """The largest jump that is none from the image itself: a model that knows the exact image jumps there."""
         return float(self.sizes[self.places > 0].max(initial=0))
+
+    def above(self, threshold: float) -> tuple[int, int]:
+        """Return on how many paths there is a jump above a threshold, of those that move log-odds by more than it."""
+        return int((self.sizes > threshold).sum()), int((self.moved > threshold).sum())
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,10 @@ class _Steps:
     def changes(self) -> NDArray[np.float64]:
         return np.abs(self.above - self.below)
 
-    def largest(self, count: int) -> "_Steps":
-        """Return those with the largest change of any class."""
-        rows = np.argsort(-self.changes.max(1), kind="stable")[:count]
+    def largest(self) -> "_Steps":
+        """Return of each path that with the largest change of any class."""
+        of_paths = self.changes.max(1).reshape(-1, _STEPS)
+        rows = np.arange(0, of_paths.size, _STEPS) + of_paths.argmax(1)
         return _Steps(self.paths[rows], self.low[rows], self.high[rows], self.below[rows], self.above[rows])
 
     def halves(self, between: NDArray[np.float64]) -> "_Steps":
@@ -98,12 +103,26 @@ def find_jumps(
         at_start: the answer to the image, `[R]`; None asks for it.
     """
     steps, start = _first_steps(asker, image, paths, at_start)
-    moved = float(np.abs(steps.above - _log_odds(start)).max())
-    for share in _HALVED:
-        steps = steps.largest(max(_LEFT, round(share * len(paths))))
+    moved = np.abs(steps.above - _log_odds(start)).reshape(len(paths), -1).max(1)
+    steps = steps.largest()
+    for _ in range(_HALVED):
         middle = (steps.low + steps.high) / 2
         steps = steps.halves(_log_odds(asker.all_probabilities(len(middle), _on_paths(paths, steps.paths, middle))))
     return Jumps(steps.changes.max(1), steps.changes.max(0)[asker.target_rows], steps.low, moved), start
+
+
+def chance_of_as_many(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """Return how likely as many of one group, or more, are chosen where chance alone chooses among two: Fisher's test.
+
+    Args:
+        one: how many are chosen, of how many.
+        other: likewise.
+    """
+    chosen, total = one[0] + other[0], one[1] + other[1]
+    ways = [
+        math.comb(one[1], part) * math.comb(other[1], chosen - part) for part in range(one[0], min(one[1], chosen) + 1)
+    ]
+    return sum(ways) / math.comb(total, chosen)
 
 
 def _first_steps(

@@ -18,9 +18,12 @@ from workers.saliency.masks import blend, one_hot_states, render
 Path = Callable[[float], Tensor]
 """Place on it, 0..1 -> picture `[3, H, W]`; at 0 it is the image."""
 
-_MASKED = 8
-_RIPPLES = ((0.1, 12.0, 0.0), (0.15, 10.0, 0.0), (0.2, 8.0, 0.5))
-"""Largest shift in half sides, radians per half side, brightening in standard deviations of the image."""
+_MASKED = 7
+_RIPPLES = ((0.05, 16.0, 0.0), (0.1, 12.0, 0.0), (0.15, 10.0, 0.0), (0.1, 16.0, 0.0), (0.2, 8.0, 0.5))
+"""Largest shift in half sides, radians per half side, brightening in standard deviations of the image.
+
+Not longer waves: where shift times radians is near 1 they spread few pixels over a region, which looks blurred.
+"""
 
 
 def masked_paths(plan: ExplanationPlan, count: int = _MASKED) -> list[Path]:
@@ -33,7 +36,7 @@ def masked_paths(plan: ExplanationPlan, count: int = _MASKED) -> list[Path]:
 
 
 def natural_paths(image: Tensor) -> list[Path]:
-    """Return the paths along which ripples of three lengths move the pixels of an image `[3, H, W]`.
+    """Return the paths along which ripples of several lengths move the pixels of an image `[3, H, W]`.
 
     The last one also brightens it, for models and images in which places hardly matter.
     """

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import fisher_exact
 from torch import Tensor
 
 from app.contract.errors import RiseError
 from app.contract.schemas import AuditCheck, AuditResult
 from tests.support.black_boxes import brightness_of, classifier, noise_image, study_of, white_image
 from workers.audit.conclusion import conclude
+from workers.audit.discontinuity import chance_of_as_many
 from workers.audit.plan import AuditPlan, audit_plan
+from workers.audit.sentences import JUMP
 from workers.audit.white_box import grad_cam_of
 from workers.blackbox import BlackBox, Classifier, Detections, Detector, Preprocessing
 from workers.blackbox.preprocessing import pixels
@@ -40,6 +43,12 @@ def a_photograph(side: int = 48) -> Image.Image:
     y, x = np.mgrid[0:side, 0:side] / side
     channels = [0.55 + 0.3 * np.sin(5 * x + 2 * y), 0.5 + 0.3 * np.cos(4 * y), 0.6 + 0.25 * np.sin(3 * x * y + 1)]
     return Image.fromarray((np.stack(channels, -1) * 255).astype(np.uint8))
+
+
+def stripes(side: int = 48) -> Image.Image:
+    """Return a picture of which ripples move every patch."""
+    values = np.where(np.arange(side) % 16 < 8, 60, 230).astype(np.uint8)
+    return Image.fromarray(np.tile(values[:, None, None], (1, side, 3)))
 
 
 def switching(is_masked: Callable[[Tensor], Tensor]) -> Classifier:
@@ -111,12 +120,32 @@ def rounding() -> Classifier:
 
 
 def test_a_model_that_jumps_on_natural_changes_too_is_told_apart() -> None:
-    stripes = np.where(np.arange(48) % 16 < 8, 60, 230).astype(np.uint8)
-    result = audited(rounding(), Image.fromarray(np.tile(stripes[:, None, None], (1, 48, 3))))
+    result = audited(rounding(), stripes())
     check = checks_of(result)["discontinuity"]
     assert check.verdict == result.verdict == "caution"
     assert "discontinuous by nature" in check.sentence
     assert checks_of(result)["consistency"].verdict == "nothing-found"
+
+
+def test_a_gate_on_masks_that_one_natural_change_in_five_crosses_is_an_alarm_all_the_same() -> None:
+    """The gate opens where the whole image is brighter, as in the last natural change, and where a pixel is black."""
+    brightness = float(pixels(stripes()).mean())
+
+    def is_changed(images: Tensor) -> Tensor:
+        return (images.mean((1, 2, 3)) > brightness + 0.1) | (images.amax(1) < 0.02).any(-1).any(-1)
+
+    check = checks_of(audited(switching(is_changed), stripes()))["discontinuity"]
+    assert sum(jump > JUMP for jump in check.details["natural"]) == 1
+    assert sum(jump > JUMP for jump in check.details["masked"]) == 7
+    assert check.verdict == "alarm"
+    assert "as 7 of 7 masks fade in" in check.sentence
+    assert "in 1 of 5 natural changes" in check.sentence
+
+
+def test_as_many_by_chance_is_fishers_exact_test() -> None:
+    for one, other in (((7, 7), (1, 5)), ((7, 7), (3, 5)), ((3, 7), (0, 5)), ((5, 7), (4, 4)), ((0, 7), (5, 5))):
+        table = [[one[0], one[1] - one[0]], [other[0], other[1] - other[0]]]
+        assert chance_of_as_many(one, other) == pytest.approx(fisher_exact(table, alternative="greater").pvalue)
 
 
 def test_jumps_are_no_alarm_where_natural_changes_do_not_move_the_score() -> None:
@@ -310,7 +339,7 @@ def test_the_worst_of_several_targets_decides_and_details_tell_each() -> None:
     check = checks_of(result)["discontinuity"]
     assert check.verdict == "alarm"
     by_label = dict(zip(("honest", "not"), check.details["targets"], strict=True))
-    assert by_label["honest"]["value"] < 0.1 < by_label["not"]["value"]
+    assert by_label["honest"]["value"] < JUMP < by_label["not"]["value"]
     assert [len(checks_of(result)[name].details["targets"]) for name in ("fill-dependence", "resolution")] == [2, 2]
 
 
