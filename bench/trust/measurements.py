@@ -117,8 +117,8 @@ def _measurement(
     if true and not _hides(plan, true):
         return None
     asker, image = PictureAsker(plan, lambda _: None), plan.problem.image
-    masked, among = find_jumps(asker, image, masked_paths(plan), None)
-    natural, _ = find_jumps(asker, image, natural_paths(image), among)
+    masked, among = find_jumps(asker, image, masked_paths(plan), None, twice=True)
+    natural, _ = find_jumps(asker, image, natural_paths(image), among, twice=False)
     answers = ask_again(plan, asker, among)
     repeated = float(answers.repeated.max())
     return Measurement(

@@ -139,10 +139,10 @@ def _jumps(plan: AuditPlan, asker: PictureAsker) -> tuple[Jumps, Answers, Jumps 
     The latter are asked for only where there are jumps to explain.
     """
     image = plan.explanation.problem.image
-    masked, among = find_jumps(asker, image, masked_paths(plan.explanation), None)
+    masked, among = find_jumps(asker, image, masked_paths(plan.explanation), None, twice=True)
     if masked.largest <= sentences.JUMP:
         return masked, among, None
-    return masked, among, find_jumps(asker, image, natural_paths(image), among)[0]
+    return masked, among, find_jumps(asker, image, natural_paths(image), among, twice=False)[0]
 
 
 def _discontinuity(masked: Jumps, natural: Jumps | None) -> AuditCheck:

@@ -18,7 +18,7 @@ from workers.saliency.masks import blend, one_hot_states, render
 Path = Callable[[float], Tensor]
 """Place on it, 0..1 -> picture `[3, H, W]`; at 0 it is the image."""
 
-_MASKED = 7
+_MASKED = 6
 _RIPPLES = ((0.05, 16.0, 0.0), (0.1, 12.0, 0.0), (0.15, 10.0, 0.0), (0.1, 16.0, 0.0), (0.2, 8.0, 0.5))
 """Largest shift in half sides, radians per half side, brightening in standard deviations of the image.
 

@@ -17,7 +17,7 @@ from workers.explainer.plan import ExplanationPlan, with_fill
 LOW_OPACITY_VIEW = "opacity"
 LOW_OPACITY = 0.3
 HALF_CELL_MASKS = 128
-PROBES = HALF_CELL_MASKS + 99 + 70 + 3 + 1
+PROBES = HALF_CELL_MASKS + 97 + 70 + 3 + 1
 """Pictures beyond the blocks, at most: half-cell masks, paths to masked pictures, to natural changes, consistency, and
 one whose gradients are taken."""
 

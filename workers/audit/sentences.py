@@ -29,9 +29,9 @@ MUCH_ALIKE = 0.7
 .15. From two blocks it is right to .05 (rms; imagenet, blur, four photographs, beside sixteen blocks)."""
 
 JUMP = 0.3
-"""Change of log-odds within 1/6,144 of a path; what was measured is in `bench/RESULTS.md`, "Alarms of the audit"."""
+"""Change of log-odds within 1/4,096 of a path; what was measured is in `bench/RESULTS.md`, "Alarms of the audit"."""
 
-BY_CHANCE = 0.05
+BY_CHANCE = 0.1
 """Level of the test that masks make a model jump more often than natural changes, where both do."""
 
 SAME_ANSWER_TO_ANOTHER_PIXEL = 0.01
