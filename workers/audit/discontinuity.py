@@ -2,9 +2,9 @@
 
 Each path is asked in four steps. The one with the largest change is then halved again and again, each time keeping the
 half with the larger change. Of a score that changes smoothly nothing is left, of one that jumps the whole jump. Where a
-jump may be smaller than a smooth change elsewhere, the step that is most unlike its neighbours is followed, too. Classes
-that are not explained count: where a model turns to another one, the explained class may happen to have the same score
-in both.
+jump may be smaller than a smooth change elsewhere, the step that is most unlike its neighbours is followed, too.
+Classes that are not explained count: where a model turns to another one, the explained class may happen to have the
+same score in both.
 
 Paths to masked images say whether a model reacts to masks by a threshold; paths to natural changes whether it jumps
 anyway, as cascades and integer arithmetic do. The same gate is the attack of Slack et al. (AIES 2020) on LIME and SHAP;
