@@ -31,8 +31,9 @@ MUCH_ALIKE = 0.7
 JUMP = 0.3
 """Change of log-odds within 1/4,096 of a path; what was measured is in `bench/RESULTS.md`, "Alarms of the audit"."""
 
-BY_CHANCE = 0.1
-"""Level of the test that masks make a model jump more often than natural changes, where both do."""
+BY_CHANCE = 0.2
+"""Level of the test that masks make a model jump more often than natural changes, where both do: detectors that tell
+nothing below a threshold have .39 and more, gates on masks that natural changes open, too, at most .2."""
 
 SAME_ANSWER_TO_ANOTHER_PIXEL = 0.01
 """Difference of the answer when one pixel changes by a level of 255: honest models at most .00097 (imagenet, 100
