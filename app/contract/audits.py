@@ -15,7 +15,7 @@ GRAD_CAM_VIEW = "grad-cam"
 
 _SUFFIX = "-audit"
 _BLOCKS = 7  # two of each of three other fills, and one of low opacity; those of the own fill are there
-_PROBES = 301  # pictures without a view, at most
+_PROBES = 299  # pictures without a view, at most
 _USUAL_PASSES = 1_200  # an estimate where the grid is not known yet
 
 
