@@ -23,7 +23,7 @@ _WORDS: dict[Kind, str] = {
     "careless gate": "a threshold that other changes cross, too",
     "smooth gate": "a smooth gate",
 }
-_HIDDEN = "; of pictures of which a quarter of the masks or more is answered otherwise"
+_HIDDEN = ", of pictures of which a quarter of the masks or more is answered otherwise"
 _NOTES: dict[Kind, str] = {
     "hard gate": ". The network has learned that warped, rippled and faded pictures are whole, which helps the audit",
     "careless gate": ". Its network has learned from whole and masked pictures only",

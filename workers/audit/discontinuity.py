@@ -57,7 +57,8 @@ class Jumps:
 
     def above(self, threshold: float) -> tuple[int, int]:
         """Return on how many paths there is a jump above a threshold, of those that move log-odds by more than it."""
-        return int((self.sizes > threshold).sum()), int((self.moved > threshold).sum())
+        jumps = self.sizes > threshold
+        return int(jumps.sum()), int((jumps | (self.moved > threshold)).sum())
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import fisher_exact
 from torch import Tensor
 
 from app.contract.errors import RiseError
 from app.contract.schemas import AuditCheck, AuditResult
 from tests.support.black_boxes import brightness_of, classifier, noise_image, study_of, white_image
 from workers.audit.conclusion import conclude
-from workers.audit.discontinuity import chance_of_as_many
 from workers.audit.plan import AuditPlan, audit_plan
 from workers.audit.sentences import JUMP
 from workers.audit.white_box import grad_cam_of
@@ -140,12 +138,6 @@ def test_a_gate_on_masks_that_one_natural_change_in_five_crosses_is_an_alarm_all
     assert check.verdict == "alarm"
     assert "as 6 of 6 masks fade in" in check.sentence
     assert "in 1 of 5 natural changes" in check.sentence
-
-
-def test_as_many_by_chance_is_fishers_exact_test() -> None:
-    for one, other in (((7, 7), (1, 5)), ((7, 7), (3, 5)), ((3, 7), (0, 5)), ((5, 7), (4, 4)), ((0, 7), (5, 5))):
-        table = [[one[0], one[1] - one[0]], [other[0], other[1] - other[0]]]
-        assert chance_of_as_many(one, other) == pytest.approx(fisher_exact(table, alternative="greater").pvalue)
 
 
 def test_jumps_are_no_alarm_where_natural_changes_do_not_move_the_score() -> None:
