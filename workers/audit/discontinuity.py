@@ -25,7 +25,7 @@ from workers.audit.paths import Path
 
 _STEPS = 4
 _HALVED = 10  # times
-_TWICE = 2  # of these, where two steps of each path are
+_TWICE = 2  # of these, where two steps of each path are: of network gates it finds 143 of 168 jumps, one step 120
 _LEAST, _MOST = 1e-3, 0.95  # what a probability is clamped to: rounding near 1 is a jump of log-odds
 
 
