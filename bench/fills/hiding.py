@@ -36,7 +36,7 @@ def ways_to_hide(plan: ExplanationPlan, model: Classifier, picture: Image.Image,
     """
     image = plan.problem.image
     fills = {name: with_fill(plan, model, picture, name, opacity=1, blocks=1).problem.fills for name in _PLUGINS}
-    fills[SHUFFLE] = shuffled(image)
+    fills[SHUFFLE] = shuffled(image)[None]
     occluder = normalise(to_input(pixels(other)[None], model.preprocessing), model.preprocessing)
     fills[OTHER] = occluder.to(image.dtype)
     return {name: _with(image, fill) for name, fill in fills.items()} | {INPAINT: lambda hidden: inpaint(image, hidden)}
