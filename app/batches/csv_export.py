@@ -1,9 +1,8 @@
 """What is known about each target of a batch as one streamed CSV file: scores, reliability, evidence."""
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from app.batches.csv_lines import csv_line
 from app.batches.status import item_status
 from app.batches.store import BatchItem, BatchRecord, BatchStore
 from app.batches.zip_export import iter_items
@@ -21,14 +20,14 @@ _COLUMNS = (
 def stream_csv(batch: BatchRecord, batches: BatchStore, store: ExplanationStore) -> Iterator[bytes]:
     """Yield a CSV file with a row for each target; an image without any has one row, with its status and error.
 
-    What is unknown is an empty cell. Spreadsheets take no text in it for a formula.
+    What is unknown is an empty cell.
     """
-    yield _line(_COLUMNS)
+    yield csv_line(_COLUMNS)
     for item, record in iter_items(batch, batches, store):
         image = _of_image(batch, item, record)
         for target in record.targets if record and record.targets else [None]:
             row = image | (_of_target(target) if target else {})
-            yield _line([_cell(row.get(column)) for column in _COLUMNS])
+            yield csv_line(row.get(column) for column in _COLUMNS)
 
 
 def _of_image(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) -> JsonObject:
@@ -71,16 +70,3 @@ def _of_evidence(evidence: Evidence) -> JsonObject:
         "fill_class_probability": fill and fill.probability,
         "sentences": " ".join(evidence.sentences),
     }
-
-
-def _line(values: Sequence[str]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow(values)
-    return buffer.getvalue().encode()
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = "" if value is None else str(value)
-    return f"'{text}" if isinstance(value, str) and text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text

@@ -1,13 +1,12 @@
 """The report of a survey as clients see it: JSON with links, rows of CSV, small maps as pictures."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 from pydantic import Field
 
+from app.batches.csv_lines import csv_line
 from app.batches.store import AnnotationSummary, BatchRecord
 from app.batches.surveys import SurveyProgress
 from app.contract.schemas import ModelRef, StoredModel
@@ -129,26 +128,12 @@ def csv_rows(report: SurveyReport) -> Iterator[bytes]:
     columns = [name for name in SurveyCase.model_fields if name != "box"]
     suspicious = report.suspicious_cases
     head = [*columns, "x0", "y0", "x1", "y1", "background_share", "decided_outside", "suspicious", "clusters"]
-    yield _line(head)
+    yield csv_line(head)
     for place, case in enumerate(report.cases):
-        values = [_cell(getattr(case, name)) for name in columns]
-        corners = [f"{side:g}" for side in case.box]
+        values = [getattr(case, name) for name in columns]
         numbers = " ".join(map(str, clusters.get(place, [])))
-        verdicts = [_cell(case.is_decided_outside), _cell(place in suspicious)]
-        yield _line([*values, *corners, _cell(case.background_share), *verdicts, numbers])
-
-
-def _line(values: Sequence[str]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow(values)
-    return buffer.getvalue().encode()
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} and isinstance(value, str) else text
+        verdicts = [case.is_decided_outside, place in suspicious]
+        yield csv_line([*values, *case.box, case.background_share, *verdicts, numbers])
 
 
 def draw_mean_map(values: Sequence[Sequence[float]], alignment: Alignment = "picture") -> Image.Image:

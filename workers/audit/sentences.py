@@ -174,7 +174,7 @@ def about_jumps(masked: Jumps, natural: Jumps | None, told_from: float | None = 
     """
     if natural is None or masked.largest <= JUMP:
         return "nothing-found", "The score changes smoothly as masks fade in: no threshold on masks was found."
-    jumps = f"by a factor of {math.exp(masked.largest):.2g} in the odds of a class"
+    jumps = f"by a factor of {_factor(masked.largest)} in the odds of a class"
     (of_masked, _), (of_natural, moving) = masked.above(JUMP), natural.above(JUMP)
     if told_from is not None and told_from >= CUT_OFF:
         return "caution", (
@@ -190,7 +190,7 @@ def about_jumps(masked: Jumps, natural: Jumps | None, told_from: float | None = 
     if of_natural and chance_of_as_many((of_masked, len(masked.sizes)), (of_natural, moving)) > BY_CHANCE:
         return "caution", (
             f"The score of this model jumps where nothing is masked, too ({jumps} as a mask fades in, "
-            f"{math.exp(natural.largest):.2g} otherwise): the model is discontinuous by nature, and whether it reacts "
+            f"{_factor(natural.largest)} otherwise): the model is discontinuous by nature, and whether it reacts "
             "to masks cannot be judged so."
         )
     seldom = (
@@ -210,6 +210,12 @@ def about_consistency(consistency: float, *, is_same: bool) -> tuple[AuditVerdic
         f"The model's answers to this same image differ by {consistency:.2g}: it does not only look at the image, so "
         "its scores, and this map, need not be those of other calls."
     )
+
+
+def _factor(log_odds: float) -> str:
+    """Return a change of log-odds as a factor of odds, with two digits: 1.6, 1,800."""
+    rounded = float(f"{math.exp(log_odds):.2g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
 def _or(value: float | None, otherwise: float) -> float:
