@@ -16,6 +16,18 @@ from bench.demo_training.watermark import STAR, draw_mark
 from tests.app.batches.test_surveys import report_of, send
 from tests.conftest import start_service, stop_service, wait_for_models
 
+# `shapes`, too, because the greeting of a service is complete with it.
+MODELS = """
+[shapes]
+loader = "python"
+source = "workers.demo.shapes:load"
+limits = {batch = 32}
+
+[mark-detector]
+loader = "python"
+source = "tests.support.mark_detector:load"
+limits = {batch = 32}
+"""
 QUICK = {"masks": "512", "evidence": "false", "keep": "0.8"}
 
 
@@ -34,7 +46,7 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     """A client of a service that has the detector with a secret."""
     folder = tmp_path_factory.mktemp("secret")
     models = folder / "models.toml"
-    models.write_text('[mark-detector]\nloader = "python"\nsource = "tests.support.mark_detector:load"\n')
+    models.write_text(MODELS)
     running = start_service(folder / "data", RISE_MODELS=str(models))
     wait_for_models(running)
     with httpx2.Client(base_url=running.url, timeout=120) as client:
