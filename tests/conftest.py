@@ -65,10 +65,13 @@ def start_service(data: Path, **environment: str) -> Service:
     return Service(process, found[1], data, greeting)
 
 
+_LAST_LINES = ("maps/0.overlay.png", "/v1/models\n")  # of a greeting, with the model `shapes` and without it
+
+
 def _read_greeting(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     deadline, lines = time.monotonic() + 90, ""
-    while time.monotonic() < deadline and process.poll() is None and "maps/0.overlay.png" not in lines:
+    while time.monotonic() < deadline and process.poll() is None and not any(last in lines for last in _LAST_LINES):
         if select.select([process.stdout], [], [], 0.5)[0]:
             lines += os.read(process.stdout.fileno(), 65536).decode()
     return lines

@@ -16,13 +16,7 @@ from bench.demo_training.watermark import STAR, draw_mark
 from tests.app.batches.test_surveys import report_of, send
 from tests.conftest import start_service, stop_service, wait_for_models
 
-# `shapes`, too, because the greeting of a service is complete with it.
 MODELS = """
-[shapes]
-loader = "python"
-source = "workers.demo.shapes:load"
-limits = {batch = 32}
-
 [mark-detector]
 loader = "python"
 source = "tests.support.mark_detector:load"
