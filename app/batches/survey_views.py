@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from app.batches.csv_lines import csv_line
+from app.batches.exports.csv_lines import csv_line
 from app.batches.store import AnnotationSummary, BatchRecord
 from app.batches.surveys import SurveyProgress
 from app.contract.schemas import ModelRef, StoredModel

@@ -24,13 +24,13 @@ from app.batches.annotations import (
     require_coco,
     require_surveyable,
 )
-from app.batches.coco_export import stream_coco
-from app.batches.csv_export import stream_csv
+from app.batches.exports.coco import stream_coco
+from app.batches.exports.csv_table import stream_csv
+from app.batches.exports.label_studio import label_config_of, tasks_of
+from app.batches.exports.zip_archive import stream_zip
 from app.batches.items import items_of_archive, items_of_list
-from app.batches.label_studio_export import label_config_of, tasks_of
 from app.batches.store import BatchItem, BatchRecord
 from app.batches.views import BatchView, ItemView, view_of_batch, view_of_item
-from app.batches.zip_export import stream_zip
 from app.contract.audits import audit_id
 from app.contract.errors import invalid_field, unknown_choice
 from app.contract.schemas import JsonObject

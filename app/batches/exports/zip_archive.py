@@ -4,19 +4,17 @@ import json
 import re
 import zipfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
 
-from app.batches.status import item_status
+from app.batches.exports.explained_items import error_entry, failure_of, image_fields, iter_items
 from app.batches.store import BatchItem, BatchRecord, BatchStore
-from app.contract.errors import BlobNotFoundError, RiseError, StorageError
+from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.schemas import ExplanationRecord, JsonObject, Status
 from app.rendering.formats import RenderedMap, RenderOptions, formats
 from app.rendering.renderer import Renderer
-
-_PAGE = 50
 
 
 class _ChunkBuffer:
@@ -35,25 +33,6 @@ class _ChunkBuffer:
     def take(self) -> bytes:
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-
-def iter_items(
-    batch: BatchRecord, batches: BatchStore, store: ExplanationStore, order: Sequence[int] | None = None
-) -> Iterator[tuple[BatchItem, ExplanationRecord | None]]:
-    """Yield the items of a batch, by their indices or in another order, each with its explanation or None."""
-    indices = order if order is not None else range(batch.total)
-    for first in range(0, batch.total, _PAGE):
-        for item in batches.members(batch.id, indices[first : first + _PAGE]):
-            yield item, store.read(item.explanation) if item.explanation else None
-
-
-def error_entry(error: RiseError) -> JsonObject:
-    """Return the manifest's error for an explanation that has succeeded but whose map cannot be rendered."""
-    if isinstance(error, StorageError):
-        return {"code": error.code, "detail": f"its maps cannot be drawn now: {error}"}
-    if isinstance(error, BlobNotFoundError):
-        return {"code": error.code, "detail": f"its maps cannot be drawn any more: {error}"}
-    return {"code": error.code, "detail": error.detail}
 
 
 def stream_zip(
@@ -81,13 +60,9 @@ def stream_zip(
 
 
 def _row(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) -> JsonObject:
-    failure = item.error or (record.error if record else None)
+    failure = failure_of(item, record)
     return {
-        "index": item.index,
-        "name": item.name,
-        "status": item_status(batch, item, record.status if record else None),
-        "explanation": item.explanation,
-        "consistency": record.consistency if record else None,
+        **image_fields(batch, item, record),
         "error": failure.model_dump() if failure else None,
         "targets": [target.model_dump(mode="json") for target in record.targets] if record else [],
         "files": [],

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from app.batches.exports.explained_items import error_entry, iter_items
 from app.batches.store import BatchItem, BatchRecord, BatchStore
-from app.batches.zip_export import error_entry, iter_items
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.schemas import ExplanationRecord, JsonObject

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from app.batches.csv_lines import csv_line
-from app.batches.status import item_status
-from app.batches.store import BatchItem, BatchRecord, BatchStore
-from app.batches.zip_export import iter_items
+from app.batches.exports.csv_lines import csv_line
+from app.batches.exports.explained_items import failure_of, image_fields, iter_items
+from app.batches.store import BatchRecord, BatchStore
 from app.contract.explanations.store import ExplanationStore
-from app.contract.schemas import Evidence, ExplanationRecord, JsonObject, TargetResult
+from app.contract.schemas import Evidence, JsonObject, TargetResult
 
 _COLUMNS = (
     *("index", "name", "status", "explanation", "target", "label", "label_name", "score"),
@@ -24,22 +23,11 @@ def stream_csv(batch: BatchRecord, batches: BatchStore, store: ExplanationStore)
     """
     yield csv_line(_COLUMNS)
     for item, record in iter_items(batch, batches, store):
-        image = _of_image(batch, item, record)
+        failure = failure_of(item, record)
+        image = image_fields(batch, item, record) | {"error": failure.detail if failure else None}
         for target in record.targets if record and record.targets else [None]:
             row = image | (_of_target(target) if target else {})
             yield csv_line(row.get(column) for column in _COLUMNS)
-
-
-def _of_image(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) -> JsonObject:
-    failure = item.error or (record.error if record else None)
-    return {
-        "index": item.index,
-        "name": item.name,
-        "status": item_status(batch, item, record.status if record else None),
-        "explanation": item.explanation,
-        "consistency": record.consistency if record else None,
-        "error": failure.detail if failure else None,
-    }
 
 
 def _of_target(target: TargetResult) -> JsonObject:

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from itertools import count
 
+from app.batches.exports.explained_items import error_entry, failure_of, iter_items
 from app.batches.status import item_status
 from app.batches.store import BatchItem, BatchRecord, BatchStore
-from app.batches.zip_export import error_entry, iter_items
 from app.contract.errors import RiseError
 from app.contract.explanations.store import ExplanationStore
 from app.contract.saliency.geometry import Array
@@ -63,7 +63,7 @@ def _image(item: BatchItem, record: ExplanationRecord) -> JsonObject:
 
 
 def _left_out(batch: BatchRecord, item: BatchItem, record: ExplanationRecord | None) -> JsonObject:
-    failure = item.error or (record.error if record else None)
+    failure = failure_of(item, record)
     return {
         "id": item.index,
         "file_name": item.name,
