@@ -17,9 +17,9 @@ from bench.reference import STORE
 from bench.trust.subjects import Audited
 from workers.audit.asking import PictureAsker
 from workers.audit.consistency import ask_again
-from workers.audit.cut_off import least_confidence
 from workers.audit.discontinuity import Jumps, find_jumps
 from workers.audit.paths import masked_paths, natural_paths
+from workers.audit.score_threshold import least_confidence
 from workers.audit.sentences import JUMP, SAME_ANSWER_TO_ANOTHER_PIXEL, about_jumps
 from workers.blackbox import BlackBox
 from workers.explainer.plan import ExplanationPlan, build_plan
@@ -44,7 +44,7 @@ class Measurement:
         repeated: largest difference among repeated answers.
         varied: difference with one pixel changed.
         is_repeated: whether repeated answers are the same.
-        told_from: least confidence among what a detector proposes; None for other models.
+        least_confidence: least confidence among what a detector proposes; None for other models.
     """
 
     subject: str
@@ -55,12 +55,12 @@ class Measurement:
     repeated: float
     varied: float
     is_repeated: bool
-    told_from: float | None
+    least_confidence: float | None
 
     @property
     def verdict(self) -> AuditVerdict:
         """What the audit's check of jumps says; `caution` where jumps are no evidence."""
-        return about_jumps(self.masked, self.natural, self.told_from)[0]
+        return about_jumps(self.masked, self.natural, self.least_confidence)[0]
 
     @property
     def is_consistency_alarm(self) -> bool:
@@ -133,7 +133,7 @@ def _measurement(
         repeated=repeated,
         varied=float(answers.varied.max()),
         is_repeated=answers.is_same(repeated),
-        told_from=least_confidence(plan),
+        least_confidence=least_confidence(plan),
     )
 
 

@@ -27,7 +27,7 @@ _REMEMBERED, _REMEMBERED_LARGE = (0, 10), (0, 6)  # of a memory
 _SMOOTH, _CUT = (0, 6), (0, 6)  # of smooth and careless gates, and of `faces`
 _TRIED, _MARKED = 768, 128  # until so many are found
 _PHOTOGRAPHS = 20
-_TOLD = 0.25
+_SCORE_THRESHOLD = 0.25
 _LEVELS = 2  # steps of log-odds of the classifier that rounds, per unit
 
 
@@ -93,7 +93,12 @@ def subjects() -> list[Audited]:
             enough=(0, _ROUNDED),
         ),
         Audited(
-            "shapes-detector, silent below .25", "discontinuous", _silent, _drawn(SEVERAL_OBJECTS), "black", "drise"
+            "shapes-detector, score threshold .25",
+            "discontinuous",
+            _with_score_threshold,
+            _drawn(SEVERAL_OBJECTS),
+            "black",
+            "drise",
         ),
         Audited("shapes without masks", "honest", networks.without_masks, _drawn(ONE_OBJECT), "blur"),
         Audited("transformer without masks", "honest", networks.transformer_without_masks, _drawn(ONE_OBJECT), "blur"),
@@ -193,14 +198,14 @@ def _rounding() -> Classifier:
     return replace(exact, forward=lambda images: (exact.forward(images) * _LEVELS).round() / _LEVELS)
 
 
-def _silent() -> Detector:
+def _with_score_threshold() -> Detector:
     """Return a detector that tells no box of which it is less sure than detectors of libraries tell by default."""
     exact = shapes_detector.load()
 
     def forward(images: Tensor) -> Detections:
         found = exact.forward(images)
         sure = found.objectness * found.classes.amax(2)
-        return replace(found, objectness=found.objectness * (sure >= _TOLD))
+        return replace(found, objectness=found.objectness * (sure >= _SCORE_THRESHOLD))
 
     return replace(exact, forward=forward)
 

@@ -14,11 +14,11 @@ from app.contract.schemas import AuditCheck, AuditResult, AuditVerdict, JsonObje
 from workers.audit import sentences
 from workers.audit.asking import Answers, PictureAsker
 from workers.audit.consistency import RepeatedAnswers, ask_again
-from workers.audit.cut_off import least_confidence
 from workers.audit.discontinuity import Jumps, find_jumps
 from workers.audit.paths import masked_paths, natural_paths
 from workers.audit.plan import AuditPlan
 from workers.audit.resolution import half_cell_fit
+from workers.audit.score_threshold import least_confidence
 from workers.audit.view_maps import ViewMaps
 from workers.audit.white_box import GradCam
 from workers.blackbox import Detector
@@ -55,14 +55,14 @@ def conclude(
         own = list(blocks[plan.own][: plan.blocks_of(plan.own)])
         maps = ViewMaps(plan, blocks)
         masked, among, natural = _jumps(plan, asker)
-        told_from = None if natural is None else _least_confidence(plan, asker)
+        confidence = None if natural is None else _least_confidence(plan, asker)
         checks = [
             _fill_dependence(plan, maps),
             _low_opacity(plan, maps),
             _resolution(plan, own, asker),
             _class_specificity(plan, maps),
             _white_box(plan, maps, grad_cam),
-            _discontinuity(masked, natural, told_from),
+            _discontinuity(masked, natural, confidence),
             _consistency(
                 ask_again(plan.explanation, asker, among),
                 earlier_consistency,
@@ -155,8 +155,8 @@ def _least_confidence(plan: AuditPlan, asker: PictureAsker) -> float | None:
     return least_confidence(plan.explanation)
 
 
-def _discontinuity(masked: Jumps, natural: Jumps | None, told_from: float | None) -> AuditCheck:
-    told = sentences.about_jumps(masked, natural, told_from)
+def _discontinuity(masked: Jumps, natural: Jumps | None, least_confidence: float | None) -> AuditCheck:
+    told = sentences.about_jumps(masked, natural, least_confidence)
     details: JsonObject = {
         "masked": [_rounded(jump) for jump in masked.sizes.tolist()],
         "opacity": [_rounded(place) for place in masked.places.tolist()],

@@ -35,7 +35,7 @@ BY_CHANCE = 0.2
 """Level of the test that masks make a model jump more often than natural changes, where both do: detectors that tell
 nothing below a threshold have .39 and more, gates on masks that natural changes open, too, at most .2."""
 
-CUT_OFF = 0.02
+SCORE_THRESHOLD = 0.02
 """Least confidence of proposals from which others have been left out: exports do so below .05 to .5; of detectors that
 tell all it is .0012 to .0026."""
 
@@ -164,22 +164,24 @@ def about_resolution(r2: float, variance: float) -> tuple[AuditVerdict, str]:
     )
 
 
-def about_jumps(masked: Jumps, natural: Jumps | None, told_from: float | None = None) -> tuple[AuditVerdict, str]:
+def about_jumps(
+    masked: Jumps, natural: Jumps | None, least_confidence: float | None = None
+) -> tuple[AuditVerdict, str]:
     """Return verdict and sentence on jumps of the score.
 
     Args:
         masked: on paths to masked images.
         natural: on paths to natural changes; None where they were not asked for.
-        told_from: least confidence among what a detector proposes; None for other models.
+        least_confidence: least confidence among what a detector proposes; None for other models.
     """
     if natural is None or masked.largest <= JUMP:
         return "nothing-found", "The score changes smoothly as masks fade in: no threshold on masks was found."
     jumps = f"by a factor of {_factor(masked.largest)} in the odds of a class"
     (of_masked, _), (of_natural, moving) = masked.above(JUMP), natural.above(JUMP)
-    if told_from is not None and told_from >= CUT_OFF:
+    if least_confidence is not None and least_confidence >= SCORE_THRESHOLD:
         return "caution", (
             f"The score jumps as a mask fades in, {jumps}, but this detector proposes nothing of which it is less sure "
-            f"than {told_from:.2g}: its scores jump by nature, and whether it reacts to masks cannot be judged. "
+            f"than {least_confidence:.2g}: its scores jump by nature, and whether it reacts to masks cannot be judged. "
             "Serve it with all its proposals."
         )
     if not moving:

@@ -347,8 +347,8 @@ def test_a_detector_is_audited_by_its_match() -> None:
     assert {checks[name].verdict for name in ("discontinuity", "consistency")} == {"nothing-found"}
 
 
-@pytest.mark.parametrize(("told_from", "verdict"), [(0.0, "alarm"), (0.3, "caution")])
-def test_a_jump_of_a_detector_that_leaves_out_what_it_is_unsure_of_is_no_alarm(told_from: float, verdict: str) -> None:
+@pytest.mark.parametrize(("threshold", "verdict"), [(0.0, "alarm"), (0.3, "caution")])
+def test_a_jump_of_a_detector_that_leaves_out_what_it_is_unsure_of_is_no_alarm(threshold: float, verdict: str) -> None:
     """It turns away from what it sees where a pixel is black; it has a box that it is hardly sure of, too."""
 
     def forward(images: Tensor) -> Detections:
@@ -356,7 +356,7 @@ def test_a_jump_of_a_detector_that_leaves_out_what_it_is_unsure_of_is_no_alarm(t
         sure = PATCH(images) * (1 - 0.8 * opens)
         confidence = torch.stack([sure, torch.full((len(images),), 0.01)], 1)
         boxes = torch.tensor([[4.0, 4, 30, 30], [8, 8, 40, 40]]).expand(len(images), 2, 4)
-        return Detections(boxes, torch.ones(len(images), 2, 1), confidence * (confidence >= told_from))
+        return Detections(boxes, torch.ones(len(images), 2, 1), confidence * (confidence >= threshold))
 
     box = Detector(forward=forward, labels=("it",), preprocessing=Preprocessing(size=None))
     plan = planned(box, a_photograph(), method_name="drise", grid=6)
