@@ -20,6 +20,7 @@ from app.api.middleware.access_log import AccessLogMiddleware
 from app.api.middleware.body_timeout import BodyTimeoutMiddleware
 from app.api.middleware.content_encoding import ContentEncodingMiddleware
 from app.api.middleware.cors import cors_policy
+from app.api.middleware.entity_tags import WeakEntityTagMiddleware
 from app.api.middleware.head_method import HeadMethodMiddleware
 from app.api.middleware.public_address import PublicAddressMiddleware
 from app.api.middleware.rate_limit import RateLimitHeadersMiddleware
@@ -115,6 +116,7 @@ def front_end(settings: Settings, routers: Iterable[APIRouter], *, refuse: Refus
     if settings.keys == "on":
         app.add_middleware(RateLimitHeadersMiddleware)
     app.add_middleware(GZipMiddleware, compresslevel=_COMPRESSION_LEVEL, exclude_content_types=_NOT_COMPRESSED)
+    app.add_middleware(WeakEntityTagMiddleware)
     app.add_middleware(HeadMethodMiddleware)
     app.add_middleware(AccessLogMiddleware, not_idempotent=("/v1/batches", "/v1/images"))
     if settings.allowed_origins:

@@ -25,7 +25,7 @@ def _version() -> str:
 
 
 def etag_matches(tag: str, if_none_match: str | None) -> bool:
-    """Return whether `If-None-Match` contains an entity tag."""
+    """Return whether `If-None-Match` contains an entity tag, by weak comparison (RFC 9110 section 8.8.3.2)."""
     if if_none_match is None:
         return False
     return is_wildcard(if_none_match) or tag in re.findall(r'"[^"]*"', if_none_match)

@@ -30,7 +30,10 @@ ACCEPTED = {
 }
 PREFERRED = {"Preference-Applied": header("What was done of `Prefer`.", "wait=30")}
 FRESHNESS = {
-    "ETag": header("Names exactly these bytes; send it back as `If-None-Match`.", '"0f343b0931126a20f133d67c2b018a3b"'),
+    "ETag": header(
+        "Names exactly these bytes; begins with `W/` where they are compressed. Send it back as `If-None-Match`.",
+        '"0f343b0931126a20f133d67c2b018a3b"',
+    ),
     "Cache-Control": header("How long the answer stays right.", "private, max-age=86000, immutable"),
 }
 NOT_MODIFIED: dict[int | str, _JsonObject] = {

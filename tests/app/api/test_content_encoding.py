@@ -1,11 +1,13 @@
-"""Compressed bodies: what clients send as gzip, with the limits of what it inflates to; what is sent back as gzip."""
+"""Compressed bodies: what clients send as gzip, with the limits of what it inflates to; what is sent back, its tag."""
 
 import gzip
 import io
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,42 @@ def test_events_are_not_held_back_by_compression(http: httpx2.Client, star: byte
     with http.stream("GET", f"{here}/events", headers={"Accept-Encoding": "gzip"}) as answer:
         assert "content-encoding" not in answer.headers
         assert json.loads(next(line for line in answer.iter_lines() if line.startswith("data:"))[5:])["id"] in here
+
+
+def test_a_compressed_answer_has_a_weak_tag_and_either_tag_is_answered_by_304(http: httpx2.Client, star: bytes) -> None:
+    made = explain(http, star, masks=128, until=1, seed=841).json()
+    script = re.search(r"assets/\w+/main\.js", http.get("/", headers={"Accept": "text/html"}).text)
+    assert script
+    json_map = made["targets"][0]["links"]["json"]
+    for path in (made["links"]["self"], json_map, f"/{script[0]}", "/docs/swagger-ui-bundle.js"):
+        plain, packed = (http.get(path, headers={"Accept-Encoding": coding}) for coding in ("identity", "gzip"))
+        assert (plain.headers["etag"][0], packed.headers["content-encoding"]) == ('"', "gzip")
+        assert packed.headers["etag"] == f"W/{plain.headers['etag']}"
+        for coding, tag in product(("identity", "gzip"), (plain.headers["etag"], packed.headers["etag"])):
+            again = http.get(path, headers={"Accept-Encoding": coding, "If-None-Match": tag})
+            assert (again.status_code, again.content) == (304, b""), (path, coding, tag)
+
+
+def test_a_304_names_the_copy_that_it_confirms(http: httpx2.Client, star: bytes) -> None:
+    path = explain(http, star, masks=128, until=1, seed=841).json()["targets"][0]["links"]["json"]
+    for coding in ("identity", "gzip"):
+        whole = http.get(path, headers={"Accept-Encoding": coding})
+        again = http.get(path, headers={"Accept-Encoding": coding, "If-None-Match": whole.headers["etag"]})
+        assert again.headers["etag"] == whole.headers["etag"]
+    assert (again.headers["vary"], whole.headers["vary"]) == ("Accept, Accept-Encoding", "Accept, Accept-Encoding")
+
+
+def test_what_is_not_compressed_keeps_its_strong_tag(http: httpx2.Client, star: bytes) -> None:
+    links = explain(http, star, masks=128, until=1, seed=841).json()["targets"][0]["links"]
+    for path in (links["npy"], links["png"]):
+        tag = http.get(path, headers={"Accept-Encoding": "gzip"}).headers["etag"]
+        assert tag.startswith('"')
+        again = http.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": tag})
+        assert (again.status_code, again.headers["etag"]) == (304, tag)
+
+
+def test_no_range_of_plain_bytes_is_sent_to_a_client_that_has_compressed_ones(http: httpx2.Client) -> None:
+    path, plain, packed = "/docs/swagger-ui-bundle.js", {"Accept-Encoding": "identity"}, {"Accept-Encoding": "gzip"}
+    for coding, status in ((plain, 206), (packed, 200)):
+        tag = http.get(path, headers=coding).headers["etag"]
+        assert http.get(path, headers={**coding, "Range": "bytes=9-", "If-Range": tag}).status_code == status
