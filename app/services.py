@@ -89,4 +89,4 @@ class Services:
     @cached_property
     def predictor(self) -> Predictor:
         """What asks a worker for predictions."""
-        return Predictor(self.worker_calls, self.catalogue, self.blobs, self.validator)
+        return Predictor(self.worker_calls, self.catalogue, self.images, self.blobs, self.validator)

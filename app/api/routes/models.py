@@ -44,5 +44,4 @@ async def predict(
     body = await read_body(request)
     if body.fields:
         raise unknown_choice(f"/{next(iter(body.fields))}", next(iter(body.fields)), ["image"])
-    content = await services.images.content(caller.tenant, body.image)
-    return await cancel_on_disconnect(request, services.predictor.predict(caller, model_id, content, limit))
+    return await cancel_on_disconnect(request, services.predictor.predict(caller, model_id, body.image, limit))

@@ -67,6 +67,14 @@ def test_what_a_model_sees_can_be_asked_about_an_image_by_url(world: World) -> N
     assert world.http.post("/v1/models/shapes/predict", json=body).json()[0]["name"] == "ring"
 
 
+def test_for_a_model_that_does_not_exist_no_image_is_fetched(world: World) -> None:
+    image, asked_before = {"url": f"{world.receiver.url}/ring.jpg"}, len(world.receiver.asked)
+    predicted = world.http.post("/v1/models/shapez/predict", json={"image": image})
+    explained = world.http.post("/v1/explanations", json={"model": "shapez", "image": image})
+    assert (predicted.json()["code"], explained.json()["code"]) == ("not-found", "unknown-name")
+    assert len(world.receiver.asked) == asked_before
+
+
 @pytest.mark.parametrize(
     ("url", "code"),
     [
