@@ -232,10 +232,15 @@ class AnnotationError(ResponseModel):
 
 
 class AnnotationSummary(ResponseModel):
-    """How much of a batch's annotations is used; `errors` lists the first of those that cannot be."""
+    """How much of a batch's annotations is used; `errors` lists the first of those that cannot be.
+
+    Attributes:
+        unexplained: objects beyond the 20 targets of an image.
+    """
 
     images: int
     objects: int
+    unexplained: int = 0
     error_count: int = 0
     errors: list[AnnotationError] = Field(default_factory=list)
 

@@ -90,18 +90,29 @@ class JoinedAnnotations:
         found = self.images.get(item.index)
         if found is None:
             return item
+        explained = _explained(found.objects, method)
         if method != _OF_OBJECTS:
-            labels = sorted({each.label for each in found.objects})
-            return item.model_copy(update={"labels": labels[:_MOST_TARGETS]})
-        largest = sorted(found.objects, key=lambda each: area(each.box), reverse=True)[:_MOST_TARGETS]
-        of_each = {"labels": [each.label for each in largest], "boxes": [each.box for each in largest]}
+            return item.model_copy(update={"labels": sorted({each.label for each in explained})})
+        of_each = {"labels": [each.label for each in explained], "boxes": [each.box for each in explained]}
         return item.model_copy(update=of_each)
+
+    def unexplained(self, method: str) -> int:
+        """Return how many objects are not among the targets that `with_targets` sets."""
+        return sum(len(image.objects) - len(_explained(image.objects, method)) for image in self.images.values())
 
     def store(self, blobs: BlobStore, batch_id: str, total: int) -> None:
         """Write the annotations of each chunk of images."""
         for first in range(0, total, CHUNK):
             here = [self.images[index] for index in range(first, first + CHUNK) if index in self.images]
             blobs.put(annotations_blob(batch_id, first), AnnotationChunk(images=here).model_dump_json().encode())
+
+
+def _explained(objects: Sequence[AnnotatedObject], method: str) -> Sequence[AnnotatedObject]:
+    """Return what a method explains of an image: a detector's largest objects, or all of the first classes by index."""
+    if method == _OF_OBJECTS:
+        return sorted(objects, key=lambda each: area(each.box), reverse=True)[:_MOST_TARGETS]
+    labels = sorted({each.label for each in objects})[:_MOST_TARGETS]
+    return [each for each in objects if each.label in labels]
 
 
 def read_annotations(file: IO[bytes]) -> JsonObject:

@@ -41,6 +41,11 @@ class AnnotationSummary(StoredModel):
 
     images: int = Field(description="Images that have annotations.")
     objects: int
+    unexplained: int = Field(
+        0,
+        description="Objects that are not explained, because an image has 20 targets at most: of a detector its "
+        "largest objects, of a classifier its first classes by index.",
+    )
     error_count: int = Field(0, description="Entries that cannot be used.")
     errors: list[EntryError] = Field(default_factory=list, description="The first hundred of them.")
 

@@ -151,11 +151,14 @@ def _add_heading(body: ET.Element, batch: BatchRecord, report: SurveyReport) -> 
     box = ET.SubElement(body, "div", {"class": "found" if is_found else "clear"})
     for sentence in report.sentences:
         ET.SubElement(box, "p").text = sentence
+    unexplained = batch.annotations.unexplained if batch.annotations else 0
+    left_out = f" Annotated objects beyond the 20 targets of an image, not explained: {unexplained}."
     explained = "objects" if any(case.of_detection for case in report.cases) else "classes"
     ET.SubElement(body, "p", {"class": "note"}).text = (
         f"Explained were the {batch.explain or 'annotated'} {explained}. One counts as decided outside where the "
         "objects hold less of the positive saliency than of the area, and the background alone keeps more than half "
         "of the score. Figures are of those that the model recognises; brackets are 95 % intervals."
+        + (left_out if unexplained else "")
     )
 
 

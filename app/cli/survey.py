@@ -50,13 +50,18 @@ def survey(
 
 
 def _say_errors(batch: Batch) -> None:
-    """Say which annotations are not used."""
+    """Say which annotations are not used or not explained."""
     summary = batch.data.annotations
-    if summary is None or not summary.error_count:
+    if summary is None:
         return
     for error in summary.errors[:5]:
         sys.stderr.write(f"rise-serve: {error.field}: {error.detail}\n")
-    sys.stderr.write(f"rise-serve: {summary.error_count} entries of the annotations are not used\n")
+    if summary.error_count:
+        sys.stderr.write(f"rise-serve: {summary.error_count} entries of the annotations are not used\n")
+    if summary.unexplained:
+        sys.stderr.write(
+            f"rise-serve: objects beyond the 20 targets of an image, not explained: {summary.unexplained}\n"
+        )
 
 
 def _show_progress(batch: Batch) -> None:

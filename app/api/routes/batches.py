@@ -77,8 +77,8 @@ async def create(
     """Ask one question about many images: a zip archive, or a list of addresses or ids.
 
     With `annotations`, a COCO file or an object in JSON, each image is explained for the classes that are annotated in
-    it, of a detector for its objects, 20 at most, or for what the model says (`explain=predicted`), and
-    `GET /v1/batches/{batch_id}/report` tells of shortcuts.
+    it, of a detector for its objects, 20 at most (`annotations.unexplained` counts the others), or for what the model
+    says (`explain=predicted`), and `GET /v1/batches/{batch_id}/report` tells of shortcuts.
 
     The answer comes at once; images are read, checked and queued little by little. One that is refused or fails does
     not stop the others.
@@ -177,9 +177,11 @@ def _annotated(
     labels = services.catalogue.now().labels_of(batch.request.model)
     joined = join_annotations(data, members, labels, options.categories)
     joined.store(services.blobs, batch.id, len(members))
+    summary, method = joined.summary, batch.request.method
     if options.explain == "annotated":
-        members = [joined.with_targets(item, batch.request.method) for item in members]
-    return batch.model_copy(update={"annotations": joined.summary}), members
+        members = [joined.with_targets(item, method) for item in members]
+        summary = summary.model_copy(update={"unexplained": joined.unexplained(method)})
+    return batch.model_copy(update={"annotations": summary}), members
 
 
 def _store(services: Services, empty: BatchRecord, members: list[BatchItem]) -> BatchView:

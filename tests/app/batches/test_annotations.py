@@ -70,6 +70,16 @@ def test_of_a_detector_each_object_is_a_target_the_twenty_largest_at_most() -> N
     item = found.with_targets(items("a.png")[0], "drise")
     assert item.boxes == [(0, 0, side, side) for side in range(30, 10, -1)]
     assert item.labels == [0] * 20
+    assert (found.unexplained("drise"), found.unexplained("rise")) == (10, 0)
+
+
+def test_of_a_classifier_the_objects_of_twenty_classes_are_explained() -> None:
+    names = [f"class {index}" for index in range(23)]
+    categories = [{"id": index, "name": name} for index, name in enumerate(names)]
+    objects = [an_object(id=f"{label} {copy}", category_id=label) for label in range(23) for copy in range(2)]
+    found = join_annotations(a_file(*objects, categories=categories), items("a.png"), names, {})
+    assert labels_of(found, 0) == list(range(20))
+    assert (found.unexplained("rise"), found.unexplained("drise")) == (2 * 3, 46 - 20)
 
 
 def test_a_name_that_two_images_share_joins_neither_of_them() -> None:

@@ -65,7 +65,7 @@ def report_of(http: httpx2.Client, batch: Any, seconds: float = 100) -> Any:
 def hans(http: httpx2.Client, pictures: list[Picture]) -> Any:
     """The report about the model with a secret."""
     batch = send(http, pictures, model="clever-hans")
-    assert batch["annotations"] == {"images": 26, "objects": 26, "error_count": 0, "errors": []}
+    assert batch["annotations"] == {"images": 26, "objects": 26, "unexplained": 0, "error_count": 0, "errors": []}
     return report_of(http, batch)
 
 
@@ -131,7 +131,7 @@ def test_annotations_in_a_json_body_are_joined_to_uploads_by_their_ids(
     ids = [{"id": upload["id"]} for upload in uploads]
     body = {"images": ids, "annotations": coco, "model": "clever-hans", "masks": 128, "until": 1, "seed": 71}
     batch = http.post("/v1/batches", json=body).json()
-    assert batch["annotations"] == {"images": 3, "objects": 3, "error_count": 0, "errors": []}
+    assert batch["annotations"] == {"images": 3, "objects": 3, "unexplained": 0, "error_count": 0, "errors": []}
     report = report_of(http, batch)
     assert report["left_out"] == []
     assert [(label["name"], label["images"]) for label in report["labels"]] == [("star", 3)]

@@ -97,5 +97,19 @@ def test_what_a_detector_detects_is_compared_with_the_object_there(http: httpx2.
     assert len(rows) > len(annotated)  # what is detected and not annotated is compared with its own box
 
 
+def test_batch_and_report_say_how_many_objects_an_image_has_beyond_the_twenty_that_are_explained(
+    http: httpx2.Client, several: list[Picture]
+) -> None:
+    crowded = [Picture(several[0].image, several[0].objects[:1] * 23), several[1]]
+    batch = send(http, crowded, model="shapes-detector", **QUICK)
+    report = report_of(http, batch)
+    assert batch["annotations"]["unexplained"] == report["annotations"]["unexplained"] == 3
+    assert sum(label["images"] for label in report["labels"]) == batch["annotations"]["objects"] - 3
+    assert "not explained: 3." in http.get(report["links"]["html"]).text
+    of_detections = send(http, crowded, model="shapes-detector", explain="predicted", **QUICK)
+    assert of_detections["annotations"]["unexplained"] == 0
+    assert "not explained" not in http.get(report_of(http, of_detections)["links"]["html"]).text
+
+
 def boxes_of(row: dict[str, Any]) -> list[float]:
     return [float(row[side]) for side in ("x0", "y0", "x1", "y1")]

@@ -43,6 +43,17 @@ def test_a_folder_becomes_a_report_and_again_the_same_one(service: Service, tmp_
     assert json.loads((out / "report.json").read_text())["links"] == report["links"]
 
 
+def test_objects_that_are_too_many_to_be_explained_are_counted(service: Service, tmp_path: Path) -> None:
+    place = a_folder(tmp_path)
+    crowd = [{"id": number, "image_id": 0, "category_id": 1, "bbox": [0, 0, 9, 9]} for number in range(25)]
+    data = json.loads((place / "coco.json").read_text()) | {"annotations": crowd}
+    (place / "coco.json").write_bytes(encoded(data))
+    command = ["survey", str(place / "images"), "--annotations", str(place / "coco.json"), "--model", "shapes-detector"]
+    found = CliRunner().invoke(cli, [*command, "--out", str(tmp_path / "report"), "--server", service.url, *QUICK])
+    assert found.exit_code == 0, found.output
+    assert "beyond the 20 targets of an image, not explained: 5\n" in found.stderr
+
+
 def test_a_folder_without_images_and_a_service_that_is_not_there_are_said(service: Service, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "coco.json").write_text("{}")

@@ -360,6 +360,21 @@ def test_annotations_beside_the_pictures_make_a_report_that_leads_to_those_that_
 
 
 @pytest.mark.slow
+def test_the_report_on_the_page_says_how_many_objects_are_not_explained(service: Service, page: Page) -> None:
+    pictures = draw_pictures(marked=0, unmarked=2, others=0, seed=3)
+    crowd = [{"id": number, "image_id": 0, "category_id": 1, "bbox": [0, 0, 9, 9]} for number in range(22)]
+    files = [FilePayload(name=name, mimeType="image/png", buffer=content) for name, content in files_of(pictures)]
+    content = encoded(coco_of(pictures, annotations=crowd))
+    coco = FilePayload(name="objects.json", mimeType="application/json", buffer=content)
+    page.goto(service.url)
+    page.get_by_role("button", name="Many pictures", exact=True).click()
+    page.locator("batch-gallery select").first.select_option("shapes-detector", timeout=LONG)
+    page.get_by_label("Choose files or a zip archive").set_input_files([*files, coco])
+    expect(page.locator("survey-report")).to_contain_text("beyond the 20 targets of an image", timeout=2 * LONG)
+    expect(page.locator("survey-report")).to_contain_text("not explained: 2.")
+
+
+@pytest.mark.slow
 def test_five_colours_stand_side_by_side(service: Service, page: Page) -> None:
     page.goto(service.url)
     expect_map(page)

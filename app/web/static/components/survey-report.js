@@ -28,6 +28,7 @@ const POLL_MILLISECONDS = 1500;
  * @property {LabelFigures[]} labels
  * @property {Cluster[]} clusters suspicious ones first
  * @property {{name: string, reason: string}[]} left_out
+ * @property {{unexplained: number}} annotations
  */
 
 /** Tells by events what it has: `figures` (shares inside the objects by picture), `members` (pictures to show; null: all). */
@@ -94,6 +95,7 @@ class SurveyReport extends Component {
       h("ol", { class: "clusters", "aria-label": "Pictures that are decided alike" }, found.clusters.map((cluster, place) => this.#card(cluster, place))),
       labelTable(found.labels),
       found.left_out.length > 0 && h("p", { class: "hint" }, `Without figures: ${found.left_out.map(({ name, reason }) => `${name} (${reason})`).join(", ")}.`),
+      found.annotations.unexplained > 0 && h("p", { class: "hint" }, `Annotated objects beyond the 20 targets of an image, not explained: ${found.annotations.unexplained}.`),
       h("div", { class: "buttons" }, part("report.html", "Download the report"), part("report.csv", "Download figures (CSV)")),
     );
     this.dispatchEvent(new CustomEvent("figures", { detail: await readFigures(id) }));
