@@ -159,6 +159,33 @@ def test_a_receiver_is_told_that_an_explanation_was_cancelled_or_has_failed(worl
     assert (message["type"], message["data"]["error"]["code"]) == ("explanation.failed", "no-target")
 
 
+def test_a_receiver_is_told_that_an_audit_has_ended_asked_for_with_its_explanation_or_later(
+    world: World, star: bytes
+) -> None:
+    body = explain(world, star, seed=9, audit="true", callback=f"{world.receiver.url}/both")
+    both = told(world, "/both", times=2)
+    messages = {message["type"]: message["data"] for message in map(json.loads, (asked.body for asked in both))}
+    assert messages.keys() == {"explanation.succeeded", "audit.succeeded"}
+    assert {data["id"] for data in messages.values()} == {body["id"]}
+    assert len({asked.headers["webhook-id"] for asked in both}) == 2
+    audit = world.http.get(messages["audit.succeeded"]["links"]["audit"]).json()
+    assert (audit["status"], audit["links"]["explanation"]) == ("succeeded", body["links"]["self"])
+    later = {"callback": f"{world.receiver.url}/audited"}
+    assert world.http.post(f"{body['links']['self']}/audit", json=later).status_code == 200
+    (asked,) = told(world, "/audited")
+    assert json.loads(asked.body)["data"] == messages["audit.succeeded"]
+    assert asked.headers["webhook-signature"].startswith("v1,")
+
+
+def test_a_receiver_is_told_that_an_audit_was_cancelled_with_its_explanation(world: World, star: bytes) -> None:
+    body = explain(world, star, seed=10, masks=1_000_000)
+    callback = {"callback": f"{world.receiver.url}/audit-cancelled"}
+    assert world.http.post(f"{body['links']['self']}/audit", json=callback).status_code == 202
+    world.http.post(body["links"]["cancel"])
+    message = json.loads(told(world, "/audit-cancelled")[0].body)
+    assert (message["type"], message["data"]["id"]) == ("audit.cancelled", body["id"])
+
+
 def test_the_same_question_with_another_callback_is_the_same_explanation_and_both_are_told(
     world: World, star: bytes
 ) -> None:
