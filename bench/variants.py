@@ -112,7 +112,7 @@ def shrunk_by_neighbourhood(bank: Bank, masks: int) -> Maps:
     maps, moments = product(bank, masks), RunningMoments()
     for drawn in maps:
         moments.add(drawn[None].astype(np.float32))
-    shrunk: Maps = maps - maps.mean(axis=0) + shrunk_nearby(moments, bank.canvas.grid)[0][0]
+    shrunk: Maps = maps - maps.mean(axis=0) + shrunk_nearby(moments, bank.canvas.tiling)[0][0]
     return shrunk
 
 

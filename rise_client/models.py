@@ -136,6 +136,8 @@ class Provenance(ResponseModel):
     seed: int
     masks_used: int
     blocks: int
+    grid: tuple[int, int] | None = None
+    tiles: int | None = None
     degrees_of_freedom: int | None = None
     workers: int = 1
     evidence_passes: int = 0

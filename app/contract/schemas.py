@@ -289,6 +289,12 @@ class Provenance(StoredModel):
     seed: int
     masks_used: int
     blocks: int
+    grid: tuple[int, int] | None = Field(None, description="Cells along the height and along the width.")
+    tiles: int | None = Field(
+        None,
+        description="Parts of the image that were hidden independently of each other: as many as there are cells, or "
+        "fewer where `grid=auto` hides cells four at a time that are far from small targets.",
+    )
     degrees_of_freedom: int | None = Field(
         None,
         description="Of the map's standard error, which is pooled over neighbouring cells: a 95 % interval reaches as "
@@ -308,6 +314,9 @@ class CanvasInfo(StoredModel):
     width: int
     grid: tuple[int, int]
     view: tuple[float, float, float, float]
+    refined: tuple[tuple[int, int], ...] | None = Field(
+        None, description="Squares of two by two cells whose cells are hidden one by one; all others' together."
+    )
 
 
 class Checkpoint(StoredModel):
@@ -383,9 +392,9 @@ class ExplanationRecord(StoredModel):
 
     @property
     def parameters(self) -> JsonObject:
-        """The request's parameters; a grid that was left to the worker as it chose it."""
+        """The request's parameters; a grid that was left to the worker as it chose it, where two numbers say it."""
         asked = self.request.parameters
-        if self.state is None or asked.get("grid") != "auto":
+        if self.state is None or asked.get("grid") != "auto" or self.state.canvas.refined is not None:
             return asked
         rows, columns = self.state.canvas.grid
         return {**asked, "grid": rows if rows == columns else [rows, columns]}

@@ -50,7 +50,7 @@ def half_cell_fit(plan: ExplanationPlan, blocks: list[Block], asker: PictureAske
         asker: of its model.
     """
     canvas, rows = plan.problem.canvas, plan.resolved.target_rows
-    finer = replace(canvas, grid=(2 * canvas.grid[0], 2 * canvas.grid[1]))
+    finer = replace(canvas, grid=(2 * canvas.grid[0], 2 * canvas.grid[1]), refined=None)
     hidden, _ = sample_independently(MaskDesign(finer.grid, plan.design.keep, 1, plan.design.seed), 0, HALF_CELL_MASKS)
     states = torch.from_numpy(hidden)
     scores = asker.scores(len(hidden), lambda start, stop: _masked(plan, finer, states[start:stop]))

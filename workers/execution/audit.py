@@ -73,7 +73,7 @@ class AuditRun:
         self._execution = execution
         self._model = model
         self._plan = plan
-        self._views = {view.name: view for view in record.views}
+        self._views = {view.name: view for view in record.views if _belongs_to(plan, view)}
         self._explanation = context.store.read(audited_id(record.id) or "")
         self._started = time.monotonic()
         self._evaluated = 0
@@ -108,7 +108,7 @@ class AuditRun:
 
     def _explained_blocks(self, number: int) -> list[NDArray[np.float32]]:
         other = self._explanation
-        if other is None or other.state is None or other.state.kind != "effects":
+        if other is None or other.state is None or not self._plan.explanation.continues(other.state):
             return []
         if not are_same(other.targets, self._plan.explanation.resolved.targets):
             return []
@@ -225,3 +225,8 @@ class AuditRun:
     def _retry_while_storage_down(self, operation: Callable[[], T]) -> T:
         pause = partial(pause_while_owned, self._context, self._record, self._execution)
         return retry_while_storage_down(operation, seconds=self._context.outage_seconds, pause=pause)
+
+
+def _belongs_to(plan: AuditPlan, view: MaskedView) -> bool:
+    """Return whether a stored view is one of an audit's, of the same cells."""
+    return view.name in plan.views and plan.views[view.name].continues(view.state)

@@ -102,6 +102,8 @@ def provenance(
         seed=plan.parameters.seed,
         masks_used=convergence.blocks * plan.block_size,
         blocks=convergence.blocks,
+        grid=plan.design.grid,
+        tiles=plan.design.tiling.count,
         degrees_of_freedom=degrees_of_freedom(convergence.blocks, published=plan.parameters.estimator == "paper"),
         workers=workers,
         evidence_passes=evidence_passes,

@@ -174,12 +174,11 @@ class ExplanationRun:
         # Not a method of this object, because a reference cycle would keep its tensors until the next collection.
         halved = partial(context.statistics.count_memory_retry, model.id)
         self._computer = BlockComputer(plan, model.id, when_halved=halved)
-        resumable = record.state is not None and record.state.kind == "effects"
         self._writer = CheckpointWriter(
             context.blobs,
             record.id,
             execution,
-            record.state if resumable and record.state else plan.state(),
+            record.state if record.state and plan.continues(record.state) else plan.state(),
             checkpoint_seconds=context.checkpoint_seconds,
         )
         self._convergence = Convergence(plan)
@@ -240,7 +239,7 @@ class ExplanationRun:
         """
         other_id = self._context.reuse_index.find(self._record)
         other = self._context.store.read(other_id) if other_id not in {None, self._record.id} else None
-        if other is None or other.state is None or other.state.kind != "effects":
+        if other is None or other.state is None or not self._plan.continues(other.state):
             return
         if not are_same(other.targets, self._plan.resolved.targets):
             return

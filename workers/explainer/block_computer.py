@@ -42,7 +42,8 @@ class BlockComputer:
             [target.label, target.box and [round(side) for side in target.box]]
             for target in self._plan.resolved.targets
         ]
-        return json.dumps([self._plan.parameters.model_dump(mode="json"), targets], sort_keys=True)
+        meaning = [self._plan.parameters.model_dump(mode="json"), targets, self._plan.design.refined]
+        return json.dumps(meaning, sort_keys=True)
 
     @property
     def blocks(self) -> int:

@@ -35,7 +35,7 @@ class Convergence:
         self._turns = max(1, len(plan.problem.turns))
         self._rows = plan.resolved.target_rows
         self._sign = plan.method.published_scale(plan.parameters, 1)
-        self._grid = canvas.grid
+        self._tiling = canvas.tiling
         self._whole = Viewport(canvas.height, canvas.width, canvas.view)
         self._coarse = viewport_of_canvas(canvas, max_side=_COARSE_SIDE)
         self._renderer = BlockRenderer(canvas, self._coarse)
@@ -63,7 +63,7 @@ class Convergence:
         """Return the reliability of each target; None before there are two blocks."""
         if not self._shrinks or self._moments.mean is None:
             return self._moments.reliability()
-        return wiener_shrink(self._moments, self._grid)[1]
+        return wiener_shrink(self._moments, self._tiling)[1]
 
     def matched(self) -> list[float]:
         """Return per target the share of masked images in which anything was left of it."""
@@ -97,7 +97,7 @@ class Convergence:
 
     def effects(self, target: int) -> list[Finding]:
         """Return what hiding the strongest place of each fill does to a target, to the coarse map's resolution."""
-        error = standard_error(self._moments, self._grid)
+        error = standard_error(self._moments, self._tiling)
         return strongest_effects(self._mean()[target], None if error is None else error[target], self._coarse)
 
     def peak(self, target: int) -> tuple[float, float]:
@@ -111,4 +111,4 @@ class Convergence:
     def _mean(self) -> NDArray[np.float64]:
         if self._moments.mean is None:
             raise ValueError("there is no block yet")
-        return wiener_shrink(self._moments, self._grid)[0] if self._shrinks else self._moments.mean
+        return wiener_shrink(self._moments, self._tiling)[0] if self._shrinks else self._moments.mean

@@ -14,10 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from app.contract.saliency.geometry import Canvas
+from app.contract.saliency.tiling import Tiling
 from app.contract.schemas import Box, CanvasInfo, Prediction, State, TargetResult
 from workers.blackbox import BlackBox
 from workers.blackbox.preprocessing import CoordinateTransform, input_transform, normalise, pixels, to_input
-from workers.explainer.grid import FINEST, coarsest_grid
+from workers.explainer.grid import FINEST, tiling_for
 from workers.explainer.method_plugin import MethodPlugin, RelaxesParameters
 from workers.explainer.parameters import MaskingParameters, turns_of
 from workers.explainer.prediction import predictions_of
@@ -116,13 +117,26 @@ class ExplanationPlan:
         """Whether maps are shrunk where they are mostly noise."""
         return self.parameters.shrink and self.parameters.estimator == "contrast"
 
+    def continues(self, state: State) -> bool:
+        """Return whether stored effects are of the same cells, so that more blocks can be added to them.
+
+        Those of an earlier version may be of others, where the grid was left to the worker.
+        """
+        return state.kind == "effects" and state.canvas == self.state().canvas
+
     def state(self) -> State:
         """Return what is needed to render the effects, before there are any."""
         canvas = self.problem.canvas
         return State(
             kind="effects" if self.parameters.estimator == "contrast" else "moments",
             shrink=self.shrinks,
-            canvas=CanvasInfo(height=canvas.height, width=canvas.width, grid=canvas.grid, view=canvas.view),
+            canvas=CanvasInfo(
+                height=canvas.height,
+                width=canvas.width,
+                grid=canvas.grid,
+                view=canvas.view,
+                refined=canvas.refined,
+            ),
             seed=canvas.seed,
             rows=self.resolved.rows,
             target_rows=self.resolved.target_rows,
@@ -187,12 +201,13 @@ def _plan_with(
         outputs = forward(normalised[None])
         resolved = method.resolve_targets(black_box, outputs, requested, transform, parameters)
         unmasked = (resolved.probability or resolved.score)(outputs)[0]
-    parameters = _with_grid(parameters, resolved.targets, _view(image, transform, parameters))
+    tiling = _tiling(parameters, resolved.targets, _view(image, transform, parameters))
+    parameters = parameters if parameters.grid != "auto" else parameters.model_copy(update={"grid": tiling.grid[0]})
     turns = [
         torch.stack([_hidden(name, on_canvas, black_box, parameters) for name in names])
         for names in turns_of(method.fills(parameters))
     ]
-    canvas = _canvas(image, transform, parameters)
+    canvas = _canvas(image, transform, parameters, tiling)
     problem = MaskingProblem(
         normalised,
         turns[0],
@@ -202,7 +217,7 @@ def _plan_with(
         resolved.match,
         tuple(turns),
     )
-    design = MaskDesign(parameters.cells, parameters.keep, len(turns[0]), parameters.seed)
+    design = MaskDesign(tiling.grid, parameters.keep, len(turns[0]), parameters.seed, tiling.refined)
     size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
     return ExplanationPlan(
         method,
@@ -246,14 +261,13 @@ def _hidden(name: str, on_canvas: Tensor, black_box: BlackBox, parameters: Maski
     return _to_model_values(seen, black_box, parameters)
 
 
-def _with_grid(parameters: MaskingParameters, targets: list[TargetResult], view: Box) -> MaskingParameters:
-    """Return the parameters with a grid of numbers: for the published estimator the finest, as its authors use it."""
+def _tiling(parameters: MaskingParameters, targets: list[TargetResult], view: Box) -> Tiling:
+    """Return the cells of masks; those left to the published estimator are the finest grid's, as its authors use it."""
     if parameters.grid != "auto":
-        return parameters
+        return Tiling(parameters.cells)
     if parameters.estimator == "paper":
-        return parameters.model_copy(update={"grid": FINEST})
-    boxes = [target.box for target in targets if target.box is not None]
-    return parameters.model_copy(update={"grid": coarsest_grid(boxes, view)})
+        return Tiling((FINEST, FINEST))
+    return tiling_for([target.box for target in targets if target.box is not None], view)
 
 
 def _view(image: Image.Image, transform: CoordinateTransform, parameters: MaskingParameters) -> Box:
@@ -261,9 +275,11 @@ def _view(image: Image.Image, transform: CoordinateTransform, parameters: Maskin
     return transform.view if parameters.canvas == "model" else (0.0, 0.0, float(image.width), float(image.height))
 
 
-def _canvas(image: Image.Image, transform: CoordinateTransform, parameters: MaskingParameters) -> Canvas:
+def _canvas(
+    image: Image.Image, transform: CoordinateTransform, parameters: MaskingParameters, tiling: Tiling
+) -> Canvas:
     height, width = transform.size if parameters.canvas == "model" else (image.height, image.width)
-    return Canvas(height, width, parameters.cells, _view(image, transform, parameters), parameters.seed)
+    return Canvas(height, width, tiling.grid, _view(image, transform, parameters), parameters.seed, tiling.refined)
 
 
 def _forward_fn(black_box: BlackBox, parameters: MaskingParameters) -> Callable[[Tensor], Any]:

@@ -33,7 +33,8 @@ class Parameters(MaskingParameters):
 
     grid: Grid | Literal["auto"] = Field(
         "auto",
-        description="Cells along each side, or [rows, columns]; `auto`: as few as the smallest target allows, 6 to 16.",
+        description="Cells along each side, or [rows, columns]; `auto`: as few as the smallest target allows, 6 to 16, "
+        "and far from small targets four cells are hidden together, which takes half the masks or less.",
     )
     fill: Fills = Field(
         "black",

@@ -3,7 +3,7 @@
 **The model.** `y(s) = c + sum_x w(x) M_s(x)`: a score is the sum of what its visible pixels are worth. The masks of
 block b are `M_s = B_b s` with states s of 1 (visible) and 0, and `B_b = rows_b (x) columns_b` the interpolation weights
 at its shift. So the effects of its cells are `e_b = B_b^T w`: the same weights of pixels, seen through the cells of
-another shift.
+another shift. Where cells share a tile each has the mean over it; read `B_b` as `B_b P` with that projection below.
 
 **The fit.** To all blocks but one: `min_w sum_b' |e_b' - B_b'^T w|^2`. There are more pixels than effects, so w is
 taken from the span of the masks, `w = sum_b' B_b' a_b'`, and pixels never appear: all products are `B_b^T B_b'`, of
@@ -20,7 +20,8 @@ squared error over its masks is
 
 with c' the mean of the other blocks' means (all at the expected states, from which the states of blocks that are no
 Hadamard designs differ). `Cov(g, y) = (G + ridge) e_b`, because `e_b` solves just that regression.
-So the scores themselves need not be kept: mean and variance of each block do. In a Hadamard block `G = 1/4`.
+So the scores themselves need not be kept: mean and variance of each block do. In a Hadamard block `G = 1/4`. States
+are those of tiles here, and a tile's effect is the sum of its cells'.
 """
 
 from collections.abc import Iterator, Sequence
@@ -139,24 +140,30 @@ class _SampledBlock:
     """
 
     def __init__(self, design: MaskDesign, block: FittedBlock) -> None:
-        self._effects = block.effects.reshape(len(block.effects), -1)
+        self._tiling = design.tiling
+        self._effects = self._of_tiles(block.effects)
         self.mean, self.variance = block.moments[:, MEAN], block.moments[:, VARIANCE]
         self._matrix: Numbers | None = None
         if not design.balanced:
             hidden = one_hot_states(torch.from_numpy(design.sample(block.index)), design.fills)
-            states = hidden.permute(1, 0, 2, 3).flatten(1).double().numpy()
+            of_tiles = hidden.flatten(2)[..., self._tiling.first_cells]
+            states = of_tiles.permute(1, 0, 2).flatten(1).double().numpy()
             self._matrix = np.asarray(np.cov(states, rowvar=False, bias=True)).reshape(states.shape[1], -1)
             self.mean = self.mean + self._effects @ (states.mean(0) - (1 - design.keep) / design.fills)
 
     def error(self, predicted: Numbers) -> Numbers:
         """Return the mean squared error of centred scores under predicted effects `[T, K, h, w]`, per target."""
-        guess = predicted.reshape(self._effects.shape)
+        guess = self._of_tiles(predicted)
         if self._matrix is None:
             return np.asarray(self.variance - (guess * self._effects).sum(1) / 2 + (guess**2).sum(1) / 4)
         ridge = RIDGE * self._matrix.diagonal().mean()
         with_scores = self._effects @ self._matrix + ridge * self._effects
         squared = ((guess @ self._matrix) * guess).sum(1)
         return np.asarray(self.variance - 2 * (guess * with_scores).sum(1) + squared)
+
+    def _of_tiles(self, effects: Numbers) -> Numbers:
+        totals = self._tiling.totals(effects)
+        return totals.reshape(len(totals), -1)
 
 
 def _predictions(canvas: Canvas, blocks: Sequence[FittedBlock]) -> Iterator[Numbers]:
@@ -183,7 +190,7 @@ def _predictions(canvas: Canvas, blocks: Sequence[FittedBlock]) -> Iterator[Numb
 
 
 class _Products:
-    """Multiplies with `B_b^T B_b'` for all pairs of blocks.
+    """Multiplies with `B_b^T B_b'` for all pairs of blocks; effects of cells that share a tile are equal.
 
     Args:
         canvas: of the masks.
@@ -191,6 +198,7 @@ class _Products:
     """
 
     def __init__(self, canvas: Canvas, numbers: Sequence[int]) -> None:
+        self._tiling = canvas.tiling
         shifts = [canvas.shift(number) for number in numbers]
         vertical, horizontal = canvas.axes
         rows = np.stack([vertical.rows(dy) for dy, _ in shifts]).astype(np.float64)
@@ -204,7 +212,7 @@ class _Products:
         for other in range(values.shape[1]):
             rows, columns = self._rows[:, other, None, None], self._columns[:, other, None, None]
             total += rows @ values[:, other, None] @ columns
-        return total
+        return self._tiling.means(total)
 
 
 def _inner(one: Numbers, other: Numbers) -> Numbers:

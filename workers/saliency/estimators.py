@@ -17,7 +17,7 @@ from torch import Tensor
 
 from app.contract.saliency.geometry import Canvas
 from workers.saliency.masks import blend, one_hot_states, render
-from workers.saliency.regression import hadamard_effects, ridge_effects
+from workers.saliency.regression import effects_of_cells
 from workers.saliency.sampling import MaskDesign, sample_independently
 from workers.saliency.score_moments import score_moments
 
@@ -122,11 +122,11 @@ def regression_block(
         known: the scores of its first masks, `[P, R]`, where they were computed before.
     """
     problem = problem.of_block(block)
-    fit = hadamard_effects if design.balanced else ridge_effects
     hidden = one_hot_states(_to(design.sample(block), problem), design.fills)
     scores = yield from _scores(problem, hidden, block_weights(problem, block), buffer, known)
     matched, moments = (scores > problem.match).float().mean(0), score_moments(scores, folded=design.balanced)
-    return _launched(block, len(scores), fit(scores, hidden), matched, moments)
+    effects = effects_of_cells(scores, hidden, design.tiling, balanced=design.balanced)
+    return _launched(block, len(scores), effects, matched, moments)
 
 
 def pilot_scores(problem: MaskingProblem, design: MaskDesign, masks: int, *, enough: int) -> Tensor:

@@ -1,15 +1,47 @@
 """The effect of each cell on the score: one least-squares fit per block, for all targets at once.
 
-Within a block the scores are regressed on the states of all cells together. That removes the variance due to other
-cells, which is the gain over averaging masks. For a Hadamard block the fit is one small product; otherwise it is
-one small solve with a trace of ridge.
+Within a block the scores are regressed on the states of all tiles together. That removes the variance due to other
+tiles, which is the gain over averaging masks. For a Hadamard block the fit is one small product; otherwise it is
+one small solve with a trace of ridge. A tile that has several cells gives each the same share of its effect.
 """
+
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from app.contract.saliency.tiling import Tiling
+
 RIDGE = 1e-4
 """Of the mean diagonal of a block's normal equations."""
+
+
+def effects_of_cells(scores: Tensor, hidden: Tensor, tiling: Tiling, *, balanced: bool) -> Tensor:
+    """Fit a block.
+
+    Args:
+        scores: `[N, R]`, float32.
+        hidden: `[K, N, h, w]` of 0 and 1.
+        tiling: which cells are hidden together.
+        balanced: whether it is a Hadamard block.
+
+    Returns:
+        Change of the score when a cell that fill k hid becomes visible, `[R, K, h, w]`.
+    """
+    fit = hadamard_effects if balanced else ridge_effects
+    if tiling.is_uniform:
+        return fit(scores, hidden)
+    first, sizes, numbers = _tiles_on(scores.device, tiling)
+    of_tiles = fit(scores, hidden.flatten(2)[..., first].unsqueeze(2))
+    return (of_tiles[:, :, 0] / sizes)[..., numbers]
+
+
+@lru_cache(maxsize=16)
+def _tiles_on(device: torch.device, tiling: Tiling) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the first cell and the number of cells of each tile, and each cell's tile; kept, because copies wait."""
+    arrays = (tiling.first_cells, tiling.sizes, tiling.numbers)
+    first, sizes, numbers = (torch.from_numpy(array).to(device) for array in arrays)
+    return first, sizes, numbers
 
 
 def hadamard_effects(scores: Tensor, hidden: Tensor) -> Tensor:

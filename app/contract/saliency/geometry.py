@@ -9,10 +9,12 @@ Up-sampling and crop are linear and separable, so a mask is `rows @ cells @ colu
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app.contract.saliency.tiling import Squares, Tiling
 
 Array = NDArray[np.float32]
 
@@ -89,6 +91,7 @@ class Canvas:
         grid: cells along the height and along the width.
         view: x0, y0, x1, y1 of the canvas in pixels of the upright image; beyond the image where the model pads it.
         seed: of the explanation; decides the shifts of all blocks.
+        refined: as of `Tiling`.
     """
 
     height: int
@@ -96,6 +99,12 @@ class Canvas:
     grid: tuple[int, int]
     view: tuple[float, float, float, float]
     seed: int
+    refined: Squares | None = None
+
+    @cached_property
+    def tiling(self) -> Tiling:
+        """Which cells share a state."""
+        return Tiling(self.grid, self.refined)
 
     @property
     def axes(self) -> tuple[Axis, Axis]:

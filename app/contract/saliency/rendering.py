@@ -39,7 +39,7 @@ class SaliencyMap:
 def canvas_of(state: State) -> Canvas:
     """Return the canvas on which an explanation's masks lie."""
     info = state.canvas
-    return Canvas(info.height, info.width, info.grid, info.view, state.seed)
+    return Canvas(info.height, info.width, info.grid, info.view, state.seed, info.refined)
 
 
 def draw(state: State, arrays: Iterable[NDArray[np.float32]], row: int, frame: Viewport) -> SaliencyMap:
@@ -62,9 +62,9 @@ def draw(state: State, arrays: Iterable[NDArray[np.float32]], row: int, frame: V
         moments = _drawn_moments(canvas, source, arrays, row)
     if moments.mean is None:
         raise ValueError("there are no effects to draw yet")
-    error, values, reliability = standard_error(moments, canvas.grid), moments.mean, moments.reliability()
+    error, values, reliability = standard_error(moments, canvas.tiling), moments.mean, moments.reliability()
     if state.shrink:
-        values, reliability = wiener_shrink(moments, canvas.grid)
+        values, reliability = wiener_shrink(moments, canvas.tiling)
     return SaliencyMap(
         resampled((values[0] * state.scale).astype(np.float32), source, frame),
         None if error is None else resampled((error[0] * abs(state.scale)).astype(np.float32), source, frame),

@@ -10,8 +10,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.saliency.error_bars import box_mean
+from app.contract.saliency.error_bars import box_mean, pooled_squared_error
 from app.contract.saliency.running_moments import ROUNDING, RunningMoments
+from app.contract.saliency.tiling import Tiling
 
 _CAUTION = 1.5  # because the power around a pixel is measured, too
 _TINY = np.finfo(np.float64).tiny
@@ -19,12 +20,12 @@ _TINY = np.finfo(np.float64).tiny
 Map = NDArray[np.float64]
 
 
-def wiener_shrink(moments: RunningMoments, grid: tuple[int, int]) -> tuple[Map, list[float] | None]:
+def wiener_shrink(moments: RunningMoments, tiling: Tiling) -> tuple[Map, list[float] | None]:
     """Return the mean of block maps without what is mostly noise, and how reliable it is.
 
     Args:
         moments: of block maps `[T, ..., H, W]`.
-        grid: cells along H and W.
+        tiling: of the cells along H and W.
 
     Returns:
         Values `[T, ..., H, W]`, and per target the expected correlation with the fully converged map, 0..1: the error
@@ -33,12 +34,12 @@ def wiener_shrink(moments: RunningMoments, grid: tuple[int, int]) -> tuple[Map, 
     Raises:
         ValueError: if there is no block yet.
     """
-    squared_error, mean = moments.squared_error(), moments.mean
+    squared_error, noise, mean = moments.squared_error(), pooled_squared_error(moments, tiling), moments.mean
     if mean is None:
         raise ValueError("there is no block yet")
-    if squared_error is None:
+    if squared_error is None or noise is None:
         return mean, None
-    noise, power = box_mean(squared_error, grid), box_mean(mean**2, grid)
+    power = box_mean(mean**2, tiling.grid)
     kept = np.clip(1 - _CAUTION * noise / np.maximum(power, _TINY), 0, 1)
     wrong = kept**2 * noise + (1 - kept) ** 2 * np.maximum(power - noise, 0)
     return mean * kept, [_reliability(*of_target) for of_target in zip(mean, squared_error, wrong, strict=True)]

@@ -277,13 +277,16 @@ def test_a_detector_s_grid_is_chosen_by_its_smallest_target_and_told(http: httpx
     body = explain(http, star, model="shapes-detector", grid="auto", targets="top:1").json()
     assert body["status"] == "succeeded", body
     x0, y0, x1, y1 = body["targets"][0]["box"]
-    image, side = body["image"], body["parameters"]["grid"]
+    image, (rows, columns), tiles = body["image"], body["provenance"]["grid"], body["provenance"]["tiles"]
     smallest = min((x1 - x0) / image["width"], (y1 - y0) / image["height"])
-    assert side in range(6, 17, 2)
-    assert side == 16 or side * smallest >= 3
-    assert side == 6 or (side - 2) * smallest < 3
+    assert rows == columns
+    assert rows in range(6, 17, 2)
+    assert rows == 16 or rows * smallest >= 3
+    assert tiles <= rows * columns
+    told = rows if tiles == rows * columns else "auto"  # because what is posted again must give the same map
+    assert body["parameters"]["grid"] == told
     archive = np.load(io.BytesIO(http.get(body["targets"][0]["links"]["npz"]).content))
-    assert json.loads(str(archive["parameters"]))["grid"] == side
+    assert json.loads(str(archive["parameters"]))["grid"] == told
     assert explain(http, star, model="shapes-detector", targets="top:1").json()["id"] == body["id"], "it is the default"
     assert explain(http, star, model="shapes", grid="auto").json()["code"] == "invalid-parameters", "boxes are needed"
 

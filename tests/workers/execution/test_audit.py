@@ -12,6 +12,7 @@ from app.contract.counters import PersistentCounters
 from app.contract.explanations.reuse_index import BlockReuseIndex
 from app.contract.explanations.store import ExplanationStore
 from app.contract.queue.jobs import JobQueue
+from app.contract.saliency.tiling import Tiling
 from app.contract.schemas import CanonicalRequest, ExplanationRecord, ModelRef, Status
 from app.contract.storage.object_store import BlobStore, image_blob
 from tests.conftest import SAMPLES
@@ -19,6 +20,7 @@ from tests.contract.test_store import a_record
 from workers.blackbox import CPU
 from workers.execution.run import JobContext
 from workers.execution.shards import PeerWorkers, ShardQueue
+from workers.explainer import plan
 from workers.explainer.block_computer import BlockComputer
 from workers.registry.model_registry import ModelRegistry
 from workers.saliency.estimators import Block
@@ -147,6 +149,31 @@ def test_an_audit_that_was_interrupted_goes_on_where_it_was_and_says_the_same(
     audit(context, audit_id("one"))
     assert computed == []
     assert audit_of(context, "one").audit == audit_of(context, "two").audit
+
+
+def test_blocks_of_other_cells_are_not_continued(
+    context: JobContext, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version may choose other tiles where the grid is left to it."""
+    begin(context, "two")
+    for name, run in [("one", explain), (audit_id("two"), audit)]:
+        with monkeypatch.context() as patch:
+            interrupt(patch, after=4, by=ShutdownRequested())
+            run(context, name)
+    monkeypatch.setattr(plan, "_tiling", lambda *_: Tiling((4, 4), ((0, 0),)))
+    computed.clear()
+    audit(context, audit_id("one"))
+    assert computed == [0, 1, 0, 1, 0, 1, 0, 1, 0], "none is the explanation's"
+    computed.clear()
+    audit(context, audit_id("two"))
+    assert computed == [0, 1, 0, 1, 0, 1, 0, 1, 0], "none is its own earlier one"
+    computed.clear()
+    explain(context, "one")
+    assert computed == list(range(32)), "of 16 masks, because there are seven tiles"
+    record = context.store.read("one")
+    assert record is not None
+    assert record.provenance is not None
+    assert (record.provenance.grid, record.provenance.tiles) == ((4, 4), 7)
 
 
 def test_an_audit_that_is_cancelled_ends_at_the_next_block(

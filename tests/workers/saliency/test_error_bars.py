@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.contract.saliency.error_bars import degrees_of_freedom, interval_factor, standard_error
 from app.contract.saliency.running_moments import RunningMoments
+from app.contract.saliency.tiling import Tiling
 from tests.support.black_boxes import classifier, map_of, noise_image, study_of
 from tests.workers.saliency.test_rise import linear_truth
 from workers.blackbox import Classifier
@@ -125,7 +126,7 @@ def test_error_bars_pool_the_variance_over_the_two_cells_around_a_pixel() -> Non
     moments = RunningMoments()
     for one in maps:
         moments.add(one)
-    error = standard_error(moments, (4, 6))
+    error = standard_error(moments, Tiling((4, 6)))
     assert error is not None
     window = maps[:, 0, 2:6, 4:8].var(0, ddof=1)  # two cells of two pixels on each side, around their middle
     assert error[0, 4, 6] == pytest.approx(np.sqrt(window.mean() / 3), rel=1e-6)
@@ -138,7 +139,7 @@ def test_error_bars_of_two_blocks_are_those_of_many_on_average() -> None:
         moments = RunningMoments()
         for _ in range(2):
             moments.add(random.normal(0, 1, (1, 8, 8)).astype(np.float32))
-        error = standard_error(moments, (8, 8))
+        error = standard_error(moments, Tiling((8, 8)))
         assert error is not None
         found.append(error**2)
     assert np.mean(found) == pytest.approx(0.5, rel=0.03)
@@ -154,7 +155,7 @@ def test_nothing_is_said_about_errors_before_the_second_block() -> None:
     moments = RunningMoments()
     moments.add(np.ones((1, 2, 2), dtype=np.float32))
     assert moments.reliability() is None
-    assert standard_error(moments, (2, 2)) is None
+    assert standard_error(moments, Tiling((2, 2))) is None
     moments.add(np.zeros((1, 2, 2), dtype=np.float32))
     assert moments.reliability() == [0.0]
 

@@ -15,7 +15,7 @@ from workers.explainer.convergence import Convergence
 from workers.explainer.plan import ExplanationPlan
 from workers.saliency.additive_fit import FittedBlock, _predictions, cross_validated_r2
 from workers.saliency.masks import one_hot_states
-from workers.saliency.regression import hadamard_effects, ridge_effects
+from workers.saliency.regression import effects_of_cells
 from workers.saliency.sampling import MaskDesign
 from workers.saliency.score_moments import EVEN_VARIANCE, VARIANCE, score_moments
 
@@ -79,7 +79,7 @@ def blocks_of(
 
 def block_of(design: MaskDesign, number: int, scores: Tensor) -> FittedBlock:
     hidden = one_hot_states(torch.from_numpy(design.sample(number)), design.fills)
-    effects = (hadamard_effects if design.balanced else ridge_effects)(scores, hidden).numpy().astype(float)
+    effects = effects_of_cells(scores, hidden, design.tiling, balanced=design.balanced).numpy().astype(float)
     moments = score_moments(scores, folded=design.balanced).numpy().astype(float)
     return FittedBlock(number, effects, moments)
 

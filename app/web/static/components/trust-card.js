@@ -168,9 +168,10 @@ function assumptions(pane, target, state) {
 function provenance(explanation) {
   const { provenance: made, parameters, method, model, image } = explanation;
   if (!made) return null;
-  const grid = parameters.grid === "auto" ? "auto" : Array.isArray(parameters.grid) ? parameters.grid.join(" \u00d7 ") : `${parameters.grid} \u00d7 ${parameters.grid}`;
+  const grid = (made.grid ?? [parameters.grid].flat()).join(" \u00d7 ");
+  const tiles = made.grid && made.tiles < made.grid[0] * made.grid[1] ? `, in ${made.tiles} tiles` : "";
   const rows = [
-    ["Method", `${method}, ${grid} cells, ${parameters.fill ?? parameters.colors?.length + " colours"}`],
+    ["Method", `${method}, ${grid} cells${tiles}, ${parameters.fill ?? parameters.colors?.length + " colours"}`],
     ["Masks", `${made.masks_used.toLocaleString("en")} in ${made.blocks} blocks`],
     ["Ended", made.stopped === "reliable" ? "as reliable as asked" : "after all masks"],
     ["Model", `${model.id}, ${model.digest}`],
