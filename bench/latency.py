@@ -9,13 +9,16 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import torch
 
+from app.contract.images.decoding import decode
+from app.contract.schemas import JsonObject
 from bench.attributions.photographs import photographs
 from bench.rows import Row
 from bench.stopwatch import seconds_of
@@ -23,6 +26,8 @@ from bench.yolo import SIDE, write_yolo_shaped
 from workers.blackbox import BlackBox, Preprocessing
 from workers.blackbox.preprocessing import pixels, to_input
 from workers.demo import imagenet
+from workers.explainer.plan import build_plan
+from workers.methods import method
 from workers.model_io.model_entry import ModelEntry
 from workers.models import load_model
 
@@ -52,15 +57,27 @@ class Explained:
 
     Attributes:
         seconds: from POST to the fetched map.
-        passes: masked images, and those of the evidence.
-        loop: seconds that they took the worker.
-        bare: seconds that the model alone takes for as many pictures, measured right after.
+        early: pictures that the model is asked for before the masking loop.
+        passes: those of the loop and of the evidence.
+        loop: seconds that `passes` took the worker.
+        bare: seconds of one picture by the model alone, measured before and after.
     """
 
     seconds: float
+    early: int
     passes: int
     loop: float
     bare: float
+
+    @property
+    def all_bare(self) -> float:
+        """Seconds of all pictures by the model alone."""
+        return (self.early + self.passes) * self.bare
+
+    @property
+    def service(self) -> float:
+        """Seconds outside of loop and evidence that are no passes of the model."""
+        return self.seconds - self.loop - self.early * self.bare
 
 
 def rows(rounds: int) -> Iterator[Row]:
@@ -93,34 +110,44 @@ def model_rows(url: str, model: str, black_box: BlackBox, image: bytes, rounds: 
     with httpx2.Client(base_url=url, timeout=300) as client:
         explain(client, model, image, 0, masks=1)  # because the first one finds cold caches
         found = [measured(client, model, black_box, batch, image, seed) for seed in range(1, rounds + 1)]
-    passes, seconds = (statistics.median(getattr(each, name) for each in found) for name in ("passes", "seconds"))
-    ratio = statistics.median(each.loop / each.bare for each in found)
-    share = statistics.median(each.seconds - each.loop for each in found)
-    bare = statistics.median(each.bare / each.passes for each in found)
-    excess = statistics.median(each.seconds - _RATIO * each.bare for each in found)
+    early, passes, seconds, bare, share = (
+        statistics.median(getattr(each, name) for each in found)
+        for name in ("early", "passes", "seconds", "bare", "service")
+    )
+    ratio = statistics.median(each.loop / (each.passes * each.bare) for each in found)
+    excess = statistics.median(each.seconds - _RATIO * each.all_bare for each in found)
     what = {"imagenet": "EfficientNet-Lite0, a photograph", "yolo": "detector of YOLOv8n's size, 320 x 320"}[model]
     yield Row(
         f"POST to finished default map, {what}",
-        f"{seconds:.2f} s ({passes:,.0f} passes; {bare * 1000:.2f} ms a bare pass at batch {batch}, {rounds} rounds)",
+        f"{seconds:.2f} s ({early + passes:,.0f} passes; {bare * 1000:.2f} ms a bare pass at batch {batch}, "
+        f"{rounds} rounds)",
         "<= 1.05 times its bare passes + 60 ms",
         excess <= _SHARE,
     )
     yield Row(
         "of which masking loop and evidence, over the bare passes", f"{ratio:.3f}", f"<= {_RATIO}", ratio <= _RATIO
     )
-    yield Row("of which the service", f"{share * 1000:.0f} ms", "<= 60 ms", share <= _SHARE)
+    yield Row(
+        "of which the service: neither loop nor evidence nor the model's passes before them",
+        f"{share * 1000:.0f} ms; {(share + early * bare) * 1000:.0f} ms with those passes ({early:,.0f})",
+        "<= 60 ms",
+        share <= _SHARE,
+    )
 
 
 def measured(client: httpx2.Client, model: str, black_box: BlackBox, batch: int, image: bytes, seed: int) -> Explained:
     """Explain once over HTTP, with bare passes before and after, so that both see the same machine."""
     before = bare_pass_seconds(black_box, batch)
-    seconds, passes, loop = explain(client, model, image, seed)
+    seconds, body = explain(client, model, image, seed)
     after = bare_pass_seconds(black_box, batch)
-    return Explained(seconds, passes, loop, passes * (before + after) / 2)
+    progress, evidence = body["progress"], body["provenance"]["evidence_passes"]
+    early, reused = early_passes(client, black_box, image, body)
+    passes = progress["masks"] - reused + evidence
+    return Explained(seconds, early, passes, progress["masks"] / progress["masks_per_second"], (before + after) / 2)
 
 
-def explain(client: httpx2.Client, model: str, image: bytes, seed: int, **options: object) -> tuple[float, int, float]:
-    """Return the seconds from POST to the fetched map, the passes, and the loop's seconds.
+def explain(client: httpx2.Client, model: str, image: bytes, seed: int, **options: object) -> tuple[float, JsonObject]:
+    """Return the seconds from POST to the fetched map, and the finished explanation.
 
     Args:
         client: of the service.
@@ -135,9 +162,27 @@ def explain(client: httpx2.Client, model: str, image: bytes, seed: int, **option
     while body["status"] in {"queued", "running"}:
         body = client.get(f"/v1/explanations/{body['id']}", params={"wait": 60}).json()
     client.get(body["targets"][0]["links"]["npy"]).raise_for_status()
-    seconds = time.perf_counter() - started
-    masks = body["progress"]["masks"]
-    return seconds, masks + body["provenance"]["evidence_passes"], masks / body["progress"]["masks_per_second"]
+    return time.perf_counter() - started, body
+
+
+def early_passes(client: httpx2.Client, black_box: BlackBox, image: bytes, explanation: JsonObject) -> tuple[int, int]:
+    """Return the pictures that the plan of an explanation asks for, and how many are masked images of its first block.
+
+    The time of the loop, which the service tells as masks per second, begins after them and ends with the evidence.
+    """
+    asked: list[int] = []
+
+    def counted(images: torch.Tensor) -> Any:
+        asked.append(len(images))
+        return black_box.forward(images)
+
+    cards = client.get("/v1/models").json()
+    batch = next(card["batch"] for card in cards if card["id"] == explanation["model"]["id"])
+    plugin = method(explanation["method"])
+    parameters = plugin.Parameters.model_validate(explanation["parameters"])
+    watched = replace(black_box, forward=counted)  # type: ignore[arg-type] # outputs are those of its own kind
+    plan = build_plan(watched, decode(image), plugin, parameters, None, batch=batch)
+    return sum(asked), len(plan.pilot.scores) if plan.pilot else 0
 
 
 def fastest_batch(black_box: BlackBox) -> int:
