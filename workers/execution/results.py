@@ -1,5 +1,6 @@
 """Progress, targets and provenance of an explanation, from its plan and its convergence."""
 
+from functools import cache
 from importlib.metadata import version
 
 from app.contract.errors import RiseError
@@ -96,7 +97,7 @@ def provenance(
 ) -> Provenance:
     """Return what is needed to reproduce the map."""
     return Provenance(
-        version=version("rise-serve"),
+        version=_version(),
         device=describe_device(black_box.device),
         precision=str(black_box.dtype).removeprefix("torch."),
         seed=plan.parameters.seed,
@@ -109,6 +110,11 @@ def provenance(
         evidence_passes=evidence_passes,
         stopped="reliable" if convergence.blocks < plan.blocks else "all-masks",
     )
+
+
+@cache
+def _version() -> str:
+    return version("rise-serve")  # because it reads the package's metadata: a millisecond
 
 
 def with_scale(state: State, plan: ExplanationPlan, convergence: Convergence) -> State:
