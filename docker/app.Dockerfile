@@ -38,12 +38,14 @@ COPY --from=build /opt/venv /opt/venv
 WORKDIR /srv
 USER 10001:10001
 # HOME: the root file system may be read-only, /tmp is not. MALLOC_ARENA_MAX: glibc would keep what many threads have
-# decoded, one arena for each.
+# decoded, one arena for each. OPENBLAS_NUM_THREADS: maps are drawn in several threads, and a busy core delays all of
+# OpenBLAS's.
 ENV PATH=/opt/venv/bin:$PATH \
   HOME=/tmp \
   PYTHONUNBUFFERED=1 \
   PYTHONDONTWRITEBYTECODE=1 \
   MALLOC_ARENA_MAX=2 \
+  OPENBLAS_NUM_THREADS=1 \
   RISE_HOST=0.0.0.0 \
   RISE_DATA=/data
 EXPOSE 8000

@@ -31,7 +31,10 @@ from app.webhooks.main import sends_callbacks
 STREAMS_END_SECONDS = 3  # because an open event stream would hold the front end for ever; its reader comes back
 _ADDRESS = "redis.url"
 _SERVER_LOG = "server.log"
-_FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # because glibc keeps what many threads have decoded, one arena for each
+_FRONT_END = {
+    "MALLOC_ARENA_MAX": "2",  # because glibc keeps what many threads have decoded, one arena for each
+    "OPENBLAS_NUM_THREADS": "1",  # because maps are drawn in several threads, and a busy core delays all of OpenBLAS's
+}
 _SECRETS = {"RISE_WEBHOOK_SECRET", "RISE_LABEL_STUDIO_API_KEY"}
 
 
@@ -177,7 +180,7 @@ def _services(settings: Settings, uvicorn: list[str], data: Path, redis_url: str
         name: value for name, value in environment.items() if name not in _SECRETS
     }  # because models are somebody else's code
     return [
-        ManagedProcess("front end", uvicorn, {**_FEW_ARENAS, **environment}),
+        ManagedProcess("front end", uvicorn, {**_FRONT_END, **environment}),
         *([ManagedProcess("webhooks", webhooks, environment)] if _sends_callbacks(settings) else []),
         *(ManagedProcess(f"worker {number}", worker, harmless) for number in range(1, settings.workers + 1)),
     ]
