@@ -16,9 +16,10 @@ from redis import Redis
 from tests.app.batches.test_batches import send, wait_for
 from tests.app.batches.test_zip_reader import packed
 from tests.conftest import SAMPLES
-from tests.support.api_requests import explain
+from tests.support.api_requests import WAIT, explain
 from tests.support.redis_servers import redis_server
 from tests.support.replicas import process
+from tests.support.sse import Event, opened
 from tests.torture.stage import free_ports
 
 pytestmark = pytest.mark.slow
@@ -115,3 +116,31 @@ def test_requests_succeed_through_front_ends_and_workers_of_two_versions(
                 assert http.get(link).json()["status"] == "succeeded"
                 assert http.get(f"{link}/maps/0.npy").is_success
                 assert "event: succeeded" in http.get(f"{link}/events").text
+
+
+@pytest.mark.parametrize(("first", "second"), [("older", "newer"), ("newer", "older")])
+def test_an_audit_that_a_worker_of_one_version_began_goes_on_in_the_other_and_says_the_same(
+    deployment: Deployment, first: str, second: str
+) -> None:
+    http, photo, seed = deployment.clients["older"], (SAMPLES / "star.jpg").read_bytes(), next(_SEEDS)
+    with deployment.start("older"):  # because a parameter of newer workers alone is none that older ones can read
+        here = explain(http, photo, grid=16, masks=1024, until=1, seed=seed).json()["links"]["self"]
+    with deployment.start(first):
+        http.post(f"{here}/audit").raise_for_status()
+        with opened(http, f"{here}/audit/events") as events:
+            begun = next(event for event in events if passes_of(event) >= 512)
+    with opened(http, f"{here}/audit/events", begun.id) as events, deployment.start(second):
+        rest = list(events)
+        audit = http.get(f"{here}/audit").json()
+        http.delete(here).raise_for_status()
+        anew = explain(http, photo, grid=16, masks=1024, until=1, seed=seed).json()["links"]["self"]
+        undisturbed = http.post(f"{anew}/audit", headers=WAIT).json()
+    assert [event.event for event in rest if event.event != "progress"] == ["running", "succeeded"]
+    reported = [passes_of(event) for event in rest if event.event == "progress"]
+    assert min(reported) >= passes_of(begun), "what is there is not computed again"
+    assert (undisturbed["checks"], undisturbed["passes"]) == (audit["checks"], audit["passes"])
+
+
+def passes_of(event: Event) -> int:
+    """Return how many pictures the model had been asked for by then."""
+    return event.data["progress"]["masks"] if event.data["progress"] else 0
