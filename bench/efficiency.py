@@ -179,7 +179,7 @@ def needs_of_picture(
 ) -> PictureNeeds:
     """Return the masks that each estimator needs for one picture, against its converged map."""
     study = study_of(subject, black_box, picture, masks=effort.most)
-    keep, grid = study.parameters.keep, study.parameters.grid  # as chosen; a given grid has no tiles of four
+    keep, grid = study.parameters.keep, study.design.grid  # as chosen; a given grid has no tiles of four
     truth = reference_map(subject, black_box, picture, number, masks=effort.reference, keep=keep, grid=grid)
     box = study.resolved.targets[0].box
     side = None if box is None else min(box[2] - box[0], box[3] - box[1]) / min(picture.size)

@@ -99,5 +99,5 @@ def reference_map(
         parameters: `masks`, and what changes the estimand, such as `keep`.
     """
     study = study_of(subject, black_box, picture, seed=SEED, **parameters)
-    cells = "x".join(map(str, study.parameters.cells))
+    cells = "x".join(map(str, study.design.grid))
     return converged_map(study, f"{subject.method}-{number}-{cells}-{study.parameters.keep:g}")

@@ -202,7 +202,6 @@ def _plan_with(
         resolved = method.resolve_targets(black_box, outputs, requested, transform, parameters)
         unmasked = (resolved.probability or resolved.score)(outputs)[0]
     tiling = _tiling(parameters, resolved.targets, _view(image, transform, parameters))
-    parameters = parameters if parameters.grid != "auto" else parameters.model_copy(update={"grid": tiling.grid[0]})
     turns = [
         torch.stack([_hidden(name, on_canvas, black_box, parameters) for name in names])
         for names in turns_of(method.fills(parameters))

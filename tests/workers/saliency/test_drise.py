@@ -66,10 +66,9 @@ def test_an_automatic_grid_is_the_coarsest_at_which_the_smallest_target_spans_th
     black_box = detector([whole, box], lambda images: torch.full((len(images), 2), 0.9), [[1.0, 0.0], [0.0, 1.0]])
     plan = study_of(black_box, image, method_name="drise")
     assert len(plan.resolved.targets) == 2
-    assert plan.parameters.grid == cells
     assert plan.state().canvas.grid == plan.design.grid == (cells, cells)
     alone = study_of(black_box, image, "top:1", method_name="drise")
-    assert alone.parameters.grid == 6, "what is not explained does not count"
+    assert alone.design.grid == (6, 6), "what is not explained does not count"
 
 
 def test_the_published_estimator_has_the_published_grid() -> None:
@@ -182,6 +181,16 @@ def test_a_target_that_masking_destroys_is_rescued_by_keeping_more_visible_and_s
     stubborn = study_of(fragile, image, method_name="drise", grid=8, masks=3000, until=1, rescue=False)
     assert stubborn.parameters.keep == 0.5
     assert any("trust the map with care" in warning for warning in finished(stubborn)[0].warnings)
+
+
+def test_cells_are_chosen_as_ever_where_keep_is_raised() -> None:
+    fragile = detector([LEFT], lambda images: (patch(images, LEFT) > 0.8).float()[:, None])
+    raised, asked = (
+        study_of(fragile, white_image(80, 64), method_name="drise", rescue=rescue) for rescue in (True, False)
+    )
+    assert (raised.design.keep, asked.design.keep) == (0.8, 0.5)
+    assert raised.design.refined is not None
+    assert raised.design.tiling == asked.design.tiling
 
 
 def test_the_pilot_sample_ends_when_it_can_change_nothing_and_is_not_taken_where_nothing_may_change() -> None:
