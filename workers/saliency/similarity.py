@@ -24,15 +24,17 @@ def intersection_over_union(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         `[..., T, P]` in 0..1; 0 where a box has no area.
     """
-    a, b = first[:, None], second[..., None, :, :]
-    corners_low, corners_high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
-    shared = (corners_high - corners_low).clamp(min=0).prod(-1)
+    a, b = first.T.unsqueeze(-1), second.movedim(-1, 0).contiguous().unsqueeze(-2)  # each side of a box in one piece
+    width, height = (
+        (torch.minimum(a[high], b[high]) - torch.maximum(a[low], b[low])).clamp(min=0) for low, high in ((0, 2), (1, 3))
+    )
+    shared = width * height
     union = _area(a) + _area(b) - shared
-    return torch.where(union > 0, shared / union.clamp(min=1e-12), 0.0)
+    return shared / union.clamp(min=1e-12)
 
 
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+def _area(sides: Tensor) -> Tensor:
+    return (sides[2] - sides[0]).clamp(min=0) * (sides[3] - sides[1]).clamp(min=0)
 
 
 def class_cosine(first: Tensor, second: Tensor) -> Tensor:
