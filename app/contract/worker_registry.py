@@ -11,8 +11,10 @@ from app.contract.schemas import Announcement, read_all
 
 def announce(redis: Redis, announcement: Announcement, *, seconds: float) -> None:
     """Store what a worker serves; it expires after `seconds`."""
+    now = time.time()
     with redis.pipeline() as pipeline:
-        pipeline.zadd(WORKERS, {announcement.worker: time.time() + seconds})
+        pipeline.zremrangebyscore(WORKERS, 0, now)
+        pipeline.zadd(WORKERS, {announcement.worker: now + seconds})
         pipeline.set(worker_key(announcement.worker), announcement.model_dump_json(), px=max(1, round(seconds * 1000)))
         pipeline.execute()
 
@@ -27,8 +29,7 @@ def withdraw(redis: Redis, worker: str) -> None:
 
 def announcements(redis: Redis) -> list[Announcement]:
     """Return the announcements of live workers, by their names."""
-    redis.zremrangebyscore(WORKERS, 0, time.time())
-    names: Any = redis.zrange(WORKERS, 0, -1)
+    names: Any = redis.zrange(WORKERS, f"({time.time()}", "+inf", byscore=True)
     workers = sorted(name.decode() for name in names)
     found: Any = redis.mget([worker_key(worker) for worker in workers]) if workers else []
     return read_all(Announcement, (text for text in found if text is not None))
