@@ -34,9 +34,9 @@ def _weaken(response: MutableHeaders, status: int, request: Headers) -> None:
     tag = response.get("ETag", "")
     if not tag.startswith('"'):
         return
-    weak = f"W/{tag}"
+    weak, copies = f"W/{tag}", ",".join(request.getlist("If-None-Match"))
     if "Content-Encoding" in response:
         response["ETag"] = weak
-    elif status == 304 and "gzip" in request.get("Accept-Encoding", "") and weak in request.get("If-None-Match", ""):
+    elif status == 304 and "gzip" in request.get("Accept-Encoding", "") and weak in copies:
         response["ETag"] = weak  # because a 304 has the tag and the `Vary` of the answer that it stands for
         response.add_vary_header("Accept-Encoding")

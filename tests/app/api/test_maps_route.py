@@ -244,10 +244,11 @@ def test_a_copy_of_anything_is_right_as_long_as_its_tag_is(http: httpx2.Client, 
     tags = [http.get(link).headers["etag"] for link in links]
     assert len(set(tags)) == len(links)
     for link, tag in zip(links, tags, strict=True):
-        for copy in (tag, f'"other", W/{tag}', "*"):
+        strong = tag.removeprefix("W/")
+        for copy in (tag, f'"other", W/{strong}', "*"):
             answer = http.get(link, headers={"If-None-Match": copy})
             assert (answer.status_code, answer.content) == (304, b""), link
-            assert answer.headers["etag"] == tag
+            assert answer.headers["etag"].removeprefix("W/") == strong
         assert http.get(link, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
