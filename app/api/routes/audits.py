@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.conditional_requests import current_json
 from app.api.dependencies import Explainer, Reader, ServicesDep, existing_audit, existing_record
+from app.api.list_headers import IfNoneMatch
 from app.api.openapi_components import ACCEPTED, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
 from app.api.request_body import BoundedJsonRoute
 from app.api.routes.explanations import Wait, preferred_wait
@@ -108,8 +109,8 @@ async def read(
     explanation_id: str,
     services: ServicesDep,
     caller: Reader,
+    if_none_match: IfNoneMatch,
     wait: Wait = None,
-    if_none_match: Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")] = None,
 ) -> Response:
     """Return the audit of an explanation; it is in the answer of the explanation as well."""
     record = await run_in_threadpool(existing_audit, services, caller, explanation_id)

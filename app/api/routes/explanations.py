@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from app.api.conditional_requests import current_json
 from app.api.dependencies import Explainer, Reader, ServicesDep, existing_record, wait_for_record
 from app.api.idempotency import Claim, IdempotencyKey, payload_of, submit_once
+from app.api.list_headers import IfNoneMatch
 from app.api.openapi_components import ACCEPTED, CREATE_BODY, FRESHNESS, NOT_MODIFIED, PREFERRED, PROBLEMS
 from app.api.request_body import ParsedBody, read_body
 from app.auth.principal import Principal
@@ -124,8 +125,8 @@ async def read(
     explanation_id: str,
     services: ServicesDep,
     caller: Reader,
+    if_none_match: IfNoneMatch,
     wait: Wait = None,
-    if_none_match: Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")] = None,
 ) -> Response:
     """Return an explanation: its status, its progress, its targets and the addresses of their maps."""
     if wait is not None:

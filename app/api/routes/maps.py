@@ -5,13 +5,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from app.api.conditional_requests import etag, etag_matches, immutable_until_expiry, is_wildcard, map_cache_control
 from app.api.content_negotiation import best_match, media_types, split_name
 from app.api.dependencies import Reader, ServicesDep, existing_record
+from app.api.list_headers import Accept, IfNoneMatch
 from app.api.openapi_components import FRESHNESS, NOT_MODIFIED, PROBLEMS, header
 from app.contract.audits import audit_id
 from app.contract.errors import BlobNotFoundError, RiseError
@@ -26,25 +27,6 @@ from app.services import Services
 router = APIRouter(prefix="/v1/explanations", tags=["maps"], responses=PROBLEMS)
 
 _MOST_MERGES = 4  # while one map is drawn: eight checkpoints lie between two
-
-_Tags = Annotated[str | None, Header(description="The `ETag` of the copy that the client has.")]
-
-
-async def _copies(request: Request, if_none_match: _Tags = None) -> str | None:
-    return if_none_match and _joined(request, "if-none-match")
-
-
-async def _accept(request: Request, accept: Annotated[str | None, Header()] = None) -> str | None:
-    return accept and _joined(request, "accept")
-
-
-def _joined(request: Request, name: str) -> str:
-    """Return a field whose lines are one list (RFC 9110 section 5.3), of which FastAPI sees the first alone."""
-    return ", ".join(request.headers.getlist(name))
-
-
-IfNoneMatch = Annotated[str | None, Depends(_copies)]
-Accept = Annotated[str | None, Depends(_accept)]
 
 _MAPS: dict[int | str, dict[str, Any]] = {
     200: {

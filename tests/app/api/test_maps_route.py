@@ -232,7 +232,8 @@ def test_whoever_claims_to_have_any_copy_has_none_of_what_there_cannot_be(
 
 
 def test_copies_may_be_named_in_several_lines(http: httpx2.Client, finished: dict[str, Any]) -> None:
-    for link in (finished["targets"][0]["links"]["npy"], finished["links"]["image"]):
+    links = finished["links"]
+    for link in (finished["targets"][0]["links"]["npy"], links["image"], links["self"]):
         tag = http.get(link).headers["etag"]
         lines = [("If-None-Match", '"other"'), ("If-None-Match", tag)]
         assert http.get(link, headers=lines).status_code == 304, link
