@@ -64,21 +64,21 @@ class MethodPlugin(Protocol):
 
 @dataclass(frozen=True)
 class Relaxation:
-    """Milder parameters, and where they take the place of the request's.
+    """How much more of the image stays visible, and where.
 
     Attributes:
-        below: share of masked images with a match; where a target has less in a pilot sample, they are used.
-        parameters: the milder ones.
+        below: share of masked images with a match; where a target has less in a pilot sample, more stays visible.
+        keep: chance that a cell stays visible then.
     """
 
     below: float
-    parameters: MaskingParameters
+    keep: float
 
 
 @runtime_checkable
 class RelaxesParameters(Protocol):
-    """A method that may choose milder parameters after a few masked images."""
+    """A method that may keep more of the image visible after a few masked images."""
 
     def relaxation(self, parameters: Any, /) -> Relaxation | None:
-        """Return milder parameters; None keeps those of the request, whatever matches."""
+        """Return how much more; None keeps what the request says, whatever matches."""
         ...

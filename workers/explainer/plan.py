@@ -155,9 +155,9 @@ def build_plan(
 ) -> ExplanationPlan:
     """Return the plan of an explanation.
 
-    A method that relaxes parameters (`RelaxesParameters`) does so where few masked images of a pilot sample match. That
-    is a pure function of the request, so a resumed explanation comes to the same. Where nothing is relaxed, the sample
-    is a part of the first block.
+    A method may keep more of the image visible (`RelaxesParameters`) where few masked images of a pilot sample match.
+    That is a pure function of the request, so a resumed explanation comes to the same. Where nothing is relaxed, the
+    sample is a part of the first block.
 
     Args:
         black_box: the model.
@@ -170,8 +170,8 @@ def build_plan(
     Raises:
         RiseError: where the targets do not exist or the model fails on the unmasked image.
     """
-    plan = _plan_with(black_box, image, method, parameters, requested, batch)
-    relaxation = method.relaxation(plan.parameters) if isinstance(method, RelaxesParameters) else None
+    plan = _plan_as_asked(black_box, image, method, parameters, requested, batch)
+    relaxation = method.relaxation(parameters) if isinstance(method, RelaxesParameters) else None
     if relaxation is None:
         return plan
     masks = min(_PILOT_MASKS, plan.design.block_size)
@@ -179,12 +179,24 @@ def build_plan(
     matched = float((scores > plan.problem.match).float().mean(0).min())
     if matched >= relaxation.below:
         return replace(plan, pilot=PilotSample(plan.problem, scores))
-    milder = relaxation.parameters
-    warning = f"{matched:.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to {milder.keep:g}"
-    return replace(_plan_with(black_box, image, method, milder, requested, batch), warnings=(warning,))
+    warning = f"{matched:.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to "
+    return replace(_with_keep(plan, relaxation.keep), warnings=(f"{warning}{relaxation.keep:g}",))
 
 
-def _plan_with(
+def _with_keep(plan: ExplanationPlan, keep: float) -> ExplanationPlan:
+    """Return the plan with another chance that cells stay visible: the same targets, cells and fills."""
+    parameters, design = plan.parameters.model_copy(update={"keep": keep}), replace(plan.design, keep=keep)
+    size, blocks = _extent(parameters, design, len(plan.problem.turns))
+    return replace(plan, parameters=parameters, design=design, block_size=size, blocks=blocks)
+
+
+def _extent(parameters: MaskingParameters, design: MaskDesign, turns: int) -> tuple[int, int]:
+    """Return the masks of a block and the number of blocks at most, as many of each turn of fills."""
+    size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
+    return size, math.ceil(parameters.masks / size / turns) * turns
+
+
+def _plan_as_asked(
     black_box: BlackBox,
     image: Image.Image,
     method: MethodPlugin,
@@ -217,15 +229,13 @@ def _plan_with(
         tuple(turns),
     )
     design = MaskDesign(tiling.grid, parameters.keep, len(turns[0]), parameters.seed, tiling.refined)
-    size = design.block_size if parameters.estimator == "contrast" else _PUBLISHED_BLOCK
     return ExplanationPlan(
         method,
         parameters,
         problem,
         design,
         resolved,
-        size,
-        math.ceil(parameters.masks / size / len(turns)) * len(turns),
+        *_extent(parameters, design, len(turns)),
         forward,
         lambda outputs, limit: predictions_of(black_box, outputs, transform, limit=limit),
         unmasked,

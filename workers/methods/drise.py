@@ -74,10 +74,10 @@ def resolve_targets(
 
 
 def relaxation(parameters: Parameters) -> Relaxation | None:
-    """Return parameters that keep more of the image visible, for targets that hardly ever match."""
+    """Return how much more of the image stays visible for targets that hardly ever match."""
     if not parameters.rescue or parameters.keep >= _RESCUE_KEEP:
         return None
-    return Relaxation(_WEAK, parameters.model_copy(update={"keep": _RESCUE_KEEP}))
+    return Relaxation(_WEAK, _RESCUE_KEEP)
 
 
 def published_weights(_: Parameters) -> PublishedMap:

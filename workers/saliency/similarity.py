@@ -95,9 +95,9 @@ def non_maximum_suppression(
         overlap: intersection over union from which the weaker of two of a class is dropped.
     """
     order = confidence.argsort(descending=True, stable=True).tolist()
-    covers = (intersection_over_union(boxes, boxes) >= overlap) & (labels[:, None] == labels[None])
+    covers = ((intersection_over_union(boxes, boxes) >= overlap) & (labels[:, None] == labels[None])).tolist()
     kept: list[int] = []
     for candidate in order:
-        if not any(bool(covers[candidate, other]) for other in kept):
+        if not any(covers[candidate][other] for other in kept):
             kept.append(candidate)
     return kept
