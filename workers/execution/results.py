@@ -21,9 +21,10 @@ def finished_targets(plan: ExplanationPlan, convergence: Convergence) -> list[Ta
     unknown: list[float | None] = [None] * len(plan.resolved.targets)
     reliability = convergence.reliability() or unknown
     matched = convergence.matched() if plan.resolved.match > 0 else unknown
+    of_targets = zip(plan.resolved.targets, reliability, matched, convergence.flat(), strict=True)
     return [
-        _finished(plan, convergence, target, reliable, share)
-        for target, reliable, share in zip(plan.resolved.targets, reliability, matched, strict=True)
+        _finished(plan, convergence, target, reliable, share, is_flat=flat)
+        for target, reliable, share, flat in of_targets
     ]
 
 
@@ -33,6 +34,8 @@ def _finished(
     target: TargetResult,
     reliability: float | None,
     matched: float | None,
+    *,
+    is_flat: bool,
 ) -> TargetResult:
     error = None
     if matched == 0:
@@ -46,7 +49,7 @@ def _finished(
             "reliability": None if error else reliability,
             "peak": None if error else convergence.peak(target.index),
             "matched": matched,
-            "warnings": [*plan.warnings, *_warnings(matched), *([_FLAT] if convergence.flat()[target.index] else [])],
+            "warnings": [*plan.warnings, *_warnings(matched), *([_FLAT] if is_flat else [])],
             "findings": _findings(plan, convergence, target),
             "error": error,
         }

@@ -71,7 +71,7 @@ class Convergence:
 
     def flat(self) -> list[bool]:
         """Return per target whether hiding parts of the image has not changed its score at all."""
-        return [bool(np.abs(effects).max() < ROUNDING) for effects in self._mean()]
+        return [bool(np.abs(effects).max() < ROUNDING) for effects in self._mean(self._moments)]
 
     def reached(self) -> bool:
         """Return whether every target is as reliable as asked, or flat; `until: 1` asks for all masks.
@@ -97,18 +97,19 @@ class Convergence:
 
     def effects(self, target: int) -> list[Finding]:
         """Return what hiding the strongest place of each fill does to a target, to the coarse map's resolution."""
-        error = standard_error(self._moments, self._tiling)
-        return strongest_effects(self._mean()[target], None if error is None else error[target], self._coarse)
+        moments = self._moments.of_target(target)
+        error = standard_error(moments, self._tiling)
+        return strongest_effects(self._mean(moments)[0], None if error is None else error[0], self._coarse)
 
     def peak(self, target: int) -> tuple[float, float]:
         """Return x, y where a target's map is largest, in pixels of the image; of several fills the strongest place."""
-        mean = self._mean()[target]
+        mean = self._mean(self._moments.of_target(target))[0]
         if len(mean) == 1 and (mean * self._sign > 0).any():
             mean = np.maximum(mean * np.sign(self._sign), 0)
         strongest = max(strongest_effects(mean, None, self._coarse), key=lambda effect: abs(effect.change))
         return strongest.x, strongest.y
 
-    def _mean(self) -> NDArray[np.float64]:
-        if self._moments.mean is None:
+    def _mean(self, moments: RunningMoments) -> NDArray[np.float64]:
+        if moments.mean is None:
             raise ValueError("there is no block yet")
-        return wiener_shrink(self._moments, self._tiling)[0] if self._shrinks else self._moments.mean
+        return wiener_shrink(moments, self._tiling)[0] if self._shrinks else moments.mean

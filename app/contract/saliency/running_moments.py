@@ -41,6 +41,13 @@ class RunningMoments:
         self.mean += step / self.count
         self.deviation += step * (block_map - self.mean)
 
+    def of_target(self, target: int) -> "RunningMoments":
+        """Return the moments of one target's maps, `[1, ...]`."""
+        if self.mean is None or self.deviation is None:
+            return RunningMoments()
+        part = slice(target, target + 1)
+        return RunningMoments(self.count, self.mean[part], self.deviation[part])
+
     def squared_error(self) -> NDArray[np.float64] | None:
         """Return the squared standard error of the mean pixel by pixel, `[T, ...]`; None before there are two blocks.
 
