@@ -21,6 +21,7 @@ from workers.blackbox.preprocessing import CoordinateTransform, input_transform,
 from workers.explainer.grid import FINEST, tiling_for
 from workers.explainer.method_plugin import MethodPlugin, RelaxesParameters
 from workers.explainer.parameters import MaskingParameters, turns_of
+from workers.explainer.pilot import Verdict, verdict
 from workers.explainer.prediction import predictions_of
 from workers.explainer.targets import RequestedTargets, ResolvedTargets
 from workers.fills import paint
@@ -175,11 +176,15 @@ def build_plan(
     if relaxation is None:
         return plan
     masks = min(_PILOT_MASKS, plan.design.block_size)
-    scores = pilot_scores(plan.problem, plan.design, masks, enough=math.ceil(relaxation.below * masks))
-    matched = float((scores > plan.problem.match).float().mean(0).min())
-    if matched >= relaxation.below:
+
+    def judged(scores: Tensor) -> Verdict | None:
+        return verdict(scores > plan.problem.match, wanted=relaxation.below, masks=masks)
+
+    scores = pilot_scores(plan.problem, plan.design, masks, is_decided=lambda scores: judged(scores) is not None)
+    found = judged(scores)
+    if found is None or found.enough:
         return replace(plan, pilot=PilotSample(plan.problem, scores))
-    warning = f"{matched:.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to "
+    warning = f"{found.share:.0%} of masked images matched at keep {parameters.keep:g}; keep was raised to "
     return replace(_with_keep(plan, relaxation.keep), warnings=(f"{warning}{relaxation.keep:g}",))
 
 

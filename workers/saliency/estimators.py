@@ -129,14 +129,16 @@ def regression_block(
     return _launched(block, len(scores), effects, matched, moments)
 
 
-def pilot_scores(problem: MaskingProblem, design: MaskDesign, masks: int, *, enough: int) -> Tensor:
+def pilot_scores(
+    problem: MaskingProblem, design: MaskDesign, masks: int, *, is_decided: Callable[[Tensor], bool]
+) -> Tensor:
     """Return the scores of the first masks of the first block, `[N, R]` float32.
 
     Args:
         problem: image, fills, canvas and scoring.
         design: how states are sampled.
         masks: N at most.
-        enough: matches of each target that are wanted; the sample ends where they are there, or cannot come any more.
+        is_decided: whether the scores so far are enough.
     """
     with torch.inference_mode():
         problem = problem.of_block(0)
@@ -144,9 +146,7 @@ def pilot_scores(problem: MaskingProblem, design: MaskDesign, masks: int, *, eno
         weights, buffer, found = block_weights(problem, 0), allocate_batch(problem), []
         for start in range(0, hidden.shape[1], problem.batch):
             found.append(_result(_scores(problem, hidden[:, start : start + problem.batch], weights, buffer)))
-            matches = int((torch.cat(found) > problem.match).sum(0).min())
-            missing = max(0, hidden.shape[1] - start - problem.batch)
-            if matches >= enough or matches + missing < enough:
+            if is_decided(torch.cat(found)):
                 break
         return torch.cat(found)
 
