@@ -37,6 +37,7 @@ _ABORT_SECONDS = 10.0  # to record the reason before the end; Redis may be away
 _MAX_CHECK_SECONDS = 1.0
 _CHECK_SLACK_SECONDS = 2.0  # a check that is later than this was delayed together with the whole process
 _SUFFIX = ".stack"
+_CONTEXT_BYTES = 2048  # of the first line of a crash report: a few names
 _MAX_REPORT_AGE_SECONDS = 86_400  # of files of workers that were killed
 _TIMER_SLACK_SECONDS = 5.0
 
@@ -235,10 +236,15 @@ def crash_folder(data: Path) -> Path:
 
 
 def write_crash_context(file: FileIO, context: CrashContext) -> None:
-    """Make the context the only line of a crash report."""
-    file.seek(0)
-    file.truncate()
-    file.write(json.dumps(asdict(context)).encode() + b"\n")
+    """Make the context the first line of a crash report.
+
+    In place and as long as before, because the timer may be writing a stack behind it just then.
+    """
+    line = json.dumps(asdict(context)).encode().ljust(_CONTEXT_BYTES - 1) + b"\n"
+    if file.tell() == 0:
+        file.write(line)
+    else:
+        os.pwrite(file.fileno(), line, 0)
 
 
 def collect_crash_reports(folder: Path) -> Iterator[CrashReport]:
@@ -251,10 +257,15 @@ def collect_crash_reports(folder: Path) -> Iterator[CrashReport]:
                 path.unlink()
         except FileNotFoundError:  # because another worker of this machine was faster
             continue
-        if stack:
+        if not stack:
+            continue
+        try:
             values = json.loads(first)
             context = CrashContext(**{part.name: values[part.name] for part in fields(CrashContext)})
-            yield CrashReport(context, stack, frozen=_was_frozen(written_at - context.since, context.seconds))
+        except (ValueError, KeyError, TypeError):  # because a disk may have been full
+            logger.warning("%s does not say of which worker it is:\n%s", path, stack)
+            continue
+        yield CrashReport(context, stack, frozen=_was_frozen(written_at - context.since, context.seconds))
 
 
 def _was_frozen(elapsed: float, seconds: float) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
+import pytest
+
 from workers.supervision.watchdog import CrashContext, collect_crash_reports, crash_folder, write_crash_context
 
 DOING = CrashContext(worker="w", job="j", attempt="2", model="m", seconds=10.0, since=0.0)
@@ -59,3 +61,23 @@ def test_stacks_go_elsewhere_where_nothing_can_be_written(tmp_path: Path) -> Non
     (tmp_path / "data").write_text("a file in the place of the folder")
     assert tmp_path not in crash_folder(tmp_path / "data").parents
     assert crash_folder(tmp_path) == tmp_path / "stacks"
+
+
+def test_a_context_that_is_written_while_the_timer_writes_a_stack_leaves_it_whole(tmp_path: Path) -> None:
+    file = FileIO(tmp_path / "w.stack", "w")
+    write_crash_context(file, replace(DOING, model="a model with a long name"))
+    os.write(file.fileno(), b"Timeout!\n")  # as faulthandler does, which knows the descriptor only
+    write_crash_context(file, DOING)
+    os.write(file.fileno(), b"  File ...\n")
+    (left,) = collect_crash_reports(tmp_path)
+    assert (left.context, left.stack) == (DOING, "Timeout!\n  File ...\n")
+
+
+@pytest.mark.parametrize("first", ["", "no JSON", "{}", '"a name"', "\0\0"])
+def test_a_report_that_cannot_be_read_is_told_and_taken_away(
+    first: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken.stack").write_text(f"{first}\nTimeout!\n")
+    assert list(collect_crash_reports(tmp_path)) == []
+    assert "Timeout!" in caplog.text
+    assert list(tmp_path.iterdir()) == []
