@@ -86,7 +86,14 @@ def pool() -> Iterator[DecoderPool]:
 
 def children() -> list[psutil.Process]:
     """Return the child processes that decode, the newest last."""
-    return [child for child in psutil.Process().children() if "app.images.decoder" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if _decodes(child)]
+
+
+def _decodes(child: psutil.Process) -> bool:
+    try:
+        return "app.images.decoder" in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:  # because one that was killed stays as a zombie until it is waited for
+        return False
 
 
 @pytest.mark.parametrize("name", BOMBS)
