@@ -1,17 +1,24 @@
 /** What a person does: give a picture, choose a model, ask. */
 
 import { Problem, Unreachable, json, post, request, setKey, upload } from "./api.js";
+import { Latest } from "./latest.js";
 import { loadPane, newPane, openPanes, showAlone, showBeside, showTarget } from "./panes.js";
 import { decodePicture } from "./pictures.js";
 import { readView } from "./permalink.js";
 import { report, untilBack } from "./reporting.js";
 import { SAMPLES, sampleAddress } from "./samples.js";
 import { activePane, chosenModel, isGradCam, store, updatePane } from "./state.js";
+import { pause } from "./timing.js";
 
 /**
  * @typedef {import("./state.js").Picture} Picture
  * @typedef {import("./state.js").Box} Box
  */
+
+// of what a person does, the last counts
+const given = new Latest(); // a picture
+const asked = new Latest(); // a question
+const predicted = new Latest();
 
 const POLL_MILLISECONDS = 2000;
 const PREDICT_MILLISECONDS = 700; // because a worker that explains first predicts last
@@ -34,13 +41,16 @@ export async function start() {
  * @param {import("./permalink.js").PaneAddress[]} addresses
  */
 export async function reopen(addresses) {
+  const signal = given.next();
+  asked.end();
   store.update({ view: "explain", predictions: null, rectangle: null, drawing: false });
   await openPanes(addresses);
+  if (signal.aborted) return;
   const { explanation, picture } = activePane(store.state) ?? {};
   if (!explanation || !picture) return;
   const model = store.state.models.find(({ id }) => id === explanation.model.id);
   if (model?.state === "ready") store.update({ modelId: model.id });
-  await adopt(explanation, picture);
+  await adopt(explanation, picture, signal);
 }
 
 /**
@@ -48,17 +58,18 @@ export async function reopen(addresses) {
  *
  * @param {import("./state.js").Explanation} explanation
  * @param {Picture} picture
+ * @param {AbortSignal} signal
  */
-async function adopt(explanation, picture) {
+async function adopt(explanation, picture, signal) {
   try {
-    const blob = await (await request(`v1/explanations/${explanation.id}/image`)).blob();
-    const { id } = await upload(blob, "picture");
+    const blob = await (await request(`v1/explanations/${explanation.id}/image`, { signal })).blob();
+    const { id } = await upload(blob, "picture", { signal });
     const adopted = { ...picture, imageId: id };
     const panes = store.state.panes.map((pane) => (pane.explanation?.image.sha256 === explanation.image.sha256 ? { ...pane, picture: adopted } : pane));
     store.update({ picture: adopted, panes });
     await predict();
   } catch (error) {
-    if (!(error instanceof Problem)) throw error; // a key may read and not ask; what is shown stays
+    if (!signal.aborted && !(error instanceof Problem)) throw error; // a key may read and not ask; what is shown stays
   }
 }
 
@@ -84,7 +95,7 @@ export async function loadCatalogue() {
 /** Look again until no model loads any more. */
 async function watchModels() {
   for (;;) {
-    await pause();
+    await pause(POLL_MILLISECONDS);
     try {
       /** @type {import("./state.js").ModelCard[]} */
       const models = await json("v1/models");
@@ -104,15 +115,12 @@ function chooseModelFrom(wanted) {
   store.update({ modelId: chosen?.id ?? "" });
 }
 
-async function pause() {
-  await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
-}
-
 /** Explain a sample, so that the first thing to be seen is a map: a photograph, also where its model still loads. */
 async function showFirstSample() {
-  while (!store.state.modelId) await pause();
+  const signal = given.next();
+  while (!store.state.modelId) await pause(POLL_MILLISECONDS);
   await untilLoaded(FIRST[0]);
-  if (store.state.picture) return; // who gave one of his own meanwhile
+  if (signal.aborted || store.state.view !== "explain") return; // something else is wanted
   chooseModelFrom(FIRST);
   const sample = SAMPLES.find(({ model }) => model === store.state.modelId) ?? SAMPLES[0];
   await giveSample(sample);
@@ -122,20 +130,22 @@ async function showFirstSample() {
 async function untilLoaded(id) {
   const loads = () => store.state.models.some((model) => model.id === id && model.state === "loading");
   if (loads()) store.update({ notice: { text: `${id} is loading; it is asked when it is ready.`, kind: "info" } });
-  while (loads()) await pause();
+  while (loads()) await pause(POLL_MILLISECONDS);
   store.update({ notice: null });
 }
 
 /** @param {import("./samples.js").Sample} sample */
 export async function giveSample(sample) {
+  const signal = given.next();
   await untilLoaded(sample.model);
+  if (signal.aborted) return;
   const model = store.state.models.find(({ id, state }) => id === sample.model && state === "ready");
   if (model) store.update({ modelId: model.id });
   try {
-    const response = await fetch(sampleAddress(sample));
+    const response = await fetch(sampleAddress(sample), { signal });
     await givePicture(await response.blob(), sample.file);
   } catch (error) {
-    report(error);
+    if (!signal.aborted) report(error);
   }
 }
 
@@ -146,15 +156,16 @@ export async function giveSample(sample) {
  * @param {string} name
  */
 export async function givePicture(blob, name) {
+  const signal = given.next();
   const decoded = await decodePicture(blob);
-  showPicture({ ...decoded, name, imageId: null });
+  if (signal.aborted) return;
+  const picture = { ...decoded, name, imageId: null };
+  showPicture(picture);
   try {
-    const kept = await upload(blob, name);
-    if (store.state.picture?.name !== name) return;
-    const { id, width, height } = kept;
-    await seePicture({ ...store.state.picture, imageId: id, width, height });
+    const { id, width, height } = await upload(blob, name, { signal });
+    await seePicture({ ...picture, imageId: id, width, height });
   } catch (error) {
-    refuse(error);
+    if (!signal.aborted) refuse(error);
   }
 }
 
@@ -164,20 +175,22 @@ export async function givePicture(blob, name) {
  * @param {string} url
  */
 export async function giveAddress(url) {
+  const signal = given.next();
   const name = url.split("/").pop() || "picture";
   try {
-    const { images } = await post("v1/images", { image: { url } });
+    const { images } = await post("v1/images", { image: { url } }, { signal });
     const { id, width, height } = images[0];
     const picture = { bitmap: null, width, height, name, imageId: id };
     showPicture(picture);
     await seePicture(picture);
   } catch (error) {
-    report(error);
+    if (!signal.aborted) report(error);
   }
 }
 
 /** @param {Picture} picture */
 function showPicture(picture) {
+  asked.end();
   store.update({ picture, predictions: null, rectangle: null, drawing: false, notice: null, view: "explain" });
   showAlone(newPane({ picture }));
 }
@@ -199,23 +212,25 @@ async function seePicture(picture) {
 
 /** See what the chosen model sees, then why; without a wait for a worker that is busy. */
 async function ask() {
+  const signal = asked.next();
   const seen = predict();
-  await Promise.race([seen, new Promise((resolve) => setTimeout(resolve, PREDICT_MILLISECONDS))]);
-  await Promise.all([seen, explain(null)]);
+  await Promise.race([seen, pause(PREDICT_MILLISECONDS)]);
+  if (!signal.aborted) await Promise.all([seen, explain(null)]);
 }
 
 /** Ask the chosen model what it sees. */
 export async function predict() {
   const { picture, modelId } = store.state;
   if (!picture?.imageId || !modelId) return;
+  const signal = predicted.next();
   store.update({ predicting: true });
   try {
-    const predictions = await post(`v1/models/${encodeURIComponent(modelId)}/predict`, { image: { id: picture.imageId } });
+    const predictions = await post(`v1/models/${encodeURIComponent(modelId)}/predict`, { image: { id: picture.imageId } }, { signal });
     if (store.state.picture?.imageId === picture.imageId && store.state.modelId === modelId) store.update({ predictions });
   } catch (error) {
-    report(error);
+    if (!signal.aborted) report(error);
   } finally {
-    store.update({ predicting: false });
+    if (!signal.aborted) store.update({ predicting: false });
   }
 }
 
@@ -236,7 +251,10 @@ export async function explain(targets, { beside = false, method, parameters = {}
   if (!picture?.imageId || !(model ?? modelId)) return;
   const pane = newPane({ picture });
   if (beside) showBeside(pane);
-  else showAlone(pane);
+  else {
+    asked.end();
+    showAlone(pane);
+  }
   const chosen = method ?? question.method;
   const body = {
     image: { id: picture.imageId },
@@ -261,13 +279,16 @@ export async function explain(targets, { beside = false, method, parameters = {}
  * @param {import("./state.js").Prediction} prediction
  */
 export async function explainPrediction(prediction) {
+  const signal = asked.next();
   const pane = activePane(store.state);
   const explanation = pane?.explanation;
   const same = explanation?.model.id === store.state.modelId && pane?.picture === store.state.picture;
   if (pane && explanation && same && explanation.status === "succeeded") {
     const target = explanation.targets.find((known) => isTarget(known, prediction));
     if (target) return showTarget(pane.key, { target: target.index });
-    if (await isKept(explanation, prediction)) return showTarget(pane.key, { label: String(prediction.label), fill: isGradCam(pane) ? null : pane.fill });
+    const kept = await isKept(explanation, prediction);
+    if (signal.aborted) return;
+    if (kept) return showTarget(pane.key, { label: String(prediction.label), fill: isGradCam(pane) ? null : pane.fill });
   }
   const { label, box } = prediction;
   return explain([box ? { label, box } : { label }]);

@@ -1,6 +1,7 @@
 /** The service's public `/v1`, as this page uses it. */
 
 import { readEvents } from "./event_stream.js";
+import { pause } from "./timing.js";
 
 /** Where the service is: this module lies two folders below it. */
 export const ROOT = new URL("../../", import.meta.url);
@@ -105,12 +106,13 @@ export function post(path, body, options = {}) {
  *
  * @param {Blob} blob
  * @param {string} name
+ * @param {RequestInit} [options]
  * @returns {Promise<{id: string, width: number, height: number}>}
  */
-export async function upload(blob, name) {
+export async function upload(blob, name, options = {}) {
   const form = new FormData();
   form.append("image", blob, name);
-  return (await json("v1/images", { method: "POST", body: form })).images[0];
+  return (await json("v1/images", { ...options, method: "POST", body: form })).images[0];
 }
 
 /** @param {string} id */
@@ -144,7 +146,7 @@ export function mapPath(pane, ending, options = {}) {
  */
 export async function* follow(path, { signal, onAway, onBack }) {
   let last = "";
-  let pause = 500;
+  let wait = 500;
   while (!signal.aborted) {
     try {
       /** @type {Record<string, string>} */
@@ -152,7 +154,7 @@ export async function* follow(path, { signal, onAway, onBack }) {
       const response = await request(`${path}/events`, { headers, signal });
       if (response.status === 204 || !response.body) return;
       onBack();
-      pause = 500;
+      wait = 500;
       for await (const event of readEvents(response.body)) {
         last = event.id || last;
         yield { event: event.event, data: JSON.parse(event.data) };
@@ -163,7 +165,7 @@ export async function* follow(path, { signal, onAway, onBack }) {
       if (error instanceof Problem && error.status < 500) throw error;
       onAway();
     }
-    await new Promise((resolve) => setTimeout(resolve, pause));
-    pause = Math.min(pause * 2, 5000);
+    await pause(wait);
+    wait = Math.min(wait * 2, 5000);
   }
 }

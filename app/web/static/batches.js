@@ -32,30 +32,30 @@ const LONGEST_NAME = 200;
  * @param {File[]} files
  * @param {File | null} annotations
  * @param {string} model
- * @param {(share: number) => void} onUploaded
+ * @param {{signal: AbortSignal, onUploaded: (share: number) => void}} options
  * @returns {Promise<Batch>}
  */
-export async function createBatch(files, annotations, model, onUploaded) {
+export async function createBatch(files, annotations, model, options) {
   const form = new FormData();
   form.append("model", model);
   if (annotations) form.append("annotations", annotations, annotations.name);
   if (files.length === 1 && isArchive(files[0])) form.append("archive", files[0], files[0].name);
-  else form.append("images", JSON.stringify(await uploadAll(files, onUploaded)));
-  return json("v1/batches", { method: "POST", body: form });
+  else form.append("images", JSON.stringify(await uploadAll(files, options)));
+  return json("v1/batches", { method: "POST", body: form, signal: options.signal });
 }
 
 /**
  * @param {File[]} files
- * @param {(share: number) => void} onUploaded
+ * @param {{signal: AbortSignal, onUploaded: (share: number) => void}} options
  */
-async function uploadAll(files, onUploaded) {
+async function uploadAll(files, { signal, onUploaded }) {
   /** @type {{id: string, name: string}[]} */
   const images = [];
   for (let start = 0; start < files.length; start += UPLOADED_AT_ONCE) {
     const some = files.slice(start, start + UPLOADED_AT_ONCE);
     const form = new FormData();
     for (const file of some) form.append("image", file, file.name);
-    const kept = (await json("v1/images", { method: "POST", body: form })).images;
+    const kept = (await json("v1/images", { method: "POST", body: form, signal })).images;
     kept.forEach((/** @type {{id: string}} */ { id }, /** @type {number} */ place) => {
       images.push({ id, name: (some[place].webkitRelativePath || some[place].name).slice(-LONGEST_NAME) });
     });
@@ -66,16 +66,17 @@ async function uploadAll(files, onUploaded) {
 
 /**
  * @param {string} id
+ * @param {RequestInit} options
  * @returns {Promise<{batch: Batch, items: BatchItem[]}>}
  */
-export async function readBatch(id) {
+export async function readBatch(id, options) {
   const path = `v1/batches/${encodeURIComponent(id)}`;
   /** @type {Batch} */
-  const batch = await json(path);
+  const batch = await json(path, options);
   /** @type {BatchItem[]} */
   const items = [];
   for (let after = -1; after < batch.total - 1; after += PAGE) {
-    items.push(...(await json(`${path}/explanations?limit=${PAGE}&after=${after}`)));
+    items.push(...(await json(`${path}/explanations?limit=${PAGE}&after=${after}`, options)));
   }
   return { batch, items };
 }
@@ -97,19 +98,21 @@ export async function savePart(id, part) {
 /**
  * @param {string} id
  * @param {string} part
+ * @param {RequestInit} [options]
  */
-async function fetchPart(id, part) {
-  return (await request(`v1/batches/${encodeURIComponent(id)}/${part}`)).blob();
+async function fetchPart(id, part, options = {}) {
+  return (await request(`v1/batches/${encodeURIComponent(id)}/${part}`, options)).blob();
 }
 
 /**
  * Return the share of the saliency inside the objects for each picture of a report; of several classes the least.
  *
  * @param {string} id
+ * @param {RequestInit} options
  * @returns {Promise<Map<number, number>>}
  */
-export async function readFigures(id) {
-  const [head, ...rows] = rowsOf(await (await fetchPart(id, "report.csv")).text());
+export async function readFigures(id, options) {
+  const [head, ...rows] = rowsOf(await (await fetchPart(id, "report.csv", options)).text());
   const [index, inside] = [head.indexOf("index"), head.indexOf("inside")];
   /** @type {Map<number, number>} */
   const figures = new Map();

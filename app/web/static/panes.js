@@ -1,8 +1,9 @@
 /** Panes: each shows one map, of an explanation that may still run. */
 
 import { Problem, Unreachable, explanationPath, follow, json, mapPath, post, request } from "./api.js";
-import { report, untilBack } from "./reporting.js";
+import { Latest } from "./latest.js";
 import { decodePicture } from "./pictures.js";
+import { report, untilBack } from "./reporting.js";
 import { SaliencyMap } from "./saliency_map.js";
 import { store, updatePane, viewOf } from "./state.js";
 
@@ -14,8 +15,10 @@ import { store, updatePane, viewOf } from "./state.js";
 const MAP_SIDE = 192; // maps are smooth between cells: more samples show nothing more
 export const MOST_PANES = 4;
 
-/** @type {Map<string, AbortController>} */
-const followed = new Map();
+// each by the key of a pane
+const followed = new Latest();
+const refreshed = new Latest();
+const maps = new Latest();
 /** @type {Set<string>} */
 const refreshing = new Set();
 let panesMade = 0;
@@ -48,8 +51,7 @@ export function newPane(given) {
  * @param {Pane} pane
  */
 export function showAlone(pane) {
-  for (const controller of followed.values()) controller.abort();
-  followed.clear();
+  followed.endAll();
   store.update({ panes: [pane], activePane: pane.key, viewport: { zoom: 1, x: 0.5, y: 0.5 }, probe: null });
 }
 
@@ -69,8 +71,7 @@ export function showBeside(pane) {
  */
 export async function openPanes(addresses) {
   const panes = addresses.map((address) => newPane(address));
-  for (const controller of followed.values()) controller.abort();
-  followed.clear();
+  followed.endAll();
   store.update({ panes, activePane: panes[0]?.key ?? "", viewport: { zoom: 1, x: 0.5, y: 0.5 }, probe: null });
   await Promise.all(panes.map((pane) => loadPane(pane.key)));
 }
@@ -107,8 +108,7 @@ export async function showMapBeside({ id, target, explanation, picture }, subjec
  * @param {string} key
  */
 export function closePane(key) {
-  followed.get(key)?.abort();
-  followed.delete(key);
+  followed.end(key);
   const panes = store.state.panes.filter((pane) => pane.key !== key);
   const active = panes.some((pane) => pane.key === store.state.activePane);
   store.update({ panes, activePane: active ? store.state.activePane : (panes[0]?.key ?? "") });
@@ -159,10 +159,9 @@ async function loadPicture(key, explanation) {
 async function followPane(key) {
   const pane = paneOf(key);
   if (!pane) return;
-  const controller = new AbortController();
-  followed.set(key, controller);
+  const signal = followed.next(key);
   const events = follow(explanationPath(pane.id), {
-    signal: controller.signal,
+    signal,
     onAway: () => store.update({ connection: "away" }),
     onBack: () => store.update({ connection: "ok" }),
   });
@@ -174,8 +173,7 @@ async function followPane(key) {
     }
     if (event === "preview") refresh(key).catch(() => {});
   }
-  followed.delete(key);
-  if (controller.signal.aborted) return;
+  if (signal.aborted) return;
   await refresh(key, undefined, { last: true });
 }
 
@@ -189,16 +187,20 @@ async function followPane(key) {
 async function refresh(key, known, { last = false } = {}) {
   if (refreshing.has(key) && !last) return;
   refreshing.add(key);
+  const signal = refreshed.next(key);
   try {
+    const id = paneOf(key)?.id ?? "";
+    /** @type {Explanation} */
+    const explanation = known ?? (await json(explanationPath(id), { signal }));
     const pane = paneOf(key);
     if (!pane) return;
-    /** @type {Explanation} */
-    const explanation = known ?? (await json(explanationPath(pane.id)));
     updatePane(key, { explanation, error: explanation.error?.detail ?? null });
     const target = explanation.targets[pane.target];
     if (pane.label === null && target?.error) updatePane(key, { error: target.error.detail });
     else if (!explanation.error) await loadMap(key);
     if (explanation.audit) followAudit(key).catch(report);
+  } catch (error) {
+    if (!signal.aborted) throw error;
   } finally {
     refreshing.delete(key);
   }
@@ -208,11 +210,13 @@ async function refresh(key, known, { last = false } = {}) {
 async function loadMap(key) {
   const pane = paneOf(key);
   if (!pane) return;
+  const signal = maps.next(key);
   try {
-    const response = await request(mapPath({ ...pane, fill: viewOf(pane) }, "npz", { max_side: MAP_SIDE }));
+    const response = await request(mapPath({ ...pane, fill: viewOf(pane) }, "npz", { max_side: MAP_SIDE }), { signal });
     const map = await SaliencyMap.fromNpz(await response.arrayBuffer());
-    updatePane(key, { map, error: null });
+    if (!signal.aborted) updatePane(key, { map, error: null });
   } catch (error) {
+    if (signal.aborted) return;
     if (error instanceof Problem && error.code === "not-ready" && pane.explanation?.status !== "cancelled") return;
     throw error;
   }

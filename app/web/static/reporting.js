@@ -2,6 +2,7 @@
 
 import { Problem, Unreachable, request } from "./api.js";
 import { store } from "./state.js";
+import { pause } from "./timing.js";
 
 /**
  * Show an error, and return its sentence.
@@ -36,7 +37,7 @@ export function untilBack() {
 
 async function answered() {
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
+    await pause(PAUSE_MILLISECONDS);
     try {
       await request("livez");
       store.update({ connection: "ok" });

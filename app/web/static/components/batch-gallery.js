@@ -1,12 +1,14 @@
 /** Many pictures: a folder or a zip archive, explained with one model, as a gallery that can be sorted; with annotations, its report. */
 
 import { reopen } from "../actions.js";
-import { explanationPath, request } from "../api.js";
+import { Problem, explanationPath, request } from "../api.js";
 import { createBatch, droppedFiles, isAnnotations, isOfUse, readBatch, savePart } from "../batches.js";
 import { Component } from "../component.js";
 import { fill, h, labelled } from "../dom.js";
+import { Latest } from "../latest.js";
 import { report } from "../reporting.js";
 import { store } from "../state.js";
+import { pause } from "../timing.js";
 import { percent, rounded, targetName } from "../words.js";
 import "./fetched-image.js";
 import "./survey-report.js";
@@ -31,7 +33,8 @@ class BatchGallery extends Component {
   /** @type {Map<number, {text: string, card: HTMLElement}>} */ #cards = new Map();
   /** Share of the saliency inside the objects, by picture. @type {Map<number, number>} */ #inside = new Map();
   /** Pictures to show; null: all. @type {Set<number> | null} */ #members = null;
-  #timer = 0;
+  #begun = new Latest();
+  #polls = new Latest();
 
   build() {
     this.model = h("select", {});
@@ -116,7 +119,7 @@ class BatchGallery extends Component {
     }
     if (changed.has("batchId")) fill(this.list, ...this.#forget());
     if (state.view === "batch" && state.batchId) this.#poll(state.batchId);
-    else clearTimeout(this.#timer);
+    else this.#polls.end();
   }
 
   /** @returns {never[]} */
@@ -140,10 +143,12 @@ class BatchGallery extends Component {
     }
     this.state.textContent = `Uploading ${pictures.length === 1 ? pictures[0].name : `${pictures.length} pictures`}${annotations ? ` and ${annotations.name}` : ""}.`;
     this.meter.hidden = false;
+    const signal = this.#begun.next();
     try {
-      const batch = await createBatch(pictures, annotations ?? null, this.model.value, (share) => (this.meter.value = share));
+      const batch = await createBatch(pictures, annotations ?? null, this.model.value, { signal, onUploaded: (share) => (this.meter.value = share) });
       store.update({ batchId: batch.id });
     } catch (error) {
+      if (signal.aborted) return;
       this.state.textContent = report(error);
       this.meter.hidden = true;
     }
@@ -151,20 +156,22 @@ class BatchGallery extends Component {
 
   /** @param {string} id */
   async #poll(id) {
-    clearTimeout(this.#timer);
-    try {
-      const { batch, items } = await readBatch(id);
-      if (store.state.batchId !== id) return;
-      this.#items = items;
-      this.#showState(batch);
-      this.survey.follow(batch.links.report ? id : "");
-      this.#showItems();
-      if (batch.progress >= 1) return;
-    } catch (error) {
-      this.state.textContent = report(error);
-      if (error instanceof Error && error.name === "Problem") return;
+    const signal = this.#polls.next();
+    while (!signal.aborted) {
+      try {
+        const { batch, items } = await readBatch(id, { signal });
+        this.#items = items;
+        this.#showState(batch);
+        this.survey.follow(batch.links.report ? id : "");
+        this.#showItems();
+        if (batch.progress >= 1) return;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.state.textContent = report(error);
+        if (error instanceof Problem) return;
+      }
+      await pause(POLL_MILLISECONDS);
     }
-    this.#timer = setTimeout(() => this.#poll(id), POLL_MILLISECONDS);
   }
 
   /** @param {import("../batches.js").Batch} batch */

@@ -4,6 +4,7 @@ import { reopen } from "../actions.js";
 import { explanationPath, request } from "../api.js";
 import { Component } from "../component.js";
 import { fill, h, labelled } from "../dom.js";
+import { Latest } from "../latest.js";
 import { report } from "../reporting.js";
 import { ago } from "../words.js";
 import "./fetched-image.js";
@@ -14,6 +15,7 @@ const PAGE = 24;
 class HistoryList extends Component {
   static reads = /** @type {any} */ (["view", "models"]);
   #next = "";
+  #pages = new Latest();
 
   build() {
     this.model = h("select", { onchange: () => this.load() });
@@ -63,8 +65,9 @@ class HistoryList extends Component {
   }
 
   async loadMore() {
+    const signal = this.#pages.next();
     try {
-      const response = await request(this.#next);
+      const response = await request(this.#next, { signal });
       /** @type {any[]} */
       const found = await response.json();
       const cursor = /[?&]after=([^&>]+)/.exec(response.headers.get("Link") ?? "")?.[1];
@@ -73,6 +76,7 @@ class HistoryList extends Component {
       this.#next = cursor ? `v1/explanations?${query}` : "";
       this.list.append(...found.map((summary) => card(summary, () => this.#count())));
     } catch (error) {
+      if (signal.aborted) return;
       report(error);
       this.#next = "";
     }

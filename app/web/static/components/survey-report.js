@@ -4,7 +4,9 @@ import { Problem, json, request } from "../api.js";
 import { readFigures, savePart } from "../batches.js";
 import { Component } from "../component.js";
 import { fill, h } from "../dom.js";
+import { Latest } from "../latest.js";
 import { report } from "../reporting.js";
+import { pause } from "../timing.js";
 import { percent, readable } from "../words.js";
 import "./fetched-image.js";
 
@@ -34,7 +36,8 @@ const POLL_MILLISECONDS = 1500;
 /** Tells by events what it has: `figures` (shares inside the objects by picture), `members` (pictures to show; null: all). */
 class SurveyReport extends Component {
   #id = "";
-  #timer = 0;
+  #polls = new Latest();
+  #members = new Latest();
   #shown = -1;
 
   build() {
@@ -50,7 +53,8 @@ class SurveyReport extends Component {
    */
   follow(id) {
     if (id === this.#id) return;
-    clearTimeout(this.#timer);
+    this.#polls.end();
+    this.#members.end();
     this.#id = id;
     this.#shown = -1;
     this.hidden = id === "";
@@ -60,17 +64,24 @@ class SurveyReport extends Component {
 
   /** @param {string} id */
   async #poll(id) {
-    try {
-      const found = await json(`v1/batches/${encodeURIComponent(id)}/report`);
-      if (this.#id !== id) return;
-      if (found.status !== "running") return await this.#show(found);
-      fill(this.body, h("p", { role: "status" }, `${found.ended} of ${found.total} pictures explained, ${found.measured} measured.`));
-    } catch (error) {
-      const again = error instanceof Problem && h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => this.#retry(id) }, "Try again"));
-      fill(this.body, h("p", { role: "alert" }, report(error)), again);
-      if (error instanceof Problem) return;
+    const signal = this.#polls.next();
+    while (!signal.aborted) {
+      try {
+        const found = await json(`v1/batches/${encodeURIComponent(id)}/report`, { signal });
+        if (found.status !== "running") {
+          this.#show(found);
+          this.dispatchEvent(new CustomEvent("figures", { detail: await readFigures(id, { signal }) }));
+          return;
+        }
+        fill(this.body, h("p", { role: "status" }, `${found.ended} of ${found.total} pictures explained, ${found.measured} measured.`));
+      } catch (error) {
+        if (signal.aborted) return;
+        const again = error instanceof Problem && h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => this.#retry(id) }, "Try again"));
+        fill(this.body, h("p", { role: "alert" }, report(error)), again);
+        if (error instanceof Problem) return;
+      }
+      await pause(POLL_MILLISECONDS);
     }
-    this.#timer = setTimeout(() => this.#poll(id), POLL_MILLISECONDS);
   }
 
   /** @param {string} id */
@@ -84,7 +95,7 @@ class SurveyReport extends Component {
   }
 
   /** @param {Report} found */
-  async #show(found) {
+  #show(found) {
     const id = this.#id;
     const part = (/** @type {"report.html" | "report.csv"} */ name, /** @type {string} */ title) =>
       h("button", { type: "button", "data-key": name, onclick: () => savePart(id, name) }, title);
@@ -98,7 +109,6 @@ class SurveyReport extends Component {
       found.annotations.unexplained > 0 && h("p", { class: "hint" }, `Annotated objects beyond the 20 targets of an image, not explained: ${found.annotations.unexplained}.`),
       h("div", { class: "buttons" }, part("report.html", "Download the report"), part("report.csv", "Download figures (CSV)")),
     );
-    this.dispatchEvent(new CustomEvent("figures", { detail: await readFigures(id) }));
   }
 
   /**
@@ -131,12 +141,13 @@ class SurveyReport extends Component {
   async #toggle(cluster, place) {
     this.#shown = this.#shown === place ? -1 : place;
     this.querySelectorAll("[aria-pressed]").forEach((button, other) => button.setAttribute("aria-pressed", String(other === this.#shown)));
+    const signal = this.#members.next();
     try {
       /** @type {{cases: {index: number}[]} | null} */
-      const members = this.#shown < 0 ? null : await (await request(relative(cluster.members))).json();
+      const members = this.#shown < 0 ? null : await json(relative(cluster.members), { signal });
       this.dispatchEvent(new CustomEvent("members", { detail: members && new Set(members.cases.map(({ index }) => index)) }));
     } catch (error) {
-      report(error);
+      if (!signal.aborted) report(error);
     }
   }
 }
