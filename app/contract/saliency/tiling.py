@@ -68,13 +68,17 @@ class Tiling:
         """Cells of each tile, `[tiles]`."""
         return np.bincount(self.numbers.ravel())
 
+    @cached_property
+    def _memberships(self) -> Numbers:
+        """1 where a cell belongs to a tile, else 0, `[h * w, tiles]`."""
+        return np.eye(self.count)[self.numbers.ravel()]
+
     def totals(self, values: Numbers) -> Numbers:
         """Return sums over the cells of each tile, `[..., tiles]`, of values `[..., h, w]`."""
-        flat = values.reshape(*values.shape[:-2], -1)
         if self.is_uniform:
-            return flat
-        of_tile = np.eye(self.count)[self.numbers.ravel()]  # [h * w, tiles]
-        return np.asarray(flat @ of_tile)
+            return values.reshape(*values.shape[:-2], -1)
+        rows = values.reshape(-1, self.numbers.size)  # because one product of matrices is faster than many
+        return np.asarray(rows @ self._memberships).reshape(*values.shape[:-2], self.count)
 
     def means(self, values: Numbers) -> Numbers:
         """Return values `[..., h, w]` with each cell's replaced by the mean of its tile."""
