@@ -60,10 +60,12 @@ WORKDIR /srv
 COPY workers/demo/models.toml models/models.toml
 USER 10001:10001
 # /cache: what hubs give and compilers make; worth a volume, because all of it can be had again but not quickly.
+# OPENBLAS_THREAD_TIMEOUT: threads that wait for work on busy cores take them from the model (2**4 cycles, not 2**26).
 ENV PATH=/opt/venv/bin:$PATH \
   HOME=/tmp \
   PYTHONUNBUFFERED=1 \
   PYTHONDONTWRITEBYTECODE=1 \
+  OPENBLAS_THREAD_TIMEOUT=4 \
   XDG_CACHE_HOME=/cache \
   TORCHINDUCTOR_CACHE_DIR=/cache/inductor \
   TRITON_CACHE_DIR=/cache/triton \

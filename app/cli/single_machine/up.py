@@ -35,6 +35,7 @@ _FRONT_END = {
     "MALLOC_ARENA_MAX": "2",  # because glibc keeps what many threads have decoded, one arena for each
     "OPENBLAS_NUM_THREADS": "1",  # because maps are drawn in several threads, and a busy core delays all of OpenBLAS's
 }
+_WORKER = {"OPENBLAS_THREAD_TIMEOUT": "4"}  # because threads that wait for work on busy cores take them from the model
 _SECRETS = {"RISE_WEBHOOK_SECRET", "RISE_LABEL_STUDIO_API_KEY"}
 
 
@@ -182,7 +183,10 @@ def _services(settings: Settings, uvicorn: list[str], data: Path, redis_url: str
     return [
         ManagedProcess("front end", uvicorn, {**_FRONT_END, **environment}),
         *([ManagedProcess("webhooks", webhooks, environment)] if _sends_callbacks(settings) else []),
-        *(ManagedProcess(f"worker {number}", worker, harmless) for number in range(1, settings.workers + 1)),
+        *(
+            ManagedProcess(f"worker {number}", worker, {**_WORKER, **harmless})
+            for number in range(1, settings.workers + 1)
+        ),
     ]
 
 
