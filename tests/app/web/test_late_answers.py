@@ -120,6 +120,22 @@ def test_a_batch_that_is_not_shown_any_more_is_not_asked_for(service: Service, h
     assert len(polls) == 1
 
 
+def test_the_first_sample_does_not_replace_a_view_that_was_chosen_while_its_model_loaded(
+    service: Service, page: Page
+) -> None:
+    def loading(route: Route) -> None:
+        models = route.fetch().json()
+        route.fulfill(json=[*models, {**models[0], "id": "imagenet", "state": "loading"}])
+
+    page.route("**/v1/models", loading, times=1)
+    page.goto(service.url)
+    expect(page.locator("notice-bar")).to_contain_text("imagenet is loading")
+    page.get_by_role("button", name="Recent", exact=True).click()
+    expect(page.locator("notice-bar")).not_to_contain_text("imagenet is loading")
+    page.wait_for_timeout(LATE)
+    expect(page.locator("history-list")).to_be_visible()
+
+
 def _picture(name: str) -> FilePayload:
     """Return a sample as a clipboard gives it: under the name that all pictures have there."""
     return FilePayload(name="image.png", mimeType="image/jpeg", buffer=(SAMPLES / f"{name}.jpg").read_bytes())
