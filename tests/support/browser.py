@@ -12,8 +12,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+_PATIENCE = 20_000  # milliseconds for what should be there at once, on a machine that does other things too
 _OPTIONS = [
     "--no-sandbox",  # because tests may run as root
     "--disable-gpu",
@@ -33,6 +34,7 @@ def executable() -> str | None:
 @contextmanager
 def running_browser(path: str) -> Iterator[Browser]:
     """Run a browser within the block."""
+    expect.set_options(timeout=_PATIENCE)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=_OPTIONS)
         yield running
