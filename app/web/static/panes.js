@@ -19,6 +19,7 @@ export const MOST_PANES = 4;
 const followed = new Latest();
 const refreshed = new Latest();
 const maps = new Latest();
+const ofPanes = [followed, refreshed, maps];
 /** @type {Set<string>} */
 const refreshing = new Set();
 let panesMade = 0;
@@ -51,7 +52,7 @@ export function newPane(given) {
  * @param {Pane} pane
  */
 export function showAlone(pane) {
-  followed.endAll();
+  for (const requests of ofPanes) requests.endAll();
   store.update({ panes: [pane], activePane: pane.key, viewport: { zoom: 1, x: 0.5, y: 0.5 }, probe: null });
 }
 
@@ -71,7 +72,7 @@ export function showBeside(pane) {
  */
 export async function openPanes(addresses) {
   const panes = addresses.map((address) => newPane(address));
-  followed.endAll();
+  for (const requests of ofPanes) requests.endAll();
   store.update({ panes, activePane: panes[0]?.key ?? "", viewport: { zoom: 1, x: 0.5, y: 0.5 }, probe: null });
   await Promise.all(panes.map((pane) => loadPane(pane.key)));
 }
@@ -108,7 +109,7 @@ export async function showMapBeside({ id, target, explanation, picture }, subjec
  * @param {string} key
  */
 export function closePane(key) {
-  followed.end(key);
+  for (const requests of ofPanes) requests.end(key);
   const panes = store.state.panes.filter((pane) => pane.key !== key);
   const active = panes.some((pane) => pane.key === store.state.activePane);
   store.update({ panes, activePane: active ? store.state.activePane : (panes[0]?.key ?? "") });
@@ -189,7 +190,8 @@ async function refresh(key, known, { last = false } = {}) {
   refreshing.add(key);
   const signal = refreshed.next(key);
   try {
-    const id = paneOf(key)?.id ?? "";
+    const id = paneOf(key)?.id;
+    if (!id) return;
     /** @type {Explanation} */
     const explanation = known ?? (await json(explanationPath(id), { signal }));
     const pane = paneOf(key);
